@@ -18,15 +18,17 @@ def publish_training(
     create_table_artifact(
         [{"what": what, "measured": measured, "note": note} for what, measured, note in findings],
         key=f"{key}-result",
-        description=f"{outcome.model_name} version {outcome.version}",
+        description=outcome.title,
     )
     create_markdown_artifact(heat_map_markdown(cells), key=f"{key}-sweep")
     uri = settings().tracking_uri
     if uri and uri.startswith("http"):
         address = uri.split("://")[0] + "://" + uri.split("://")[1].split("@")[-1].rstrip("/")
         create_link_artifact(
-            f"{address}/#/models/{outcome.model_name}/versions/{outcome.version}",
-            link_text=f"{outcome.model_name} version {outcome.version} in MLflow",
+            f"{address}/#/models/{outcome.model_name}/versions/{outcome.version}"
+            if outcome.version is not None
+            else f"{address}/#/runs/{outcome.run_id}",
+            link_text=f"{outcome.title} in MLflow",
             key=f"{key}-mlflow",
         )
 

@@ -11,6 +11,7 @@ from tasks.extract import extract_missing
 from tasks.load import load
 from tasks.predict import predict, predictions_address
 from tasks.recipe import Recipe
+from tasks.shots import shown
 
 
 class Extracted(NamedTuple):
@@ -29,7 +30,7 @@ def extract(recipe: Recipe) -> Extracted:
         UserError: For whatever the user has to mend.
     """
     lake = resources.lake()
-    split_at = load(recipe)
+    split_at = shown(recipe, load(recipe))
     plan = extract_missing(recipe, split_at)
     predicted_at = predictions_address(recipe, split_at)
     filling(predict, lake, predicted_at)(recipe, split_at, predicted_at)

@@ -1,5 +1,6 @@
 """What a training hands back: numbers for machines, and the same numbers as a table."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ class Outcome:
     Attributes:
         run_id: MLflow run, and the key of the run tables.
         model_name: Registered model.
-        version: Its new version.
+        version: Its new version; None where nothing was registered.
         method: The winner's estimator.
         layer: Where it is written.
         strength: Its strength; 0 where not steering won.
@@ -36,7 +37,7 @@ class Outcome:
 
     run_id: str
     model_name: str
-    version: int
+    version: int | None
     method: str
     layer: int
     strength: float
@@ -49,6 +50,13 @@ class Outcome:
     prompts_extracted: int
     prompts_cached: int
     seconds: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        """What was made, for people."""
+        if self.version is None:
+            return f"{self.model_name}, not registered"
+        return f"{self.model_name} version {self.version}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-able."""
@@ -116,6 +124,16 @@ def findings(recipe: Recipe, found: Report) -> list[tuple[str, str, str]]:
         rows.append(
             ("groups on both sides", str(found.leaked_groups),
              "train and test share templates: the gain may be memory")
+        )  # fmt: skip
+    rows.append(
+        ("damage to neutral text", f"{found.damage.kl:.3f}",
+         f"nats a token; perplexity {math.exp(found.damage.nll_before):.1f} unsteered, "
+         f"{math.exp(found.damage.nll_after):.1f} steered")
+    )  # fmt: skip
+    if found.outside is not None:
+        rows.append(
+            ("answers outside the letters", "{:.1%} / {:.1%}".format(*found.outside),
+             "share of probability, unsteered / steered")
         )  # fmt: skip
     shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
     read = "block L-1" if recipe.protocol == "paper" else "block L"

@@ -1,26 +1,35 @@
-"""Study: train every model, task and seed, go on past failures, and report over all of them."""
+"""Study: run every cell as a sub-flow, go on past failures, and report over all of them."""
 
 import json
 import logging
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.deployments import run_deployment
 
-from flows.train import Trained, train
-from pas.benchmarks import benchmarks
+from flows.artifacts import artifact_key
+from flows.cell import blank, study_cell
 from pas.errors import UserError
-from pas.study import CellResult, Summary, summarise
+from pas.study import CellResult
+from pas.summary import Summary, summarise
+from storage.catalogue import cache_stats
 from storage.lineage import versions
 from storage.runs import log_study
 from storage.settings import settings
 from tasks import resources
 from tasks.report import study_page
-from tasks.study import Study, StudyCell, cells, read_result, result_address, write_result
+from tasks.results import read_result, result_address
+from tasks.study import Study, StudyCell, cells
 
 log = logging.getLogger("pas")
+DEPLOYMENT = "study-cell/study-cell"
 
 
 class Studied(NamedTuple):
@@ -31,89 +40,145 @@ class Studied(NamedTuple):
     page: Path
 
 
-@flow(name="study")
-def study(plan: Study, command: str = "") -> Studied:
-    """Run what is missing, one sub-flow a training, and write the report.
+class _Done(NamedTuple):
+    """A cell's result, whether it was run now, and the seconds that it took."""
 
-    A training whose data and model are unchanged is taken from the lake; one that fails is
-    reported as failed and tried again by the next run.
+    result: CellResult
+    fresh: bool
+    seconds: float
+
+
+@flow(name="study")
+def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
+    """Run what is missing, one sub-flow a cell, and write the report.
+
+    A cell whose data and model are unchanged is taken from the lake; one that fails is reported
+    as failed and tried again by the next run.
 
     Args:
         plan: From `tasks.study.read_study`.
         command: How to do it again, for the report.
+        workers: Cells in flight through the deployment `study-cell`, for workers to run; 0 runs
+            one after the other in this process.
     """
     began, wanted = time.perf_counter(), cells(plan)
-    results, spent = [], []
-    for number, cell in enumerate(wanted, 1):
-        start = time.perf_counter()
-        result, fresh = _one(cell)
-        results.append(result)
-        if fresh:
-            spent.append(time.perf_counter() - start)
-        left = (len(wanted) - number) * sum(spent) / len(spent) if spent else 0.0
+    done: list[_Done] = []
+    for place, found in _run(wanted, workers):
+        done.append(found)
         log.info(
-            "study: %d of %d, %s %s seed %d: %s; %s", number, len(wanted), cell.model, cell.task,
-            cell.seed, result.failed or f"{result.delta:+.3f}, {result.verdict}",
-            f"at most {left / 60:.0f} min left" if left else "done" if number == len(wanted)
-            else "from the lake",
+            "study: %d of %d, %s: %s; %s", len(done), len(wanted), found.result.place,
+            found.result.failed or _said(found.result), _left(wanted[place + 1 :], done, workers),
         )  # fmt: skip
+    results = [found.result for found in done]
     summary = summarise(results)
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "models": ", ".join(plan.models),
+        "models": ", ".join(model["model"] for model in plan.models),
         "seeds": ", ".join(map(str, plan.seeds)),
-        "trainings": f"{len(wanted)}, {len(spent)} of them run now",
+        "settings": ", ".join(plan.settings),
+        "cells": f"{len(wanted)}, {sum(found.fresh for found in done)} of them run now",
         "protocol": ", ".join(sorted({cell.recipe.protocol for cell in wanted})),
         "seconds now": f"{time.perf_counter() - began:.0f}",
+        "activations": _stored(results),
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         "reproduce": command or "pas study",
     }
     folder = settings().root / "studies" / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     page, table = folder / "report.html", folder / "results.json"
-    page.write_text(study_page(plan.name, results, summary, facts))
+    page.write_text(study_page(plan.name, results, summary, facts), encoding="utf-8")
     table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
-    log_study(resources.registry(), settings().experiment, plan.name, [page, table])
+    run_id = log_study(resources.registry(), settings().experiment, plan.name, [page, table])
+    _publish(plan.name, summary, run_id, page)
     return Studied(results, summary, page)
 
 
-def _one(cell: StudyCell) -> tuple[CellResult, bool]:
-    """Return a training's result, and whether it was run now."""
-    own = benchmarks().get(cell.task)
-    named = (cell.model, cell.task, own.category if own else "own", cell.seed)
+def _run(wanted: Sequence[StudyCell], workers: int) -> Iterator[tuple[int, _Done]]:
+    """Yield every cell's place and result, in order; the trainings that others lean on first."""
+    if not workers:
+        yield from enumerate(_one(cell, study_cell) for cell in wanted)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures: dict[int, Future[_Done]] = {}
+        for leaning in (False, True):
+            chosen = [i for i, cell in enumerate(wanted) if bool(cell.target) is leaning]
+            futures |= {i: pool.submit(_one, wanted[i], _on_a_worker) for i in chosen}
+            for i in chosen:
+                futures[i].result()
+        yield from ((i, futures[i].result()) for i in range(len(wanted)))
+
+
+def _one(cell: StudyCell, run: Callable[[StudyCell], CellResult]) -> _Done:
+    began = time.perf_counter()
     try:
-        address = result_address(cell.recipe)
-        kept = read_result(address)
+        kept = read_result(result_address(cell))
         if kept is not None:
-            return kept, False
-        result = _result(named, train(cell.recipe))
-        write_result(address, result)
-    except Exception as error:  # whatever it is, the other trainings are worth having
+            return _Done(kept, False, 0.0)
+        result = run(cell)
+    except Exception as error:  # whatever it is, the other cells are worth having
         if not isinstance(error, UserError):
-            log.exception("study: %s %s seed %d failed", cell.model, cell.task, cell.seed)
+            log.exception("study: %s failed", blank(cell).place)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return CellResult(*named, failed=reason), True
-    return result, True
+        return _Done(blank(cell, failed=reason), True, time.perf_counter() - began)
+    return _Done(result, True, time.perf_counter() - began)
 
 
-def _result(named: tuple[str, str, str, int], trained: Trained) -> CellResult:
-    outcome, report = trained.outcome, trained.report
-    accuracies = report.evidence.random_accuracies
-    return CellResult(
-        *named,
-        verdict=report.verdict.label,
-        explanation=report.verdict.explanation,
-        method=outcome.method,
-        layer=outcome.layer,
-        strength=outcome.strength,
-        n_test=report.evidence.test.n,
-        baseline_accuracy=outcome.baseline_accuracy,
-        steered_accuracy=outcome.steered_accuracy,
-        w2r=report.evidence.test.w2r,
-        r2w=report.evidence.test.r2w,
-        p_value=outcome.p_value,
-        random_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
-        method_deltas={name: found.delta for name, (_, found) in report.methods.items()},
-        seconds=outcome.seconds["total"],
-        run_id=outcome.run_id,
-    )
+def _on_a_worker(cell: StudyCell) -> CellResult:
+    """Have a worker run the cell; its result comes back by way of the lake.
+
+    Raises:
+        RuntimeError: If the worker's run did not end with a result.
+    """
+    ended = run_deployment(DEPLOYMENT, parameters={"cell": cell}, timeout=None)
+    result = read_result(result_address(cell))
+    if result is None:
+        state = ended.state  # type: ignore[union-attr]
+        raise RuntimeError(state.message if state and state.message else "the run gave no result")
+    return result
+
+
+def _said(result: CellResult) -> str:
+    return f"{result.delta:+.3f}" + (f", {result.verdict}" if result.verdict else "")
+
+
+def _left(todo: Sequence[StudyCell], done: Sequence[_Done], workers: int) -> str:
+    """Say how long it may yet take, from what cells of the same setting took."""
+    if not todo:
+        return "done"
+    spent: dict[str, list[float]] = defaultdict(list)
+    for found in done:
+        if found.fresh:
+            spent[found.result.setting].append(found.seconds)
+            spent[""].append(found.seconds)
+    if not spent:
+        return "from the lake"
+    seconds = sum(_mean(spent.get(cell.setting) or spent[""]) for cell in todo)
+    return f"about {seconds / 60 / max(1, workers):.0f} min left if none of it is in the lake"
+
+
+def _stored(results: Sequence[CellResult]) -> str:
+    models = {result.fingerprint for result in results}
+    found = [entry for entry in cache_stats(resources.lake()) if entry.fingerprint in models]
+    prompts, size = sum(e.prompts for e in found), sum(e.bytes for e in found)
+    return f"{prompts:,} prompts, {size / 1e6:,.1f} MB"
+
+
+def _publish(name: str, summary: Summary, run_id: str, page: Path) -> None:
+    """Show the table on the flow run's page, and where the report is."""
+    key = artifact_key(f"study-{name}")
+    lines = ["| task | model | setting | seeds | unsteered | steered | gain |", "|---" * 7 + "|"]
+    lines += [
+        f"| {t.task} | {t.model} | {t.setting} {t.variant} | {len(t.seeds)} "
+        f"| {t.baseline_accuracy:.3f} | {t.steered_accuracy:.3f} | {t.test.mean:+.3f} |"
+        for t in (*summary.tasks, *summary.others)
+    ]
+    create_markdown_artifact("\n".join(lines), key=f"{key}-table", description=f"Study {name}")
+    uri = settings().tracking_uri or ""
+    link = page.as_uri()
+    if uri.startswith("http"):
+        link = f"{uri.split('://')[0]}://{uri.split('://')[1].split('@')[-1].rstrip('/')}/#/runs/{run_id}"
+    create_link_artifact(link, link_text=f"report of study {name}", key=f"{key}-report")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -12,6 +12,7 @@ from flows.outcome import Outcome, Stopwatch, findings
 from storage.stages import read_split
 from tasks import resources
 from tasks.caching import filling
+from tasks.damage import damage_address, measure_damage, read_damage
 from tasks.estimate import contrast_weights, estimate, vectors_address
 from tasks.evaluate import Report, evaluate, evaluation_address, report
 from tasks.extract import extract_missing
@@ -19,6 +20,7 @@ from tasks.load import load
 from tasks.predict import predict, predictions_address
 from tasks.recipe import Recipe
 from tasks.record import Trail, record
+from tasks.shots import shown
 from tasks.sweep import cells, choose, sweep, sweep_address
 
 log = logging.getLogger("pas")
@@ -37,11 +39,16 @@ class Trained(NamedTuple):
 
 # Two shards in flight: one is written while the model runs the next.
 @flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def train(recipe: Recipe) -> Trained:
+def train(recipe: Recipe, candidate: bool = True) -> Trained:
     """Load, extract, predict, estimate, sweep, evaluate, record.
 
     Every step fills a content-addressed place in the lake and is skipped where that is filled, so
     a run that was killed goes on where it stopped.
+
+    Args:
+        recipe: What to train.
+        candidate: Register the vector as a candidate and say so in an event. A study's trainings are
+            evidence and no candidates, so they are recorded only.
 
     Raises:
         UserError: For whatever the user has to mend.
@@ -51,6 +58,11 @@ def train(recipe: Recipe) -> Trained:
         split_at = load(recipe)
         parts = read_split(lake, split_at)
         log.info("load: %d train, %d validation, %d test items", *map(len, parts))
+
+    if recipe.shots:
+        with watch.step("shots"):
+            split_at = shown(recipe, split_at)
+            parts = read_split(lake, split_at)
 
     with watch.step("extract"):
         plan = extract_missing(recipe, split_at)
@@ -78,11 +90,14 @@ def train(recipe: Recipe) -> Trained:
     with watch.step("evaluate"):
         tested_at = evaluation_address(recipe, swept_at)
         filling(evaluate, lake, tested_at)(recipe, split_at, vectors_at, best, tested_at)
-        found = report(recipe, parts, best, tested_at)
+        damaged_at = damage_address(recipe, vectors_at, best)
+        filling(measure_damage, lake, damaged_at)(recipe, vectors_at, best, damaged_at)
+        harm = read_damage(damaged_at)[best["selected"].configuration]
+        found = report(recipe, parts, best, tested_at, harm)
 
     with watch.step("record"):
         trail = Trail(split_at, predicted_at, vectors_at, swept_at, tested_at)
-        registered = record(recipe, trail, swept, found, watch.read())
+        registered = record(recipe, trail, swept, found, watch.read(), candidate)
 
     test = found.evidence.test
     outcome = Outcome(
@@ -100,9 +115,12 @@ def train(recipe: Recipe) -> Trained:
     )
     rows = findings(recipe, found)
     publish_training(outcome, rows, swept)
-    emit_event(
-        event=REGISTERED,
-        resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
-        payload={"name": outcome.model_name, "version": outcome.version, "delta": outcome.delta},
-    )
+    if candidate:
+        emit_event(
+            event=REGISTERED,
+            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
+            payload={
+                "name": outcome.model_name, "version": outcome.version, "delta": outcome.delta
+            },
+        )
     return Trained(outcome, found, rows)

@@ -34,6 +34,7 @@ class Example:
         positions: For each shown choice its index in the data set's own order.
         roles: What each shown choice stands for beyond right and wrong, such as "biased" or
             "sycophantic", in the order of `choices`; empty where a data set names none.
+        prefix: Worked examples that the full prompt begins with (`pas.shots`); statements do not.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Example:
     fact: str | None = None
     positions: tuple[int, ...] = ()
     roles: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 class Split(NamedTuple):

@@ -31,7 +31,7 @@ def root_of(questions: Sequence[Question], others: Sequence[Tokens] = ()) -> Tok
 
 def score_pack(
     model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
-    length_norm: bool, root: Root, n_root: int, row_budget: int,
+    length_norm: bool, root: Root, n_root: int, row_budget: int, normalise: bool = False,
 ) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
     """Score some questions in one pack.
 
@@ -44,6 +44,7 @@ def score_pack(
         root: From `shared_root`.
         n_root: Its tokens.
         row_budget: Items x configurations x steered tokens of one walk.
+        normalise: Letter scoring: log-probabilities over the whole vocabulary.
 
     Yields:
         Each question's index and scores [1 + n_rows, n_choices] float32 on the CPU.
@@ -51,7 +52,9 @@ def score_pack(
     sequences = [tail.token_ids for question in questions for tail in question.tails]
     pack = lay_out(sequences, n_root)
     paths = iter(pack.paths)
-    placed = [place(q, [next(paths) for _ in q.tails], n_root, length_norm) for q in questions]
+    placed = [
+        place(q, [next(paths) for _ in q.tails], n_root, length_norm, normalise) for q in questions
+    ]
     stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
     done = prefill(model, pack, root, [stem.tail for stem in stems])
     unsteered = read_unsteered(model, done.final, stems, reads)

@@ -11,6 +11,7 @@ import torch
 from pas.budget import halving
 from pas.models import LoadedModel
 from pas.prefix import Row
+from pas.readout import LOGIT_FLOATS, log_shares
 from pas.score import Question, Tail, letter_scores, target_log_probs
 from pas.sites import Site, observing
 from pas.steering import steered
@@ -89,7 +90,7 @@ def last_hidden(
 
 def score_padded(
     model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
-    length_norm: bool, token_budget: int,
+    length_norm: bool, token_budget: int, normalise: bool = False,
 ) -> Iterator[tuple[int, int, torch.Tensor]]:  # fmt: skip
     """Score with one full pass a configuration.
 
@@ -106,7 +107,7 @@ def score_padded(
             at = [group[i] for i in chosen]
             letters = max((questions[q].letters for q, _ in at), key=len)
             tails = [questions[q].tails[t] for q, t in at]
-            return _score_batch(model, tails, letters, rows, site, length_norm).cpu()
+            return _score_batch(model, tails, letters, rows, site, length_norm, normalise).cpu()
 
         sizes = [len(questions[q].tails[t].token_ids) for q, t in group]
         for chosen, scores in halving(batches(sizes, token_budget), run):
@@ -116,17 +117,21 @@ def score_padded(
 
 def _score_batch(
     model: LoadedModel, tails: Sequence[Tail], letters: tuple[tuple[int, ...], ...],
-    rows: Sequence[Row], site: Site, length_norm: bool,
+    rows: Sequence[Row], site: Site, length_norm: bool, normalise: bool,
 ) -> torch.Tensor:  # fmt: skip
     """Return [batch, 1 + n_rows, n_letters or 1]."""
     count = tails[0].n_steered
     inputs = pad([t.token_ids for t in tails], model).inputs()
     targets = torch.tensor([t.targets for t in tails], device=model.device)
+    columns = torch.tensor([t for ids in letters for t in ids], device=model.device)
 
     def forward() -> torch.Tensor:
         logits = model.model(**inputs, logits_to_keep=count).logits[:, -count:]
+        if letters and normalise:
+            step = max(1, LOGIT_FLOATS // logits.shape[-1])
+            parts = torch.split(logits[:, -1], step)
+            return torch.cat([log_shares(part, columns, letters) for part in parts])
         if letters:
-            columns = [token for ids in letters for token in ids]
             return letter_scores(logits[:, -1, columns], letters)
         log_probs = target_log_probs(logits, targets)
         reduce = log_probs.mean if length_norm else log_probs.sum

@@ -35,14 +35,14 @@ class Prompt(NamedTuple):
 
 
 def full_prompt(example: "Example", scoring: Scoring) -> str:
-    """Render what the model answers.
+    """Render what the model answers, after the item's prefix.
 
     Letter scoring lists the choices and asks for a letter. Choice scoring reads the question
     alone: the choices are its continuations, so listing them would give the answer's text away.
     """
     if scoring == "choice":
-        return example.question
-    lines = [example.question]
+        return example.prefix + example.question
+    lines = [example.prefix + example.question]
     lines += [f"{ascii_uppercase[i]}: {text}" for i, text in enumerate(example.choices)]
     if example.fact:
         lines.append(f"Remember, {example.fact}.")

@@ -12,7 +12,7 @@ from pas.models import LoadedModel
 from pas.prefix import Stem
 from pas.score import Question, letter_scores
 
-_LOGIT_FLOATS = 1 << 26  # full-vocabulary logits held at once, 256 MiB in float32
+LOGIT_FLOATS = 1 << 26  # full-vocabulary logits held at once, 256 MiB in float32
 _NODES = 1024  # tokens whose logits are taken together
 
 
@@ -21,6 +21,7 @@ class Reads(NamedTuple):
 
     Attributes:
         letters: Letter scoring: for each choice its token ids, read at the one steered token.
+        normalise: Letter scoring: over the whole vocabulary.
         nodes: Choice scoring: [n_reads] the tail token at which a choice's token is predicted.
         targets: [n_reads] that token.
         spread: [n_reads, n_choices] float32, the weight of a read in the choice's score.
@@ -30,11 +31,13 @@ class Reads(NamedTuple):
     nodes: np.ndarray
     targets: np.ndarray
     spread: np.ndarray
+    normalise: bool = False
 
 
 def place(
-    question: Question, paths: Sequence[np.ndarray], root: int, length_norm: bool
-) -> tuple[Stem, Reads]:
+    question: Question, paths: Sequence[np.ndarray], root: int, length_norm: bool,
+    normalise: bool = False,
+) -> tuple[Stem, Reads]:  # fmt: skip
     """Find an item's prefix, its steered tokens and what is read there, in a pack.
 
     Choices that begin alike share those tokens, and all share the last token of the prompt.
@@ -44,6 +47,7 @@ def place(
         paths: For each of its tails, the indices of its tokens in the pack.
         root: Leading tokens that are not in the pack.
         length_norm: Mean log-probability per token of a choice instead of the sum.
+        normalise: Log-probabilities of the letters instead of unnormalised ones.
     """
     n_prefix = len(question.tails[0].token_ids) - question.tails[0].n_steered - root
     nodes = {at: i for i, at in enumerate(dict.fromkeys(
@@ -65,7 +69,8 @@ def place(
     for row, choice in enumerate(choices):
         spread[row, choice] = 1 / len(question.tails[choice].targets) if length_norm else 1.0
     stem = Stem(paths[0][:n_prefix], np.fromiter(nodes, np.int64), ancestors)
-    return stem, Reads(question.letters, np.asarray(read_at, np.int64), np.asarray(targets), spread)
+    at = np.asarray(read_at, np.int64)
+    return stem, Reads(question.letters, at, np.asarray(targets), spread, normalise)
 
 
 def read_scores(
@@ -90,7 +95,7 @@ def read_scores(
     if reads[0].letters:
         return _letters(head, hidden, reads, capped)
     items, rows, tail, _ = hidden.shape
-    step = max(1, _LOGIT_FLOATS // (items * tail * head.weight.shape[0]))
+    step = max(1, LOGIT_FLOATS // (items * tail * head.weight.shape[0]))
     found: list[list[torch.Tensor]] = [[] for _ in reads]
     for part in torch.split(hidden, step, dim=1):
         logits = capped(head(part)).float()
@@ -108,13 +113,40 @@ def _letters(
     head: Any, hidden: torch.Tensor, reads: Sequence[Reads],
     capped: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor]:  # fmt: skip
-    """Only the letters' rows of the output head are multiplied."""
+    """Only the letters' rows of the output head are multiplied, unless all are asked for."""
     letters = max((read.letters for read in reads), key=len)
     columns = torch.tensor([t for ids in letters for t in ids], device=hidden.device)
-    bias = None if getattr(head, "bias", None) is None else head.bias[columns]
-    logits = capped(nn.functional.linear(hidden[:, :, 0], head.weight[columns], bias))
-    scores = letter_scores(logits, letters)
+    last = hidden[:, :, 0]
+    if reads[0].normalise:
+        step = max(1, LOGIT_FLOATS // head.weight.shape[0])
+        parts = [
+            log_shares(capped(head(part)), columns, letters)
+            for part in torch.split(last.flatten(end_dim=1), step)
+        ]
+        scores = torch.cat(parts).view(*last.shape[:2], -1)
+    else:
+        bias = None if getattr(head, "bias", None) is None else head.bias[columns]
+        logits = capped(nn.functional.linear(last, head.weight[columns], bias))
+        scores = letter_scores(logits, letters)
     return [scores[item, :, : len(read.letters)] for item, read in enumerate(reads)]
+
+
+def log_shares(
+    logits: torch.Tensor, columns: torch.Tensor, letters: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Log-probability of each letter among all tokens.
+
+    Args:
+        logits: [n, vocabulary].
+        columns: All letters' tokens in the order of `letters`.
+        letters: For each choice its token ids.
+
+    Returns:
+        [n, n_choices] float32.
+    """
+    # Of the same logits: products of other shapes round otherwise, and shares could exceed 1.
+    total = logits.float().logsumexp(dim=-1, keepdim=True)
+    return letter_scores(logits[:, columns], letters) - total
 
 
 def read_unsteered(

@@ -1,29 +1,48 @@
-"""What a study found: one result for each model, task and seed, and the table over them.
+"""What a study found: one result for each of its cells.
 
-METHOD.md, "Studies". The paper tests each model and task over its seeds; the summary does so too,
-corrects for the number of tests, and pools the gains over models and tasks.
+METHOD.md, "Studies". `pas.summary` makes tables of them.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from pas.pooling import Gain, PooledGain, pooled_gain
-from pas.statistics import PairedTest, adjust, paired_t
+Setting = Literal["main", "icl", "sft", "sites", "samples", "forgetting"]
+SETTINGS: tuple[Setting, ...] = ("main", "icl", "sft", "sites", "samples", "forgetting")
+"""In the order in which they are run and shown."""
+
+
+class CurvePoint(NamedTuple):
+    """What a strength does to a task that the vector is not for, and to neutral text.
+
+    Attributes:
+        strength: Factor on the vector.
+        accuracy: On the other task's items.
+        neutral_kl: See `pas.damage`, in nats a token.
+    """
+
+    strength: float
+    accuracy: float
+    neutral_kl: float
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """One training of a study, or why there is none.
+    """One cell of a study, or why there is no result.
+
+    In every setting "baseline" is the model without a vector and "steered" with it; what the
+    setting changes (exemplars, weights, the site, the training items, the items that are asked)
+    holds for both.
 
     Attributes:
         model: As named in the study.
-        task: As named in the study.
+        task: As named in the study; the vector's, also where another task is asked.
         category: "bias", "morality", "alignment", "intelligence", "demo" or "own".
         seed: Of the training.
+        setting: Which of the paper's studies it belongs to.
+        variant: What tells its cells apart: the site, the number of training items, the task
+            that is asked; empty where nothing does.
         failed: Why it failed, in one line; empty if it did not.
-        verdict: See `pas.verdicts`.
+        verdict: See `pas.verdicts`; empty for "forgetting", which has no gain to judge.
         explanation: The verdict's reason.
         method: The winner's estimator.
         layer: Where it is written.
@@ -35,15 +54,20 @@ class CellResult:
         r2w: Items that went from right to wrong.
         p_value: Exact McNemar.
         random_accuracy: Mean of random directions of the winner's norm; None if not measured.
+        neutral_kl: Of the winner, in nats a token; None if not measured.
         method_deltas: Each estimator's own gain on the test items.
-        seconds: Of the whole training.
+        curve: Of "forgetting": other strengths of the same vector.
+        seconds: Of the whole cell.
         run_id: MLflow run.
+        fingerprint: Of the model that was run.
     """
 
     model: str
     task: str
     category: str
     seed: int
+    setting: Setting = "main"
+    variant: str = ""
     failed: str = ""
     verdict: str = ""
     explanation: str = ""
@@ -57,91 +81,30 @@ class CellResult:
     r2w: int = 0
     p_value: float = 1.0
     random_accuracy: float | None = None
+    neutral_kl: float | None = None
     method_deltas: dict[str, float] = field(default_factory=dict)
+    curve: tuple[CurvePoint, ...] = ()
     seconds: float = 0.0
     run_id: str = ""
+    fingerprint: str = ""
 
     @property
     def delta(self) -> float:
         """Gain in test accuracy."""
         return self.steered_accuracy - self.baseline_accuracy
 
+    @property
+    def place(self) -> str:
+        """The cell in words, for a log."""
+        what = f"{self.setting} {self.variant}".strip()
+        return f"{self.model} {self.task} seed {self.seed}" + ("" if what == "main" else f" {what}")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-able."""
-        return asdict(self)
+        return asdict(self) | {"curve": [list(point) for point in self.curve]}
 
-
-@dataclass(frozen=True)
-class TaskSummary:
-    """One model and task over its seeds.
-
-    Attributes:
-        model: As named in the study.
-        task: As named in the study.
-        category: Of the task.
-        seeds: That did not fail.
-        baseline_accuracy: Mean over seeds.
-        steered_accuracy: Mean over seeds.
-        test: One-sided paired t-test over seeds, as in the paper, with interval and effect size.
-        adjusted_p: Its p-value after Holm's correction over the study; None without a test.
-        method_deltas: Each estimator's gain, mean over seeds.
-        verdicts: How often each was given.
-    """
-
-    model: str
-    task: str
-    category: str
-    seeds: tuple[int, ...]
-    baseline_accuracy: float
-    steered_accuracy: float
-    test: PairedTest
-    adjusted_p: float | None
-    method_deltas: dict[str, float]
-    verdicts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A study's table: its tasks, all of them pooled, and what failed."""
-
-    tasks: tuple[TaskSummary, ...]
-    pooled: PooledGain | None
-    failed: tuple[CellResult, ...]
-
-
-def summarise(results: Sequence[CellResult]) -> Summary:
-    """Summarise by model and task, in the order in which the results name them."""
-    done = [r for r in results if not r.failed]
-    keys = list(dict.fromkeys((r.model, r.task) for r in done))
-    groups = [[r for r in done if (r.model, r.task) == key] for key in keys]
-    tests = [
-        paired_t([r.baseline_accuracy for r in g], [r.steered_accuracy for r in g]) for g in groups
-    ]
-    # One seed is no test, and would only inflate the correction of the others.
-    tested = [test.p_value for test in tests if test.p_value is not None and test.n > 1]
-    corrected = iter(adjust(tested) if tested else [])
-    tasks = tuple(
-        TaskSummary(
-            model=group[0].model,
-            task=group[0].task,
-            category=group[0].category,
-            seeds=tuple(r.seed for r in group),
-            baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
-            steered_accuracy=_mean([r.steered_accuracy for r in group]),
-            test=test,
-            adjusted_p=None if test.p_value is None or test.n < 2 else next(corrected),
-            method_deltas={
-                method: _mean([r.method_deltas[method] for r in group if method in r.method_deltas])
-                for method in dict.fromkeys(m for r in group for m in r.method_deltas)
-            },
-            verdicts=dict(Counter(r.verdict for r in group).most_common()),
-        )
-        for group, test in zip(groups, tests, strict=True)
-    )
-    gains = [Gain(r.model, r.task, r.seed, r.delta) for r in done]
-    pooled = pooled_gain(gains) if gains else None
-    return Summary(tasks, pooled, tuple(r for r in results if r.failed))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "CellResult":
+        """Make what `as_dict` took apart."""
+        points = tuple(CurvePoint(*point) for point in fields.get("curve", ()))
+        return cls(**(fields | {"curve": points}))

@@ -33,6 +33,7 @@ def score_rows(
     length_norm: bool = True,
     budget: Budget | None = None,
     engine: str = "auto",
+    normalise: bool = False,
 ) -> list[torch.Tensor]:
     """Score every choice of every question, unsteered and under every configuration.
 
@@ -44,6 +45,9 @@ def score_rows(
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
         budget: Limits, chosen from the free memory if not given; halved on out-of-memory.
         engine: "prefix", "hooks", or "auto": the first where it covers the model.
+        normalise: Letter scoring: log-probabilities over the whole vocabulary, so that
+            1 - sum(exp(scores)) is the share outside the letters, instead of scores that lack
+            a common normaliser. Costs the whole output head. Choice scores are normalised anyway.
 
     Returns:
         For each question [1 + n_rows, n_choices] float32 on the CPU; row 0 is unsteered.
@@ -58,10 +62,12 @@ def score_rows(
     budget = budget or fitting(model, len(longest))
     with model.lock, tqdm(total=len(questions), desc="scoring", disable=None, delay=2) as bar:
         if engine == "hooks" or (engine == "auto" and not covered(model, site, longest)):
-            found = _padded(model, questions, by_layer, site, length_norm, budget, bar)
+            found = _padded(model, questions, by_layer, site, length_norm, budget, bar, normalise)
         else:
             found = [torch.empty(0)] * len(questions)
-            for at, scores in _packed(model, questions, by_layer, site, length_norm, budget):
+            for at, scores in _packed(
+                model, questions, by_layer, site, length_norm, budget, normalise
+            ):
                 found[at] = scores
                 bar.update()
     return [scores[place_of] for scores in found]
@@ -69,7 +75,7 @@ def score_rows(
 
 def _packed(
     model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
-    length_norm: bool, budget: Budget,
+    length_norm: bool, budget: Budget, normalise: bool,
 ) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
     """Yield each question's index and scores [1 + n_rows, n_choices] on the CPU."""
     common = root_of(questions)
@@ -81,7 +87,9 @@ def _packed(
         def run(chosen: list[int]) -> list[tuple[int, torch.Tensor]]:
             asked = [questions[i] for i in chosen]
             return list(
-                score_pack(model, asked, rows, site, length_norm, root, n_root, budget.rows)
+                score_pack(
+                    model, asked, rows, site, length_norm, root, n_root, budget.rows, normalise
+                )
             )
 
         # Rows are halved within; if memory still runs out, the pack itself is too large.
@@ -91,10 +99,12 @@ def _packed(
 
 def _padded(
     model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
-    length_norm: bool, budget: Budget, bar: Any,
+    length_norm: bool, budget: Budget, bar: Any, normalise: bool,
 ) -> list[torch.Tensor]:  # fmt: skip
     parts = [[torch.empty(0)] * len(question.tails) for question in questions]
-    for at, tail, scores in score_padded(model, questions, rows, site, length_norm, budget.tokens):
+    for at, tail, scores in score_padded(
+        model, questions, rows, site, length_norm, budget.tokens, normalise
+    ):
         parts[at][tail] = scores
         bar.update(1 / len(parts[at]))
     return [

@@ -53,11 +53,11 @@ class TrainingData(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """The run that trained a vector and the version it was registered as."""
+    """The run that trained a vector and the version it was registered as, if it was."""
 
     run_id: str
     model_name: str
-    version: int
+    version: int | None
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def log_training(
     lineage: Mapping[str, Any],
     example_prompt: str,
     model_name: str,
-    version_tags: Mapping[str, object],
+    version_tags: Mapping[str, object] | None,
 ) -> Registered:
     """Log everything about a training into an open run, then register the vector as candidate.
 
@@ -119,7 +119,7 @@ def log_training(
         lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
         example_prompt: Input example of the pyfunc.
         model_name: Registered model, see `storage.registry.model_name`.
-        version_tags: Of the version.
+        version_tags: Of the version; None to register none.
     """
     store = client(registry)
     _log_params(store, run_id, params)
@@ -130,6 +130,8 @@ def log_training(
     for name, figure in figures.items():
         store.log_figure(run_id, figure, f"plots/{name}.png")
     logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
+    if version_tags is None:
+        return Registered(run_id, model_name, None)
     made = register(
         registry, name=model_name, logged_model=logged, run_id=run_id, tags=version_tags
     )

@@ -15,7 +15,7 @@ from pas.examples import SPLITS, Example, Split
 from storage.lake import Lake
 
 STAGES = "stages"
-_VERSION = 2
+_VERSION = 3
 _EXAMPLES = pa.schema(
     [
         pa.field("split", pa.string()),
@@ -28,6 +28,7 @@ _EXAMPLES = pa.schema(
         pa.field("fact", pa.string()),
         pa.field("positions", pa.list_(pa.int32())),
         pa.field("roles", pa.list_(pa.string())),
+        pa.field("prefix", pa.string()),
     ]
 )
 
@@ -59,6 +60,7 @@ def write_split(lake: Lake, address: str, split: Split) -> str:
             "fact": e.fact,
             "positions": list(e.positions),
             "roles": list(e.roles),
+            "prefix": e.prefix,
         }
         for name, part in zip(SPLITS, split, strict=True)
         for e in part

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pas.contrast import RANDOM, random_direction
+from pas.damage import Damage, outside_share
 from pas.evidence import Comparison, best_constant, compare, position_counts
 from pas.examples import Split, order_choices
 from pas.gates import Evidence
@@ -37,6 +38,9 @@ class Report(NamedTuple):
         positions_after: And by the winner.
         constant_position: The position that is right most often.
         leaked_groups: Groups of the test split that the training split shares.
+        damage: What the winner does to neutral text.
+        outside: Share of the answers' probability outside the letters, unsteered and steered;
+            None under choice scoring.
         verdict: Whether the gain is real, and every check.
     """
 
@@ -50,6 +54,8 @@ class Report(NamedTuple):
     positions_after: list[int]
     constant_position: int | None
     leaked_groups: int
+    damage: Damage
+    outside: tuple[float, float] | None
     verdict: Verdict
 
 
@@ -112,8 +118,10 @@ def evaluate(
     return lake.write_table(address, pa.Table.from_pylist(rows, schema=PREDICTIONS))
 
 
-def report(recipe: Recipe, parts: Split, best: dict[str, Cell], address: str) -> Report:
-    """Turn test predictions into evidence."""
+def report(
+    recipe: Recipe, parts: Split, best: dict[str, Cell], address: str, damage: Damage
+) -> Report:
+    """Turn test predictions, and the winner's damage to neutral text, into evidence."""
     table = resources.lake().read_table(address).to_pandas()
     table["correct"] = table["choice"] == table["label"]
     winner = best["selected"]
@@ -138,6 +146,9 @@ def report(recipe: Recipe, parts: Split, best: dict[str, Cell], address: str) ->
     leaked = len({e.group for e in parts.test} & {e.group for e in parts.train})
     accuracies = tuple(r.steered_accuracy for r in random)
     other = _rows(table, RESHUFFLED, None)["label"].tolist()
+    outside = None
+    if letters:
+        outside = outside_share(before["scores"].tolist()), outside_share(after["scores"].tolist())
     return Report(
         selected=at,
         validation_accuracy=winner.correct / winner.n,
@@ -152,9 +163,11 @@ def report(recipe: Recipe, parts: Split, best: dict[str, Cell], address: str) ->
         positions_after=position_counts(after["choice"].tolist(), n_choices),
         constant_position=position if letters else None,
         leaked_groups=leaked,
+        damage=damage,
+        outside=outside,
         verdict=judge(
             parts.test, before, after, test, at.strength, letters, reshuffled, other, accuracies,
-            leaked,
+            leaked, damage.kl, outside,
         ),
     )  # fmt: skip
 

@@ -76,15 +76,24 @@ def question(recipe: Recipe, example: Example) -> Question:
     return prepare(tokens, text, example.choices, example.label, rule)
 
 
-def plan(recipe: Recipe, train: tuple[Example, ...]) -> Plan:
+def plan(
+    recipe: Recipe, train: tuple[Example, ...], methods: tuple[str, ...] | None = None
+) -> Plan:
     """Compare what the training items need with the lake and cut the rest into shards.
+
+    Args:
+        recipe: The training.
+        train: Its training items.
+        methods: Estimators to have activations for, the recipe's if not given; with none, the
+            items are only answered.
 
     Raises:
         UserError: If a prompt exceeds the context window.
     """
     lake, tokens, layers = resources.lake(), resources.tokens(recipe.spec), read_layers(recipe)
     kind = recipe.rule.kind
-    texts = {text for e in train for text in possible_texts(recipe.methods, e, kind)}
+    wanted = recipe.methods if methods is None else methods
+    texts = {text for e in train for text in possible_texts(wanted, e, kind)}
     prompts = {p.key: p for p in (encode(tokens, text) for text in texts)}
     asked = {e: question(recipe, e) for e in train}
     keys = {e: question_key(tokens.fingerprint, q) for e, q in asked.items()}
@@ -139,14 +148,21 @@ def extract_shard(recipe: Recipe, texts: list[str], items: list[Example], addres
     return written
 
 
-def extract_missing(recipe: Recipe, split_address: str) -> Plan:
+def extract_missing(
+    recipe: Recipe, split_address: str, methods: tuple[str, ...] | None = None
+) -> Plan:
     """Run what is missing, a few shards in flight so that writing overlaps with compute.
+
+    Args:
+        recipe: The training.
+        split_address: Its split.
+        methods: See `plan`.
 
     Returns:
         What was planned, and by now is done.
     """
     lake = resources.lake()
-    todo = plan(recipe, read_split(lake, split_address).train)
+    todo = plan(recipe, read_split(lake, split_address).train, methods)
     futures = [
         filling(extract_shard, lake, shard.address).submit(
             recipe, shard.texts, shard.items, shard.address

@@ -16,6 +16,7 @@ def judge(
     test: tuple[Example, ...], before: pd.DataFrame, after: pd.DataFrame, comparison: Comparison,
     strength: float, letters: bool, reshuffled: Comparison | None,
     reshuffled_labels: Sequence[int], random_accuracies: Sequence[float], leaked_groups: int,
+    neutral_kl: float | None = None, outside: tuple[float, float] | None = None,
 ) -> Verdict:  # fmt: skip
     """Judge the winner on the test items.
 
@@ -30,6 +31,8 @@ def judge(
         reshuffled_labels: The right positions in that order.
         random_accuracies: Of random directions of the winner's norm.
         leaked_groups: Groups of the test items that training shares.
+        neutral_kl: Of the winner on neutral text, in nats a token.
+        outside: Share of the answers' probability outside the letters, before and after.
     """
     gained = after["correct"].to_numpy().astype(float) - before["correct"].to_numpy()
     groups = [e.group for e in test]
@@ -52,6 +55,9 @@ def judge(
             test_groups=len(set(groups)),
             bias_before=_bias(test, before),
             bias_after=_bias(test, after),
+            neutral_kl=neutral_kl,
+            outside_before=outside[0] if outside else None,
+            outside_after=outside[1] if outside else None,
         )
     )
 

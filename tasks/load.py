@@ -28,22 +28,30 @@ def read_examples(recipe: Recipe) -> list[Example]:
 
 
 def load_split(recipe: Recipe, examples: list[Example]) -> Split:
-    """Split the examples as the recipe says.
+    """Split the examples as the recipe says; fewer training items are the first of more.
 
     Raises:
         UserError: If there are too few items or groups.
     """
     try:
-        return split(examples, recipe.seed, recipe.protocol, recipe.max_items, recipe.order_seed)
+        parts = split(examples, recipe.seed, recipe.protocol, recipe.max_items, recipe.order_seed)
     except UserError as error:
         raise UserError(f"--task {recipe.task}: {error}") from error
+    if recipe.train_items is None:
+        return parts
+    if recipe.train_items > len(parts.train):
+        raise UserError(
+            f"--train-items {recipe.train_items}: the training split of {recipe.task} has only "
+            f"{len(parts.train)}"
+        )
+    return parts._replace(train=parts.train[: recipe.train_items])
 
 
 def split_address(recipe: Recipe, examples: list[Example]) -> str:
     """Return where the split of these examples lies, or will."""
     return stage_address(
         resources.lake(), "splits", digest(examples), recipe.seed, recipe.protocol,
-        recipe.max_items, recipe.order_seed,
+        recipe.max_items, recipe.order_seed, recipe.train_items,
     )  # fmt: skip
 
 

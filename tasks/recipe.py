@@ -51,6 +51,8 @@ class Recipe:
         order_seed: Of the order of choices alone. Held fixed, further seeds find the prompts and
             answers of items that an earlier one has trained on.
         max_items: Cap on the items, drawn by seed.
+        train_items: Cap on the training items alone; a smaller training set is part of a larger.
+        shots: Worked examples before every prompt, see `pas.shots`.
     """
 
     task: str
@@ -79,6 +81,8 @@ class Recipe:
     seed: int = 0
     order_seed: int | None = None
     max_items: int | None = 4000
+    train_items: int | None = None
+    shots: int = 0
 
     # As a flow parameter: pydantic would ignore a misspelt field, and train with its default.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -110,6 +114,10 @@ class Recipe:
             )
         if self.max_items is not None and self.max_items < 5:
             raise UserError(f"--max-items {self.max_items}: at least 5 are needed for a split")
+        if self.train_items is not None and self.train_items < 1:
+            raise UserError(f"--train-items {self.train_items}: at least 1 is needed")
+        if self.shots < 0:
+            raise UserError(f"--shots {self.shots}: give 0 or more")
         _ = self.spec, self.rule, self.grid_strengths  # each refuses its own bad values
 
     @cached_property
@@ -144,6 +152,11 @@ class Recipe:
         return Columns(
             self.question_col, self.choices_col, self.label_col, self.group_col, self.id_col
         )
+
+    @property
+    def label(self) -> str:
+        """The task, and how many shots its prompts have: what a vector is registered for."""
+        return f"{self.task}-{self.shots}shot" if self.shots else self.task
 
     @property
     def rule(self) -> ScoringRule:

@@ -41,17 +41,21 @@ class Trail(NamedTuple):
 
 @task(name="record", retries=2, retry_delay_seconds=[1, 10])
 def record(
-    recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, seconds: Mapping[str, float]
-) -> Registered:
-    """Write the run tables, log the run and register the vector with the alias `candidate`."""
+    recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, seconds: Mapping[str, float],
+    register: bool = True,
+) -> Registered:  # fmt: skip
+    """Write the run tables, log the run and register the vector with the alias `candidate`.
+
+    Without `register` there is a run with the vector among its artifacts, and no version.
+    """
     lake = resources.lake()
     parts = read_split(lake, trail.split)
-    name = model_name(recipe.spec.slug, recipe.task)
+    name = model_name(recipe.spec.slug, recipe.label)
     vector = _vector(recipe, trail, found)
     tables = run_tables(recipe, trail, parts, cells, found)
     with open_run(
         resources.registry(), experiment=settings().experiment,
-        run_name=f"{recipe.task}-{recipe.protocol}-seed{recipe.seed}",
+        run_name=f"{recipe.label}-{recipe.protocol}-seed{recipe.seed}",
         tags={"task": recipe.task, "model": recipe.spec.slug, "protocol": recipe.protocol},
     ) as run_id:  # fmt: skip
         for table_name, table in tables.items():
@@ -70,7 +74,7 @@ def record(
             lineage=_lineage(recipe, trail) | {"verdict": found.verdict.as_dict()},
             example_prompt=full_prompt(parts.test[0], recipe.rule.kind),
             model_name=name,
-            version_tags=_version_tags(recipe, found),
+            version_tags=_version_tags(recipe, found) if register else None,
         )
 
 
@@ -85,6 +89,9 @@ def metrics(found: Report) -> dict[str, float]:
         values["random_accuracy_max"] = max(evidence.random_accuracies)
     if evidence.constant_accuracy is not None:
         values["constant_letter_accuracy"] = evidence.constant_accuracy
+    values |= {"neutral_kl": found.damage.kl}
+    if found.outside is not None:
+        values["outside_before"], values["outside_after"] = found.outside
     if evidence.reshuffled_delta is not None:
         values["reshuffled_delta"] = evidence.reshuffled_delta
     for method, (_, comparison) in found.methods.items():

@@ -1,60 +1,82 @@
-"""A study: one training for every model, task and seed of a YAML file, and what each found."""
+"""A study: a YAML file, and the cells it stands for."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
 import yaml
 
 from pas.errors import UserError
-from pas.study import CellResult
-from storage.stages import stage_address
-from tasks import resources
-from tasks.load import read_examples, split_address
+from pas.finetune import FineTuning
+from pas.study import SETTINGS, Setting
 from tasks.recipe import Recipe
 
-_KEYS = {"name", "models", "tasks", "seeds", "recipe", "data_root"}
-_SET_BY_STUDY = {"model", "seed"}
-_RECIPE_FIELDS = {field.name for field in fields(Recipe)} - _SET_BY_STUDY
+_NEEDED = {"name", "models", "tasks", "seeds"}
+_KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}
+_RECIPE_FIELDS = {field.name for field in fields(Recipe)} - {"model", "seed"}
+_FORGETTING_STRENGTHS = (0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0)  # METHOD.md, "The paper's grids"
+_SHOTS = 10
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_COMMON = {"tasks", "seeds", "recipe"}
+_OWN: dict[Setting, set[str]] = {
+    "main": set(), "icl": {"shots"}, "sft": {field.name for field in fields(FineTuning)},
+    "sites": {"sites"}, "samples": {"train_items"}, "forgetting": {"targets", "strengths"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be trained.
+    """What is to be run.
 
     Attributes:
         name: Of the study: lower-case letters, digits, '.', '_', '-'.
-        models: As in `--model`.
+        models: For each model its fields of `Recipe`, `model` among them.
         tasks: For each task its fields of `Recipe`, `task` among them.
         seeds: Of the trainings.
         recipe: Fields of `Recipe` for all tasks; a task's own come before them.
+        settings: By name what is set for it; "main" is always among them.
+        planning: What a dry run may take for known, see `tasks.planning`.
     """
 
     name: str
-    models: tuple[str, ...]
+    models: tuple[dict[str, Any], ...]
     tasks: tuple[dict[str, Any], ...]
     seeds: tuple[int, ...]
     recipe: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    planning: dict[str, Any]
 
 
-class StudyCell(NamedTuple):
-    """One training of a study."""
+@dataclass(frozen=True)
+class StudyCell:
+    """One row of a study's results before there is one.
 
-    model: str
-    task: str
-    seed: int
+    Attributes:
+        setting: See `pas.study.CellResult`.
+        variant: Likewise.
+        recipe: The training; for "forgetting" the one whose vector is tried.
+        tuning: Of "sft": how the model is fine-tuned first.
+        target: Of "forgetting": the recipe of the task that is asked.
+        strengths: Of "forgetting": those that are tried besides the vector's own.
+    """
+
+    setting: Setting
+    variant: str
     recipe: Recipe
+    tuning: FineTuning | None = None
+    target: Recipe | None = None
+    strengths: tuple[float, ...] = ()
 
 
 def read_study(file: Path, data_root: Path | None = None) -> Study:
     """Read a study's YAML file.
 
     Args:
-        file: With the keys name, models, tasks, seeds (a number or a list) and, optionally, recipe
-            and data_root, the folder that relative `data` of tasks lie in (by default the file's).
+        file: With the keys name, models, tasks, seeds (a number or a list) and, optionally,
+            recipe, settings, planning, and data_root, the folder that relative `data` of tasks
+            lie in (by default the file's).
         data_root: Taken instead of the file's.
 
     Raises:
@@ -68,7 +90,7 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
         raise UserError(f"study {file}: not valid YAML ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"study {file}: give the keys name, models, tasks and seeds")
-    unknown, lacking = set(content) - _KEYS, {"name", "models", "tasks", "seeds"} - set(content)
+    unknown, lacking = set(content) - _KEYS, _NEEDED - set(content)
     if unknown or lacking:
         raise UserError(
             f"study {file}: "
@@ -76,91 +98,160 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
                 [f"there is no key {key!r}" for key in sorted(map(str, unknown))]
                 + [f"the key {key!r} is missing" for key in sorted(lacking)]
             )
+            + f". The keys are {', '.join(sorted(_KEYS))}."
         )
-    root = data_root or file.parent / str(content.get("data_root", ""))
-    seeds = content["seeds"]
-    listed = list(range(seeds)) if isinstance(seeds, int) else seeds
-    tasks = content["tasks"]
-    if not _is_list(listed, int) or not _is_list(content["models"], str):
-        raise UserError(f"study {file}: models is a list of names, seeds a number or a list")
+    root = data_root or file.parent / str(content.get("data_root", "."))
+    tasks, models = content["tasks"], content["models"]
     if not isinstance(tasks, list) or not tasks:
         raise UserError(f"study {file}: tasks is a list with at least one task")
-    common = content.get("recipe") or {}
+    if not isinstance(models, list) or not models:
+        raise UserError(f"study {file}: models is a list of names, or of fields with `model`")
     found = Study(
-        name=str(content["name"]),
-        models=tuple(content["models"]),
-        tasks=tuple(_task(file, number, task, root) for number, task in enumerate(tasks, 1)),
-        seeds=tuple(listed),
-        recipe=_checked(file, "recipe", common),
+        name=_name(file, content["name"]),
+        models=tuple(_named(file, f"model {i}", "model", m) for i, m in enumerate(models, 1)),
+        tasks=tuple(_task(file, f"task {i}", task, root) for i, task in enumerate(tasks, 1)),
+        seeds=_seeds(file, content["seeds"]),
+        recipe=_checked(file, "recipe", content.get("recipe") or {}, _RECIPE_FIELDS),
+        settings=_settings(file, content.get("settings") or {}, root),
+        planning=dict(content.get("planning") or {}),
     )
-    names = [task["task"] for task in found.tasks]
-    if len(set(names)) < len(names):
-        raise UserError(f"study {file}: two tasks have the same name; name each once")
+    for kind, named in (("model", found.models), ("task", found.tasks)):
+        names = [entry[kind] for entry in named]
+        if len(set(names)) < len(names):
+            raise UserError(f"study {file}: two {kind}s have the same name; name each once")
+    for setting, own in found.settings.items():
+        absent = set(own.get("tasks", ())) - {task["task"] for task in found.tasks}
+        if absent:
+            raise UserError(
+                f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task here"
+            )
     cells(found)  # each recipe refuses its own bad values
     return found
 
 
 def cells(study: Study) -> list[StudyCell]:
-    """Return the trainings, those of one model together so that it is loaded once."""
-    return [
-        StudyCell(model, task["task"], seed,
-                  Recipe(**{**study.recipe, **task, "model": model, "seed": seed}))
-        for model in study.models
-        for task in study.tasks
-        for seed in study.seeds
-    ]  # fmt: skip
+    """Return the cells, those of one model together so that it is loaded once.
 
-
-def result_address(recipe: Recipe) -> str:
-    """Return where a training's result lies, or will: the same for the same data and model.
-
-    Raises:
-        UserError: If the data or the model cannot be read.
+    Of each model the main trainings come first: the other settings are laid beside them.
     """
-    asked = recipe.as_dict() | {"data": None}  # the split's address stands for the content
-    return stage_address(
-        resources.lake(), "results", split_address(recipe, read_examples(recipe)),
-        resources.tokens(recipe.spec).fingerprint, asked,
-    )  # fmt: skip
+    found = []
+    for model in study.models:
+        for setting in SETTINGS:
+            own = study.settings.get(setting)
+            if own is None:
+                continue
+            for task in study.tasks:
+                if task["task"] not in own.get("tasks", (task["task"],)):
+                    continue
+                for seed in own.get("seeds", study.seeds):
+                    given = {**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}
+                    found += _expanded(setting, own, Recipe(**given))
+    return found
 
 
-def write_result(address: str, result: CellResult) -> None:
-    """Keep a training's result for the next run of the study."""
-    text = json.dumps(result.as_dict())
-    resources.lake().write_table(address, pa.table({"result": [text]}))
+def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[StudyCell]:
+    def changed(**changes: Any) -> Recipe:
+        return Recipe(**{**recipe.as_dict(), **changes})
+
+    if setting == "icl":
+        return [StudyCell("icl", "", changed(shots=own.get("shots", _SHOTS)))]
+    if setting == "sft":
+        given = {name: own[name] for name in _OWN["sft"] if name in own}
+        return [StudyCell("sft", "", recipe, FineTuning(**given))]
+    if setting == "sites":
+        sites = own.get("sites", ("attention", "mlp", "mlp_norm"))
+        return [StudyCell("sites", site, changed(site=site)) for site in sites]
+    if setting == "samples":
+        sizes = own.get("train_items", ())
+        return [StudyCell("samples", str(size), changed(train_items=size)) for size in sizes]
+    if setting == "forgetting":
+        strengths = tuple(map(float, own.get("strengths", _FORGETTING_STRENGTHS)))
+        common = {
+            name: getattr(recipe, name)
+            for name in ("model", "revision", "dtype", "device", "quantization",
+                         "trust_remote_code", "protocol", "seed", "max_items")
+        }  # fmt: skip
+        return [
+            StudyCell(
+                "forgetting", target["task"], recipe, target=Recipe(**{**common, **target}),
+                strengths=strengths,
+            )
+            for target in own["targets"]
+        ]  # fmt: skip
+    return [StudyCell("main", "", recipe)]
 
 
-def read_result(address: str) -> CellResult | None:
-    """Return what `write_result` kept, or None."""
-    lake = resources.lake()
-    if not lake.exists(address):
-        return None
-    return CellResult(**json.loads(lake.read_table(address)["result"][0].as_py()))
+def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
+    if isinstance(given, list):
+        given = dict.fromkeys(given)
+    if not isinstance(given, Mapping) or set(given) - set(SETTINGS):
+        raise UserError(
+            f"study {file}: settings: name some of {', '.join(SETTINGS)}, such as `icl: {{}}`"
+        )
+    found: dict[str, dict[str, Any]] = {"main": {}}
+    for setting, own in given.items():
+        place = f"settings: {setting}"
+        values = _checked(file, place, own or {}, _COMMON | _OWN[setting])
+        if "recipe" in values:
+            values["recipe"] = _checked(file, f"{place}: recipe", values["recipe"], _RECIPE_FIELDS)
+        if "seeds" in values:
+            values["seeds"] = _seeds(file, own["seeds"])
+        if setting == "samples" and not values.get("train_items"):
+            raise UserError(f"study {file}: {place}: give train_items, such as [12, 75, 300]")
+        if setting == "forgetting":
+            targets = values.get("targets")
+            if not targets:
+                raise UserError(
+                    f"study {file}: {place}: give targets, a list of tasks such as "
+                    "[{task: mmlu, max_items: 1000}]"
+                )
+            values["targets"] = tuple(
+                _task(file, f"{place}: target {i}", target, root)
+                for i, target in enumerate(targets, 1)
+            )
+        found[setting] = values
+    return found
 
 
-def _task(file: Path, number: int, task: Any, root: Path) -> dict[str, Any]:
-    place = f"task {number}"
-    if isinstance(task, str):
-        task = {"task": task}
-    if not isinstance(task, Mapping) or "task" not in task:
-        raise UserError(f"study {file}: {place}: give a name, or fields with `task` among them")
-    found = _checked(file, place, task)
+def _name(file: Path, name: Any) -> str:
+    text = str(name)
+    if not _NAME.fullmatch(text):
+        raise UserError(
+            f"study {file}: name: give lower-case letters, digits, '.', '_' or '-', not {text!r}"
+        )
+    return text
+
+
+def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
+    if type(seeds) is int and seeds > 0:
+        return tuple(range(seeds))
+    if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
+        return tuple(seeds)
+    raise UserError(f"study {file}: seeds a number or a list of numbers, not {seeds!r}")
+
+
+def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
+    found = _named(file, place, "task", task)
     if "data" in found and (root / str(found["data"])).exists():
         found["data"] = str(root / str(found["data"]))
     return found
 
 
-def _checked(file: Path, place: str, values: Any) -> dict[str, Any]:
+def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:
+    if isinstance(entry, str):
+        entry = {kind: entry}
+    if not isinstance(entry, Mapping) or kind not in entry:
+        raise UserError(f"study {file}: {place}: give a name, or fields with `{kind}` among them")
+    return _checked(file, place, entry, _RECIPE_FIELDS | {kind})
+
+
+def _checked(file: Path, place: str, values: Any, known: set[str]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise UserError(f"study {file}: {place}: give fields, such as `max_items: 200`")
-    unknown = sorted(set(map(str, values)) - _RECIPE_FIELDS)
+    unknown = sorted(set(map(str, values)) - known)
     if unknown:
         raise UserError(
             f"study {file}: {place}: there is no field {', '.join(unknown)}; "
-            f"the fields are {', '.join(sorted(_RECIPE_FIELDS))}"
+            f"the fields are {', '.join(sorted(known))}"
         )
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _is_list(values: Any, kind: type) -> bool:
-    return isinstance(values, list) and bool(values) and all(type(v) is kind for v in values)

@@ -9,6 +9,7 @@ import torch
 from pas.examples import Example
 from pas.prefix import Row
 from pas.protocol import Cell, Configuration, select
+from pas.sites import Site
 from pas.sweep import score_rows
 from storage.stages import read_split, stage_address
 from tasks import resources
@@ -17,6 +18,7 @@ from tasks.extract import question
 from tasks.recipe import Recipe
 
 UNSTEERED = "none"
+VALIDATION = "val"
 PREDICTIONS = pa.schema(
     [
         pa.field("item_id", pa.string()),
@@ -63,8 +65,17 @@ def score_configurations(
     examples: tuple[Example, ...],
     deltas: list[tuple[Configuration, np.ndarray]],
     condition: str,
+    site: Site | None = None,
 ) -> list[dict[str, Any]]:
     """Answer items unsteered and under each (configuration, [d_model] delta).
+
+    Args:
+        recipe: Whose model answers, scored by its rule.
+        examples: The items.
+        deltas: Strength multiplied in.
+        condition: What the rows are marked with; letters' scores are log-probabilities over the
+            vocabulary except where it is "val", in the sweep, which would take twice as long.
+        site: Where the deltas are added, the recipe's if not given.
 
     Returns:
         Rows of `PREDICTIONS`; those of the unsteered model have the method "none".
@@ -73,7 +84,7 @@ def score_configurations(
     rows = [Row(at.layer, torch.from_numpy(delta)) for at, delta in deltas]
     model = resources.model(recipe.spec)
     scores = score_rows(
-        model, ready, rows, recipe.site,
+        model, ready, rows, site or recipe.site, normalise=condition != VALIDATION,
         length_norm=recipe.rule.length_norm, budget=resources.budget(model, ready),
     )  # fmt: skip
     unsteered = (UNSTEERED, None, 0.0)
@@ -107,7 +118,7 @@ def sweep(recipe: Recipe, split_address: str, vectors: str, address: str) -> str
         for at in grid(recipe, directions)
         if at.strength
     ]
-    rows = score_configurations(recipe, read_split(lake, split_address).val, deltas, "val")
+    rows = score_configurations(recipe, read_split(lake, split_address).val, deltas, VALIDATION)
     return lake.write_table(address, pa.Table.from_pylist(rows, schema=PREDICTIONS))
 
 

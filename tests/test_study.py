@@ -10,7 +10,8 @@ from data_files import write_toy
 from flows.study import study
 from pas.errors import UserError
 from pas.statistics import paired_t
-from pas.study import CellResult, summarise
+from pas.study import CellResult
+from pas.summary import summarise
 from tasks import resources
 from tasks.study import cells, read_study
 
@@ -40,7 +41,7 @@ def change(file: Path, **changes: object) -> Path:
 def test_every_cell_once_by_model(file: Path) -> None:
     plan = read_study(file)
     found = cells(plan)
-    assert [(c.task, c.seed) for c in found] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
+    assert [(c.recipe.task, c.recipe.seed) for c in found] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
     assert found[2].recipe.methods == ("caa",) and found[2].recipe.layers == "1,2"
     assert found[0].recipe.data == str(file.parent / "one.jsonl")
 

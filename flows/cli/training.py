@@ -77,6 +77,12 @@ def train(
         typer.Option(help="Of the choice order alone; held fixed, other seeds re-use prompts."),
     ] = None,
     max_items: Annotated[int, typer.Option(help="Cap on the items, drawn by seed.")] = 4000,
+    train_items: Annotated[
+        int | None, typer.Option(help="Cap on the training items alone.")
+    ] = None,
+    shots: Annotated[
+        int, typer.Option(help="Worked examples before every prompt, of items answered wrongly.")
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -113,8 +119,7 @@ def train(
 def show(trained: Any) -> None:
     """Print a training's evidence."""
     outcome = trained.outcome
-    title = f"{outcome.model_name} version {outcome.version}"
-    print_table(title, ("evidence", "measured", "how to read it"), trained.findings)
+    print_table(outcome.title, ("evidence", "measured", "how to read it"), trained.findings)
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in outcome.seconds.items())
     say(f"seconds: {spent}")
     say(f"run {outcome.run_id}; next: pas promote {outcome.model_name}")

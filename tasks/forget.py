@@ -1,0 +1,77 @@
+"""Forgetting: what a task's vector does to another task, and to neutral text.
+
+METHOD.md, "Studies", catastrophic forgetting: accuracy on MMLU under the task vector.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pas.evidence import Comparison, compare
+from pas.protocol import Configuration
+from pas.study import CellResult, CurvePoint
+from storage.stages import read_split
+from storage.tables import table_address
+from tasks import resources
+from tasks.damage import damage_of
+from tasks.load import load
+from tasks.recipe import Recipe
+from tasks.sweep import UNSTEERED, read_directions, score_configurations
+
+
+class Forgotten(NamedTuple):
+    """What was found on another task's test items.
+
+    Attributes:
+        comparison: Steered by the vector at its own strength against unsteered.
+        neutral_kl: Of that strength, in nats a token.
+        curve: Every strength that was tried, its own among them, ascending.
+    """
+
+    comparison: Comparison
+    neutral_kl: float
+    curve: tuple[CurvePoint, ...]
+
+
+@task(name="forget", cache_policy=NO_CACHE)
+def forget(
+    recipe: Recipe, trained: CellResult, target: Recipe, strengths: tuple[float, ...]
+) -> Forgotten:
+    """Ask another task's test items under a training's vector.
+
+    Args:
+        recipe: Of the training.
+        trained: What it found: the run that keeps its vectors, and the configuration it chose.
+        target: The task that is asked; its items, prompts and scoring.
+        strengths: Tried besides the vector's own.
+
+    Raises:
+        UserError: For the target's data.
+    """
+    test = read_split(resources.lake(), load(target)).test
+    directions = read_directions(table_address(resources.lake(), "vectors", trained.run_id))
+    own = Configuration(trained.method, trained.layer, trained.strength)
+    tried = [own._replace(strength=s) for s in sorted({*strengths, own.strength})]
+    deltas = [
+        (at, np.float32(at.strength) * directions.direction[at[:2]]) for at in tried if at.strength
+    ]
+    table = pd.DataFrame(score_configurations(target, test, deltas, "test", site=recipe.site))
+    table["correct"] = table["choice"] == table["label"]
+    unsteered = table[table["method"] == UNSTEERED]["correct"].to_numpy()
+    right = {
+        at: table[(table["strength"] == at.strength) & (table["method"] != UNSTEERED)]["correct"]
+        for at in tried
+        if at.strength
+    }
+    damage = damage_of(recipe, directions, tried)
+    return Forgotten(
+        compare(unsteered, right[own].to_numpy() if own.strength else unsteered),
+        damage[own].kl,
+        tuple(
+            CurvePoint(at.strength, float(np.mean(right.get(at, unsteered))), damage[at].kl)
+            for at in tried
+        ),
+    )
