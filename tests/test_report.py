@@ -9,7 +9,8 @@ import pytest
 
 from pas.benchmarks import benchmarks
 from pas.contrast import METHODS
-from pas.study import CellResult, summarise
+from pas.study import CellResult
+from pas.summary import summarise
 from pas.verdicts import Label
 from tasks import report_paper as paper
 from tasks.report import study_page

@@ -1,18 +1,22 @@
 """A study runs every cell, keeps what it has, reports what failed, and refuses bad files."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
+import oracle
 import pytest
+import torch
 import yaml
 from data_files import write_toy
 
 from flows.study import study
 from pas.errors import UserError
-from pas.statistics import paired_t
-from pas.study import CellResult
-from pas.summary import summarise
+from storage.catalogue import query
+from storage.stages import read_split
+from storage.tracking import client
 from tasks import resources
+from tasks.load import load
 from tasks.study import cells, read_study
 
 
@@ -41,7 +45,12 @@ def change(file: Path, **changes: object) -> Path:
 def test_every_cell_once_by_model(file: Path) -> None:
     plan = read_study(file)
     found = cells(plan)
-    assert [(c.recipe.task, c.recipe.seed) for c in found] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
+    assert [(c.recipe.task, c.recipe.seed) for c in found] == [
+        ("one", 0),
+        ("one", 1),
+        ("two", 0),
+        ("two", 1),
+    ]
     assert found[2].recipe.methods == ("caa",) and found[2].recipe.layers == "1,2"
     assert found[0].recipe.data == str(file.parent / "one.jsonl")
 
@@ -105,21 +114,114 @@ def test_what_is_no_yaml_is_refused(tmp_path: Path) -> None:
         read_study(broken)
 
 
-def result(task: str, seed: int, before: float, after: float, **more: object) -> CellResult:
-    return CellResult("m", task, "bias", seed, verdict="real", baseline_accuracy=before,
-                      steered_accuracy=after, **more)  # fmt: skip
+def with_settings(file: Path, **settings: object) -> Path:
+    return change(file, settings=settings)
 
 
-def test_the_summary_tests_over_seeds_and_corrects() -> None:
-    results = [result("a", s, 0.5, 0.6 + 0.01 * s) for s in range(4)]
-    results += [result("b", s, 0.5, 0.5 + 0.01 * (-1) ** s) for s in range(4)]
-    results += [result("c", 0, 0.4, 0.5), CellResult("m", "d", "bias", 0, failed="no data")]
-    summary = summarise(results)
-    assert [t.task for t in summary.tasks] == ["a", "b", "c"]
-    a, b, c = summary.tasks
-    assert a.test == paired_t([0.5] * 4, [0.6, 0.61, 0.62, 0.63])
-    assert a.adjusted_p == pytest.approx(2 * a.test.p_value) and b.adjusted_p >= b.test.p_value
-    assert c.adjusted_p is None and c.test.mean == pytest.approx(0.1)
-    assert [f.task for f in summary.failed] == ["d"]
-    assert summary.pooled is not None and summary.pooled.n_rows == 9
-    assert summarise([results[-1]]).pooled is None
+def test_settings_expand_to_cells(file: Path) -> None:
+    found = cells(
+        read_study(
+            with_settings(
+                file, icl={"shots": 3, "recipe": {"strengths": "1,2"}, "seeds": [1]},
+                sites={"sites": ["mlp"], "tasks": ["two"]}, samples={"train_items": [4, 8]},
+                sft={"rank": 2, "epochs": 1},
+                forgetting={"targets": [{"task": "one", "data": "one.jsonl"}], "strengths": [2]},
+            )
+        )
+    )  # fmt: skip
+    count = Counter((c.setting, c.variant) for c in found)
+    assert count == {
+        ("main", ""): 4, ("icl", ""): 2, ("sft", ""): 4, ("sites", "mlp"): 2,
+        ("samples", "4"): 4, ("samples", "8"): 4, ("forgetting", "one"): 4,
+    }  # fmt: skip
+    assert [c.setting for c in found] == sorted(
+        (c.setting for c in found), key=[*count_order()].index
+    ), "the main trainings come first"
+    icl = next(c for c in found if c.setting == "icl")
+    assert (icl.recipe.shots, icl.recipe.strengths, icl.recipe.seed) == (3, "1,2", 1)
+    sft = next(c for c in found if c.setting == "sft")
+    assert sft.tuning is not None and (sft.tuning.rank, sft.tuning.epochs) == (2, 1)
+    forgetting = next(c for c in found if c.setting == "forgetting")
+    assert forgetting.target is not None and forgetting.strengths == (2.0,)
+    assert forgetting.target.data == str(file.parent / "one.jsonl")
+
+
+def count_order() -> tuple[str, ...]:
+    return ("main", "icl", "sft", "sites", "samples", "forgetting")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"icl": {"shot": 3}}, "settings: icl: there is no field shot"),
+        ({"fewshot": {}}, "settings: name some of main, icl"),
+        ({"samples": {}}, "give train_items"),
+        ({"forgetting": {}}, "give targets"),
+        ({"forgetting": {"targets": [{"data": "x"}]}}, "target 1: give a name"),
+        ({"icl": {"tasks": ["three"]}}, "three is not a task here"),
+        ({"icl": {"recipe": {"stength": "1"}}}, "no field stength"),
+        ({"sft": {"rank": 0}}, "--rank 0"),
+        ({"sites": {"sites": ["lung"]}}, "--site lung"),
+    ],
+)
+def test_bad_settings_are_refused(file: Path, settings: dict, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        read_study(with_settings(file, **settings))
+
+
+def test_every_setting_runs_and_is_kept(home: Path, file: Path) -> None:
+    content = yaml.safe_load(file.read_text())
+    change(file, seeds=1, tasks=content["tasks"][:1])
+    with_settings(
+        file, icl={"shots": 2}, sft={"rank": 2, "max_steps": 2}, sites={"sites": ["mlp"]},
+        samples={"train_items": [20]},
+        forgetting={"targets": [{"task": "two", "data": "two.jsonl", "group_col": "topic"}],
+                    "strengths": [1, 3]},
+    )  # fmt: skip
+    done = study(read_study(file))
+    assert not done.summary.failed, [r.failed for r in done.summary.failed]
+    by_setting = {r.setting: r for r in done.results}
+    assert set(by_setting) == set(count_order())
+    main, forgetting = by_setting["main"], by_setting["forgetting"]
+    assert main.neutral_kl is not None and (main.neutral_kl > 0) == (main.strength != 0)
+    assert by_setting["sft"].fingerprint != main.fingerprint == by_setting["icl"].fingerprint
+    assert [a.setting for a in done.summary.arms] == ["icl", "sft"]
+    arms = done.summary.arms[0]
+    assert (arms.plain, arms.steered) == (main.baseline_accuracy, main.steered_accuracy)
+    assert arms.both == by_setting["icl"].steered_accuracy
+    # A study is evidence: nothing becomes a candidate, and no promotion is set off.
+    assert client(resources.registry()).search_registered_models() == []
+
+    # The curve, by hand: each item of the other task under the kept vector.
+    target = next(c.target for c in cells(read_study(file)) if c.target)
+    test = read_split(resources.lake(), load(target)).test
+    spec = target.spec
+    model = resources.model(spec)
+    sql = (
+        f"SELECT direction FROM vectors WHERE run_id = '{main.run_id}' "
+        f"AND method = '{main.method}' AND layer = {main.layer}"
+    )
+    [row] = query(resources.lake(), sql).to_pylist()
+    direction = torch.tensor(row["direction"])
+    for strength, accuracy, kl in forgetting.curve:
+        steering = oracle.Steering(main.layer, strength * direction) if strength else None
+        right = [
+            oracle.argmax(
+                oracle.letter_scores(
+                    model.model, model.tokenizer,
+                    oracle.full_prompt(e.question, e.choices), len(e.choices), "both", steering,
+                )
+            ) == e.label
+            for e in test
+        ]  # fmt: skip
+        assert accuracy == pytest.approx(sum(right) / len(right))
+        assert (kl > 0) == (strength > 0)
+    strengths = [point.strength for point in forgetting.curve]
+    assert strengths == sorted({1.0, 3.0, main.strength})
+    own = next(p for p in forgetting.curve if p.strength == main.strength)
+    assert forgetting.steered_accuracy == own.accuracy
+
+    again = study(read_study(file))
+    assert again.results == done.results
+    page = done.page.read_text()
+    assert "forgetting" in page and "samples" in page
