@@ -1,13 +1,16 @@
 """Prefect artifacts: what a run's page shows."""
 
 import re
+from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.outcome import Outcome
 from pas.protocol import Cell
+from pas.summary import Summary
 from storage.settings import settings
 from tasks.promote import Verdict
+from tasks.record import report_file
 
 
 def publish_training(
@@ -21,9 +24,19 @@ def publish_training(
         description=outcome.title,
     )
     create_markdown_artifact(heat_map_markdown(cells), key=f"{key}-sweep")
-    uri = settings().tracking_uri
-    if uri and uri.startswith("http"):
-        address = uri.split("://")[0] + "://" + uri.split("://")[1].split("@")[-1].rstrip("/")
+    address = tracking_server()
+    if address is None:
+        create_link_artifact(
+            report_file(outcome.run_id).as_uri(),
+            link_text=f"report of {outcome.title}",
+            key=f"{key}-report",
+        )
+    else:
+        create_link_artifact(
+            f"{address}/#/runs/{outcome.run_id}/artifacts",
+            link_text=f"report of {outcome.title}, in MLflow",
+            key=f"{key}-report",
+        )
         create_link_artifact(
             f"{address}/#/models/{outcome.model_name}/versions/{outcome.version}"
             if outcome.version is not None
@@ -31,6 +44,30 @@ def publish_training(
             link_text=f"{outcome.title} in MLflow",
             key=f"{key}-mlflow",
         )
+
+
+def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:
+    """Show a study's table, and a link to its report."""
+    key = artifact_key(f"study-{name}")
+    lines = ["| task | model | setting | seeds | unsteered | steered | gain |", "|---" * 7 + "|"]
+    lines += [
+        f"| {t.task} | {t.model} | {t.setting} {t.variant} | {len(t.seeds)} "
+        f"| {t.baseline_accuracy:.3f} | {t.steered_accuracy:.3f} | {t.test.mean:+.3f} |"
+        for t in (*summary.tasks, *summary.others)
+    ]
+    create_markdown_artifact("\n".join(lines), key=f"{key}-table", description=f"Study {name}")
+    address = tracking_server()
+    link = f"{address}/#/runs/{run_id}/artifacts" if address else page.as_uri()
+    create_link_artifact(link, link_text=f"report of study {name}", key=f"{key}-report")
+
+
+def tracking_server() -> str | None:
+    """Return the MLflow server's address without credentials; None where there is no server."""
+    uri = settings().tracking_uri
+    if not uri or not uri.startswith("http"):
+        return None
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.split('@')[-1].rstrip('/')}"
 
 
 def publish_verdict(verdict: Verdict) -> None:

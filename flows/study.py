@@ -6,15 +6,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.deployments import run_deployment
 
-from flows.artifacts import artifact_key
+from flows.artifacts import publish_study
 from flows.cell import blank, study_cell
 from pas.errors import UserError
 from pas.study import CellResult
@@ -27,6 +27,7 @@ from tasks import resources
 from tasks.report import study_page
 from tasks.results import read_result, result_address
 from tasks.study import Study, StudyCell, cells
+from tasks.study_evidence import gather
 
 log = logging.getLogger("pas")
 DEPLOYMENT = "study-cell/study-cell"
@@ -86,10 +87,11 @@ def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
     folder = settings().root / "studies" / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     page, table = folder / "report.html", folder / "results.json"
-    page.write_text(study_page(plan.name, results, summary, facts), encoding="utf-8")
+    html = study_page(plan.name, results, summary, facts, gather(results))
+    page.write_text(html, encoding="utf-8")
     table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
     run_id = log_study(resources.registry(), settings().experiment, plan.name, [page, table])
-    _publish(plan.name, summary, run_id, page)
+    publish_study(plan.name, summary, run_id, page)
     return Studied(results, summary, page)
 
 
@@ -129,7 +131,7 @@ def _on_a_worker(cell: StudyCell) -> CellResult:
     Raises:
         RuntimeError: If the worker's run did not end with a result.
     """
-    ended = run_deployment(DEPLOYMENT, parameters={"cell": cell}, timeout=None)
+    ended = run_deployment(DEPLOYMENT, parameters={"cell": asdict(cell)}, timeout=None)
     result = read_result(result_address(cell))
     if result is None:
         state = ended.state  # type: ignore[union-attr]
@@ -161,23 +163,6 @@ def _stored(results: Sequence[CellResult]) -> str:
     found = [entry for entry in cache_stats(resources.lake()) if entry.fingerprint in models]
     prompts, size = sum(e.prompts for e in found), sum(e.bytes for e in found)
     return f"{prompts:,} prompts, {size / 1e6:,.1f} MB"
-
-
-def _publish(name: str, summary: Summary, run_id: str, page: Path) -> None:
-    """Show the table on the flow run's page, and where the report is."""
-    key = artifact_key(f"study-{name}")
-    lines = ["| task | model | setting | seeds | unsteered | steered | gain |", "|---" * 7 + "|"]
-    lines += [
-        f"| {t.task} | {t.model} | {t.setting} {t.variant} | {len(t.seeds)} "
-        f"| {t.baseline_accuracy:.3f} | {t.steered_accuracy:.3f} | {t.test.mean:+.3f} |"
-        for t in (*summary.tasks, *summary.others)
-    ]
-    create_markdown_artifact("\n".join(lines), key=f"{key}-table", description=f"Study {name}")
-    uri = settings().tracking_uri or ""
-    link = page.as_uri()
-    if uri.startswith("http"):
-        link = f"{uri.split('://')[0]}://{uri.split('://')[1].split('@')[-1].rstrip('/')}/#/runs/{run_id}"
-    create_link_artifact(link, link_text=f"report of study {name}", key=f"{key}-report")
 
 
 def _mean(values: Sequence[float]) -> float:

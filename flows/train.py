@@ -20,6 +20,7 @@ from tasks.load import load
 from tasks.predict import predict, predictions_address
 from tasks.recipe import Recipe
 from tasks.record import Trail, record
+from tasks.run_report import Cost
 from tasks.shots import shown
 from tasks.sweep import cells, choose, sweep, sweep_address
 
@@ -47,8 +48,8 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
 
     Args:
         recipe: What to train.
-        candidate: Register the vector as a candidate and say so in an event. A study's trainings are
-            evidence and no candidates, so they are recorded only.
+        candidate: Register the vector as a candidate and say so in an event. A study's trainings
+            are evidence and no candidates, so they are recorded only.
 
     Raises:
         UserError: For whatever the user has to mend.
@@ -97,7 +98,8 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
 
     with watch.step("record"):
         trail = Trail(split_at, predicted_at, vectors_at, swept_at, tested_at)
-        registered = record(recipe, trail, swept, found, watch.read(), candidate)
+        cost = Cost(watch.read(), plan.total, extracted)
+        registered = record(recipe, trail, swept, found, cost, candidate)
 
     test = found.evidence.test
     outcome = Outcome(
@@ -120,7 +122,9 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
             event=REGISTERED,
             resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
             payload={
-                "name": outcome.model_name, "version": outcome.version, "delta": outcome.delta
+                "name": outcome.model_name,
+                "version": outcome.version,
+                "delta": outcome.delta,
             },
         )
     return Trained(outcome, found, rows)

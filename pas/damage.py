@@ -22,12 +22,13 @@ from pas.padded import Batch, batches, pad
 from pas.prefix import Row
 from pas.prompts import encode
 from pas.readout import LOGIT_FLOATS
-from pas.sites import Site, decoder_blocks, site_module
+from pas.sites import Site, decoder_blocks, hidden_of, site_module
 from pas.steering import steered
 
 # One paragraph a block: facts, recipes, directions, dialogue, code. Written for this project.
 _TEXTS = resources.files("pas.benchmarks").joinpath("neutral.txt")
 _PROMPT = 2  # leading tokens that count as the prompt of a text
+_HELD = 4  # arrays as large as the logits at hand
 
 
 class Damage(NamedTuple):
@@ -100,11 +101,12 @@ def damage(
     room = LOGIT_FLOATS // ((1 + len(rows)) * model.tokens.d_model)
     budget = min(token_budget or fitting(model, max(lengths)).tokens, room)
     totals = torch.zeros(len(rows), 3, dtype=torch.float64)
-
-    def run(chosen: list[int]) -> torch.Tensor:
-        return _sums(model, [sequences[i] for i in chosen], rows, site).cpu()
-
     with model.lock, tqdm(total=len(texts), desc="damage", disable=None, delay=2) as bar:
+        starts = _starts(model, min(sequences, key=len), {row.layer for row in rows})
+
+        def run(chosen: list[int]) -> torch.Tensor:
+            return _sums(model, [sequences[i] for i in chosen], rows, site, starts).cpu()
+
         for chosen, sums in halving(batches(lengths, budget), run):
             totals += sums
             bar.update(len(chosen))
@@ -139,25 +141,46 @@ def _tokens(model: LoadedModel, text: str) -> tuple[int, ...]:
     return tokens
 
 
+def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> dict[int, int]:
+    """Return for each layer the first block that its passes have to run: itself, or 0.
+
+    A few architectures hand more from block to block than the hidden state, such as keys and
+    values; so it is tried, on one text, whether the blocks from the layer on give the same again.
+    """
+    batch, top = pad([tokens], model), model.n_layers - 1
+    plain = _run(model, batch, {top, *(layer - 1 for layer in layers)})
+    starts = dict.fromkeys(layers, 0)
+    for layer in layers - {0}:
+        try:
+            with _recalling(decoder_blocks(model.model)[:layer], plain[layer - 1]):
+                again = _run(model, batch, {top})
+        except Exception:  # whatever it lacked, a full pass has it
+            continue
+        if torch.equal(hidden_of(again[top]), hidden_of(plain[top])):
+            starts[layer] = layer
+    return starts
+
+
 def _sums(
-    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Row], site: Site
-) -> torch.Tensor:
+    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Row], site: Site,
+    starts: dict[int, int],
+) -> torch.Tensor:  # fmt: skip
     """Return [n_rows, 3] float64: KL and negative log-likelihoods, summed over one batch."""
     batch = pad(sequences, model, side="right")
-    length = batch.mask.shape[1]
-    top = model.n_layers - 1
-    plain = _run(model, batch, {top, *(row.layer - 1 for row in rows)})
+    length, top = batch.mask.shape[1], model.n_layers - 1
+    plain = _run(model, batch, {top, *(start - 1 for start in starts.values())})
     ends = []
     for row in rows:
-        below = decoder_blocks(model.model)[: row.layer]
-        # Padded on the right, a text's first token lies where the batch begins.
+        start = starts[row.layer]
+        below = decoder_blocks(model.model)[:start]
+        # Padded on the right, every text's first token is the batch's first position.
         with (
             steered(model, row.layer, site, row.delta, length - 1),
-            _recalling(below, plain.get(row.layer - 1)),
+            _recalling(below, plain.get(start - 1)),
         ):
             ends.append(_run(model, batch, {top})[top])
     vocabulary = model.model.config.get_text_config().vocab_size
-    step = max(1, LOGIT_FLOATS // (len(sequences) * vocabulary))
+    step = max(1, LOGIT_FLOATS // (_HELD * len(sequences) * vocabulary))
     sums = torch.zeros(len(rows), 3, dtype=torch.float64, device=model.device)
     positions = torch.arange(_PROMPT - 1, length - 1, device=model.device)
     for at in torch.split(positions, step):

@@ -97,6 +97,7 @@ def log_training(
     metrics: Mapping[str, float],
     tables: Mapping[str, Table],
     figures: Mapping[str, "Figure"],
+    pages: Sequence[Path],
     data: TrainingData,
     lineage: Mapping[str, Any],
     example_prompt: str,
@@ -115,6 +116,7 @@ def log_training(
         metrics: Results.
         tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
         figures: Kept as `plots/<name>.png`.
+        pages: Files for people, kept under their own names in `report/`.
         data: The training data; the rows are summarised, not copied.
         lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
         example_prompt: Input example of the pyfunc.
@@ -129,6 +131,8 @@ def log_training(
         _log_table(store, run_id, name, table)
     for name, figure in figures.items():
         store.log_figure(run_id, figure, f"plots/{name}.png")
+    for page in pages:
+        store.log_artifact(run_id, str(page), "report")
     logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
     if version_tags is None:
         return Registered(run_id, model_name, None)

@@ -1,6 +1,5 @@
 """Record: a training's tables in the lake, its MLflow run, and the vector as a candidate."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +21,12 @@ from storage.settings import settings
 from storage.stages import read_split
 from storage.tables import write_run_table
 from tasks import resources
+from tasks.command import run_facts
 from tasks.estimate import contrast_weights
 from tasks.evaluate import TEST, Report, as_rows
 from tasks.figures import comparison_chart, heat_map, positions_chart
 from tasks.recipe import Recipe
+from tasks.run_report import Cost, run_page
 from tasks.sweep import UNSTEERED, read_directions, unsteered_accuracy
 
 
@@ -41,12 +42,13 @@ class Trail(NamedTuple):
 
 @task(name="record", retries=2, retry_delay_seconds=[1, 10])
 def record(
-    recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, seconds: Mapping[str, float],
-    register: bool = True,
+    recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, cost: Cost,
+    candidate: bool = True,
 ) -> Registered:  # fmt: skip
     """Write the run tables, log the run and register the vector with the alias `candidate`.
 
-    Without `register` there is a run with the vector among its artifacts, and no version.
+    The run's report lies among its artifacts, and as `runs/<run id>.html` in the home. Where the
+    vector is to be no candidate it is among the artifacts too, and there is no version.
     """
     lake = resources.lake()
     parts = read_split(lake, trail.split)
@@ -60,6 +62,13 @@ def record(
     ) as run_id:  # fmt: skip
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)
+        lineage = _lineage(recipe, trail) | {"verdict": found.verdict.as_dict()}
+        facts = run_facts(run_id, lineage)
+        page = report_file(run_id)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(
+            run_page(recipe, found, cells, tables, parts.test, cost, facts), encoding="utf-8"
+        )
         return log_training(
             resources.registry(),
             run_id,
@@ -67,15 +76,21 @@ def record(
             params=recipe.as_dict() | {"rule": recipe.rule.name},
             metrics=metrics(found)
             | {"validation_accuracy_unsteered": unsteered_accuracy(trail.sweep)}
-            | {f"seconds_{k}": v for k, v in seconds.items()},
+            | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
             figures=figures(recipe, trail, cells, found),
             data=TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
-            lineage=_lineage(recipe, trail) | {"verdict": found.verdict.as_dict()},
+            lineage=lineage,
+            pages=[page],
             example_prompt=full_prompt(parts.test[0], recipe.rule.kind),
             model_name=name,
-            version_tags=_version_tags(recipe, found) if register else None,
+            version_tags=_version_tags(recipe, found) if candidate else None,
         )
+
+
+def report_file(run_id: str) -> Path:
+    """Return where the report of a run lies on this machine."""
+    return settings().root / "runs" / f"{run_id}.html"
 
 
 def metrics(found: Report) -> dict[str, float]:

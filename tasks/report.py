@@ -4,28 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from pas.study import CellResult, Summary, TaskSummary
+from pas.study import CellResult
+from pas.summary import Summary, TaskSummary
 from tasks import report_paper as paper
+from tasks import report_settings as settings
 from tasks import report_words as words
 from tasks.report_figures import forest_plot
+from tasks.report_page import Badge, badges, environment
+from tasks.study_evidence import Evidence
 
 _CATEGORIES = ("bias", "morality", "alignment", "intelligence", "demo", "own")
 
 
-class _Badge(NamedTuple):
-    """A verdict as it is shown, and in how many of how many seeds it was given."""
-
-    label: str
-    mark: str
-    given: int
-    of: int
-
-
 def study_page(
-    name: str, results: Sequence[CellResult], summary: Summary, facts: Mapping[str, str]
-) -> str:
+    name: str, results: Sequence[CellResult], summary: Summary, facts: Mapping[str, str],
+    evidence: Mapping[tuple[str, str], Evidence] | None = None,
+) -> str:  # fmt: skip
     """Write the page.
 
     Args:
@@ -33,7 +27,9 @@ def study_page(
         results: All of them, failed ones included.
         summary: Of the results.
         facts: What else to tell, such as the date; "reproduce" is the command that does it again.
+        evidence: Sweeps and flips, by model and task; see `tasks.study_evidence.gather`.
     """
+    main = [r for r in results if r.setting == "main"]
     names = words.short_names(list(dict.fromkeys(r.model for r in results)))
     pooled = summary.pooled if len(summary.tasks) > 1 else None  # of one pair it is the same
     categories = _by_category(summary.tasks)
@@ -42,16 +38,21 @@ def study_page(
          for title, group in categories.items()],
         pooled,
     ) if summary.tasks else ""  # fmt: skip
-    return _environment().get_template("study.html.j2").render(
+    return environment().get_template("study.html.j2").render(
         name=name,
-        answer=words.answer(summary, len(results), names),
+        answer=words.answer(summary, len(main), names),
         results=results,
         summary=summary,
         pooled=pooled,
         names=names,
-        grid=_grid(results, summary),
+        grid=_grid(main, summary),
+        others=settings.others(summary),
+        titles=settings.TITLES,
+        samples=settings.samples(summary, names),
+        forgetting=settings.forgetting(results, names),
+        sweeps=settings.sweeps(evidence or {}, names),
         verdicts=[(label, *words.VERDICTS.get(label, words.UNKNOWN_VERDICT))
-                  for label in dict.fromkeys(r.verdict for r in results if not r.failed)],
+                  for label in dict.fromkeys(r.verdict for r in results if r.verdict)],
         forest=forest,
         methods=_methods(categories),
         baselines=_baselines(summary.tasks, list(names)),
@@ -60,27 +61,6 @@ def study_page(
         reproduce=facts.get("reproduce", ""),
         paper=paper,
     )  # fmt: skip
-
-
-def _environment() -> Environment:
-    found = Environment(
-        loader=PackageLoader("tasks"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    found.filters |= {
-        "plain": words.plain, "signed": words.signed, "p": words.p_value,
-        "duration": words.duration, "badges": _badges,
-    }  # fmt: skip
-    found.globals |= {
-        "between": words.between, "zip": zip, "plural": words.plural, "has_test": words.has_test,
-    }  # fmt: skip
-    return found
-
-
-def _badges(verdicts: Mapping[str, int]) -> list[_Badge]:
-    seeds = sum(verdicts.values())
-    return [_Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], count, seeds)
-            for label, count in verdicts.items()]  # fmt: skip
 
 
 def _by_category(tasks: Iterable[TaskSummary]) -> dict[str, list[TaskSummary]]:
@@ -95,7 +75,7 @@ def _by_category(tasks: Iterable[TaskSummary]) -> dict[str, list[TaskSummary]]:
 class _Square(NamedTuple):
     """One model and task at a glance."""
 
-    badges: list[_Badge]
+    badges: list[Badge]
     gain: float | None
     failed: int
 
@@ -108,11 +88,11 @@ def _grid(
     grid: dict[tuple[str, str], dict[str, _Square]] = {}
     for model, task, category in dict.fromkeys((r.model, r.task, r.category) for r in results):
         found = done.get((model, task))
-        failed = sum((r.model, r.task) == (model, task) for r in summary.failed)
+        failed = sum((r.model, r.task, r.setting) == (model, task, "main") for r in summary.failed)
         most = dict(words.most_frequent(found.verdicts)) if found else {}
-        badges = [b._replace(of=len(found.seeds)) for b in _badges(most)] if found else []
+        given = [b._replace(of=len(found.seeds)) for b in badges(most)] if found else []
         grid.setdefault((task, category), {})[model] = _Square(
-            badges, found.test.mean if found else None, failed
+            given, found.test.mean if found else None, failed
         )
     return grid
 

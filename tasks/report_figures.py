@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pas.pooling import PooledGain
-from pas.study import TaskSummary
+from pas.summary import TaskSummary
 from tasks.report_words import ALPHA
 
 # Colours that nothing else has, each standing for one of the page's, light or dark.

@@ -30,6 +30,12 @@ CATEGORY_GAINS = {
     "morality": (0.028, 0.052, 0.050),
     "alignment": (0.348, 0.272, 0.256),
 }
+# What steering adds to a treatment, as METHOD.md quotes it.
+TREATMENTS = {
+    "icl": "on top of ICL: bias +0.03, morality +0.03 to +0.04, alignment +0.16 to +0.18",
+    "sft": "TruthfulQA: fine-tuning alone +0.091; PAS on it +0.272 / +0.144 / +0.151 "
+    "(PASf / iPASa / iPASwo)",
+}
 INTELLIGENCE = "about 0, except DeepSeek +0.03 to +0.07"
 
 # By the names of `pas.benchmarks`. The paper counts the sycophantic answer as correct, so the

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pas.controls import Limits
-from pas.study import Summary, TaskSummary
+from pas.summary import Summary, TaskSummary
 
 ALPHA = Limits().alpha
 _SAME = 1e-12  # less is rounding
@@ -38,7 +38,7 @@ def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
         trained: Trainings, failed ones included.
         names: How each model is written.
     """
-    failed = len(summary.failed)
+    failed = sum(r.setting == "main" for r in summary.failed)
     if not summary.tasks:
         return f"There is no answer: {_all_failed(trained)}, so nothing was measured."
     said = [_direction(summary.tasks), _over_seeds(summary.tasks), _controls(summary.tasks, names)]

@@ -45,7 +45,8 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
 
         deployed = {found["name"]: found for found in _filter(api, "deployments")}
         assert {name: found["work_pool_name"] for name, found in deployed.items()} == {
-            "extract": "gpu", "train": "gpu", "promote": "cpu", "rollback": "cpu",
+            "extract": "gpu", "train": "gpu", "study-cell": "gpu", "promote": "cpu",
+            "rollback": "cpu",
         }  # fmt: skip
         assert [s["active"] for s in deployed["train"]["schedules"]] == [False]
         assert deployed["promote"]["global_concurrency_limit"]["limit"] == 1
@@ -66,10 +67,27 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
         assert len(_runs_of(api, deployed["promote"]["id"])) == 1
         assert promoted["parameters"] == {"name": "pas-tiny-toy", "version": 1}
         assert promoted["parameters"] == {k: payload[k] for k in ("name", "version")}
-        assert _artifacts(api, trained) == {"pas-tiny-toy-result", "pas-tiny-toy-sweep"}
+        assert _artifacts(api, trained) == {
+            f"pas-tiny-toy-{what}" for what in ("result", "sweep", "report")
+        }
         assert _artifacts(api, promoted) == {"pas-tiny-toy-gates"}
         lines = _wait_for("our log lines", lambda: _our_log_lines(api, trained))
         assert lines[0] == "load: 36 train, 13 validation, 11 test items"
+
+        # The same worker runs a study's cells, at most two at a time.
+        file = tmp_path / "study.yaml"
+        file.write_text(json.dumps(_study(recipe)))
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "study", str(file), "--workers", "2", "--json"],
+            cwd=CLONE, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        results = json.loads(done.stdout)
+        assert [(r["setting"], r["seed"], r["failed"]) for r in results] == [
+            ("main", 0, ""), ("main", 1, ""), ("forgetting", 0, ""), ("forgetting", 1, ""),
+        ], done.stderr  # fmt: skip
+        cells = _runs_of(api, deployed["study-cell"]["id"])
+        assert [run["state"]["type"] for run in cells] == ["COMPLETED"] * 4
 
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
@@ -100,6 +118,20 @@ def _recipe(folder: Path) -> dict[str, Any]:
         "methods": ["pasf", "caa"],
         "layers": "1,2",
         "strengths": "1,4",
+    }
+
+
+def _study(recipe: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in recipe.items() if k not in ("task", "data", "model")}
+    return {
+        "name": "by-workers",
+        "models": [recipe["model"]],
+        "seeds": 2,
+        "recipe": kept,
+        "tasks": [{"task": "toy", "data": recipe["data"]}],
+        "settings": {
+            "forgetting": {"targets": [{"task": "other", "data": recipe["data"]}], "strengths": [1]}
+        },
     }
 
 

@@ -52,7 +52,7 @@ def better_candidate(name: str) -> int:
         write_run_table(lake, "items", run_id, items.drop_columns(["run_id"]))
         made = log_training(
             registry, run_id, vector=replace(vector, direction=direction, provenance=kept),
-            params={}, metrics={}, tables={}, figures={}, lineage={}, example_prompt="x",
+            params={}, metrics={}, tables={}, figures={}, pages=[], lineage={}, example_prompt="x",
             data=TrainingData("toy", "toy", "0", items.slice(0, 1)), model_name=name,
             version_tags={},
         )  # fmt: skip

@@ -69,6 +69,7 @@ def training(name: str, **changed: Any) -> dict[str, Any]:
         "metrics": {"test_delta": 0.25},
         "tables": {"sweep": pd.DataFrame({"layer": range(600), "accuracy": 0.5})},
         "figures": {"sweep": figure},
+        "pages": [],
         "data": TrainingData("toy", "some/dataset@v1", "d" * 32, rows),
         "lineage": {"shards": ["k1", "k2"]},
         "example_prompt": "It eats",

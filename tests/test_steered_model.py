@@ -47,7 +47,7 @@ def a_vector(base: LoadedModel, width: int = D_MODEL) -> SteeringVector:
 def log(registry: Registry, name: str, vector: SteeringVector) -> None:
     with open_run(registry, experiment="serving", run_name=name) as run_id:
         made = log_training(
-            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={},
+            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={}, pages=[],
             data=TrainingData("toy", "built in", "0" * 32, pa.table({"id": ["a"]})), lineage={},
             example_prompt=PROMPTS[0], model_name=name, version_tags={},
         )  # fmt: skip

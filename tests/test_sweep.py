@@ -130,6 +130,52 @@ def test_length_norm_divides_by_the_choice_tokens(tiny: Tiny) -> None:
     torch.testing.assert_close(mean * counts, total)
 
 
+@pytest.mark.parametrize("engine", ["prefix", "hooks"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_normalised_letters_are_shares_of_the_whole_vocabulary(
+    tiny: Tiny, arch: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny(arch)
+    questions, rows = questions_of(model, LETTER, 4), random_rows([2, 0, N_BLOCKS - 1])
+    expected = [
+        torch.tensor([
+            oracle.letter_scores(
+                model.model, model.tokenizer, raw["question"], len(raw["choices"]), "both", steering
+            )
+            for steering in (None, *(oracle.Steering(*row) for row in rows))
+        ])
+        for raw in toy_questions(4, seed=0)
+    ]  # fmt: skip
+    shares = [table.double().exp().sum(dim=1) for table in expected]
+    assert all(((share > 0) & (share < 0.999)).all() for share in shares)
+
+    def scores(normalise: bool = True, budget: Budget | None = None) -> list[torch.Tensor]:
+        return score_rows(model, questions, rows, engine=engine, budget=budget, normalise=normalise)
+
+    found = scores()
+    for left, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(left, right, atol=2e-4, rtol=0)
+    plain = scores(normalise=False)
+    assert_same(plain, found, LETTER)
+    assert all(torch.equal(a.argmax(1), b.argmax(1)) for a, b in zip(plain, found, strict=True))
+    assert not any(torch.allclose(a, b, atol=0.1) for a, b in zip(plain, found, strict=True))
+    # Two lines of logits at a time, of more than one item.
+    for name in ("readout", "padded"):
+        monkeypatch.setattr(f"pas.{name}.LOGIT_FLOATS", 2 * len(model.tokenizer))
+    for budget in (None, Budget(150, 7)):
+        for left, right in zip(scores(budget=budget), found, strict=True):
+            torch.testing.assert_close(left, right, atol=1e-4, rtol=0)
+
+
+def test_normalising_leaves_choice_scores_alone(tiny: Tiny) -> None:
+    model = tiny("llama")
+    questions, rows = questions_of(model, CHOICE, 3), random_rows([2])
+    for engine in ("prefix", "hooks"):
+        plain = score_rows(model, questions, rows, engine=engine)
+        found = score_rows(model, questions, rows, engine=engine, normalise=True)
+        assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
+
+
 FOREIGN: dict[str, Any] = {
     # Alibi in attention code of its own.
     "bloom": (lambda: transformers.BloomConfig(hidden_size=48, n_layer=3, n_head=4), "their own"),

@@ -15,6 +15,10 @@ See what it would take, then run it; a second run goes on where the first one st
     pas study studies/smoke.yaml --dry-run
 
     pas study studies/smoke.yaml
+
+Let eight workers of a work pool share it (docs/deploy.md):
+
+    pas study studies/paper.yaml --workers 8
 """
 
 
@@ -29,6 +33,10 @@ def study(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the tasks' data files; default the study's own.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Cells in flight on workers, through the deployment study-cell."),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -47,7 +55,7 @@ def study(
         return
     from flows.study import study as run
 
-    done = call(run, plan, shlex.join(["pas", *sys.argv[1:]]))
+    done = call(run, plan, shlex.join(["pas", *sys.argv[1:]]), workers)
     if json:
         print_json([result.as_dict() for result in done.results])
         return
@@ -56,8 +64,22 @@ def study(
         ("model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm", "verdicts"),
         [_row(task) for task in done.summary.tasks],
     )
+    if done.summary.others:
+        print_table(
+            "Other settings",
+            ("setting", "model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm",
+             "verdicts"),
+            [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in done.summary.others],
+        )  # fmt: skip
+    if done.summary.arms:
+        print_table(
+            "Steering beside other treatments of the same items",
+            ("setting", "model", "task", "seeds", "neither", "steering", "treatment", "both"),
+            [(a.setting, a.model, a.task, str(len(a.seeds)), f"{a.plain:.3f}", f"{a.steered:.3f}",
+              f"{a.treated:.3f}", f"{a.both:.3f}") for a in done.summary.arms],
+        )  # fmt: skip
     for cell in done.summary.failed:
-        say(f"failed: {cell.model} {cell.task} seed {cell.seed}: {cell.failed}")
+        say(f"failed: {cell.place}: {cell.failed}")
     say(f"report: {done.page}")
 
 

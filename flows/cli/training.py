@@ -118,10 +118,13 @@ def train(
 
 def show(trained: Any) -> None:
     """Print a training's evidence."""
+    from tasks.record import report_file
+
     outcome = trained.outcome
     print_table(outcome.title, ("evidence", "measured", "how to read it"), trained.findings)
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in outcome.seconds.items())
     say(f"seconds: {spent}")
+    say(f"report: {report_file(outcome.run_id)}")
     say(f"run {outcome.run_id}; next: pas promote {outcome.model_name}")
 
 

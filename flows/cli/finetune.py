@@ -1,0 +1,111 @@
+"""`pas finetune`."""
+
+import shlex
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.display import Json, Verbose, print_json, print_table, say
+
+_EXAMPLES = """
+Fine-tune the demo's model on the demo's data, then steer the result:
+
+    pas finetune --task demo
+
+    pas train --task demo --model FOLDER
+"""
+# What the folder has no need of: it holds one revision, and no code of its own is fetched.
+_OF_THE_BASE = ("model", "revision")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    summary = "Fine-tune a model on a data set's training items, to compare with steering it."
+    app.command("finetune", help=f"{summary}\n{_EXAMPLES}")(finetune)
+
+
+def finetune(
+    task: Annotated[str, typer.Option(help="Built-in task (see pas tasks) or your own name.")],
+    data: Annotated[
+        str | None, typer.Option(help="csv, json, jsonl or parquet file, folder, or hub id.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="demo, hub id, local folder or GGUF file.")] = "demo",
+    question_col: Annotated[str, typer.Option(help="Column of the question.")] = "question",
+    choices_col: Annotated[
+        str, typer.Option(help="One list column, or several columns separated by commas.")
+    ] = "choices",
+    label_col: Annotated[
+        str, typer.Option(help="Column of the right choice: index from 0, letter or text.")
+    ] = "label",
+    group_col: Annotated[
+        str | None, typer.Option(help="Rows of equal value stay on one side of the split.")
+    ] = None,
+    id_col: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
+    data_split: Annotated[str | None, typer.Option(help="Split of the source to read.")] = None,
+    data_config: Annotated[str | None, typer.Option(help="Hub configuration (subset).")] = None,
+    data_revision: Annotated[str | None, typer.Option(help="Hub revision of the data.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
+    ] = False,
+    protocol: Annotated[str, typer.Option(help="sound or paper, as in the training.")] = "sound",
+    scoring: Annotated[
+        str, typer.Option(help="Teach the letter, the choice's text, or what the task has.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of split, choice order and training.")] = 0,
+    order_seed: Annotated[int | None, typer.Option(help="Of the choice order alone.")] = None,
+    max_items: Annotated[int, typer.Option(help="Cap on the items, drawn by seed.")] = 4000,
+    train_items: Annotated[int | None, typer.Option(help="Cap on the training items.")] = None,
+    rank: Annotated[int, typer.Option(help="Of the adapters.")] = 16,
+    alpha: Annotated[float, typer.Option(help="Scale of the adapters, over rank.")] = 32.0,
+    dropout: Annotated[float, typer.Option(help="Share of inputs dropped.")] = 0.05,
+    learning_rate: Annotated[float, typer.Option(help="At its height.")] = 2e-4,
+    epochs: Annotated[int, typer.Option(help="Times every item is seen.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Items of one step.")] = 16,
+    max_steps: Annotated[int | None, typer.Option(help="End after so many steps.")] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fine-tune a model."""
+    given: dict[str, Any] = dict(locals())
+    from flows.cli.session import begin, call
+
+    begin(verbose=verbose)
+    from pas.finetune import FineTuning, read_tuned, require_libraries
+    from tasks.recipe import Recipe
+
+    require_libraries()
+    given["choices_col"] = tuple(c.strip() for c in choices_col.split(",") if c.strip())
+    asked = {f.name: given[f.name] for f in fields(Recipe) if f.name in given}
+    recipe = Recipe(**asked)
+    tuning = FineTuning(**{field.name: given[field.name] for field in fields(FineTuning)})
+    from flows.finetune import finetune as run
+
+    tuned = read_tuned(call(run, recipe, tuning))
+    if json:
+        print_json(tuned._asdict())
+        return
+    first, last = tuned.losses[0], tuned.losses[-1]
+    rows = [
+        ("folder", str(tuned.folder)),
+        ("training items", str(tuned.n_items)),
+        ("loss per answer token", f"{first:.3f} to {last:.3f} in {len(tuned.losses)} steps"),
+        ("seconds", f"{tuned.seconds:.1f}"),
+    ]
+    print_table(f"Fine-tuned on {task}", ("", ""), rows)
+    say(f"next: {_next(recipe, str(tuned.folder))}")
+
+
+def _next(recipe: Any, folder: str) -> str:
+    """Return the command that trains on the result, with all that was not left at its default."""
+    words = ["pas", "train", "--task", recipe.task, "--model", folder]
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if field.name in ("task", *_OF_THE_BASE) or value == field.default:
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if value is not True:
+            words.append(",".join(value) if isinstance(value, tuple) else str(value))
+    return shlex.join(words)

@@ -1,0 +1,32 @@
+"""Fine-tune: a model to compare with steering, and to steer: its folder is a recipe's `model`."""
+
+import logging
+from pathlib import Path
+
+from prefect import flow
+
+from pas.finetune import FineTuning
+from tasks.finetune import fine_tune
+from tasks.load import load
+from tasks.recipe import Recipe
+
+log = logging.getLogger("pas")
+
+
+@flow(name="finetune")
+def finetune(recipe: Recipe, tuning: FineTuning) -> Path:
+    """Load and split the data, fine-tune the model on the training items, return its folder.
+
+    Of the recipe, what determines the split, the model and the scoring counts; a training on the
+    result with the same recipe selects and tests on items that the model has not seen. Worked
+    examples (`shots`) are that training's: the model learns without them.
+
+    Raises:
+        UserError: For whatever the user has to mend.
+    """
+    tuned = fine_tune(recipe, load(recipe), tuning)
+    log.info(
+        "fine-tune: %d items, %d steps, loss %.3f to %.3f; it took %.1f s",
+        tuned.n_items, len(tuned.losses), tuned.losses[0], tuned.losses[-1], tuned.seconds,
+    )  # fmt: skip
+    return tuned.folder

@@ -1,0 +1,229 @@
+"""Find the sweep's best cell without running every cell on every item.
+
+METHOD.md, "Pipeline", step 5, runs methods x layers x strengths on the whole validation split. Two
+things make most of that unnecessary. Nearly all cells are far from the best, and a few items show
+it. And along one direction an item's answer seldom changes: where two strengths, of which the
+unsteered model is one that costs nothing, agree on an item, those between them mostly do as well.
+
+So the search surveys a few strengths of every (method, layer) on a few items and reads the others
+off between them, item by item; runs the cells that look best on further items, ever fewer cells on
+ever more items (successive halving: Jamieson & Talwalkar 2016, arXiv:1502.07943); and runs the
+finalists on all items, so that what is reported has been counted and not estimated. What it finds
+and what it costs is measured in `benchmarks.search`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pas.errors import UserError
+from pas.protocol import Configuration
+
+Score = Callable[[Sequence[Configuration], Sequence[int]], np.ndarray]
+"""Runs the model: bool [n_configurations, n_items], which are right, of items by index."""
+
+UNKNOWN = -1
+# Shares of the budget; the middle rounds have what is left.
+SURVEY, FINAL = 0.35, 0.35
+STEP = 4  # every so many-th strength is surveyed
+ROUNDS = 3
+KEEP = 3  # one in so many cells goes on to the next round
+FEWEST = 8  # cells that go on however few they are
+
+
+class Searched(NamedTuple):
+    """What was asked, and the answers.
+
+    Attributes:
+        configurations: As given.
+        known: [n_configurations, n_items] int8: 1 right, 0 wrong, -1 never run.
+        evaluations: (configuration, item) pairs that were run; strength 0 is not counted.
+        prompts: Items read, each time that one is read; an exhaustive sweep reads each once.
+    """
+
+    configurations: tuple[Configuration, ...]
+    known: np.ndarray
+    evaluations: int
+    prompts: int
+
+    @property
+    def share(self) -> float:
+        """Evaluations over those of the exhaustive sweep, strength 0 left out of both."""
+        steered = sum(at.strength != 0 for at in self.configurations)
+        return self.evaluations / max(1, steered * self.known.shape[1])
+
+    @property
+    def n(self) -> np.ndarray:
+        """Items that each configuration was run on: [n_configurations] int."""
+        return np.asarray((self.known != UNKNOWN).sum(axis=1))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Of these the right ones: [n_configurations] int."""
+        return np.asarray((self.known == 1).sum(axis=1))
+
+    @property
+    def finalists(self) -> list[Configuration]:
+        """Configurations that were run on all items, strength 0 among them, the best first.
+
+        Of equal ones the smaller strength comes first, so that not steering beats steering for
+        nothing; `pas.selection` chooses among them by the rule that was asked for.
+        """
+        whole = np.flatnonzero(self.n == self.known.shape[1])
+        order = sorted(
+            whole, key=lambda i: (-self.correct[i], abs(self.configurations[i].strength), i)
+        )
+        return [self.configurations[i] for i in order]
+
+
+def search(
+    configurations: Sequence[Configuration],
+    n_items: int,
+    score: Score,
+    budget: float = 0.1,
+    seed: int = 0,
+) -> Searched:
+    """Spend `budget` of an exhaustive sweep on finding each method's best configuration.
+
+    Args:
+        configurations: The grid, any order. Leave the random control out: a control that is
+            picked by validation is run at the strength of what it controls.
+        n_items: Validation items; `score` is given indices below it.
+        score: Runs the model. Called some ten times, with ever fewer configurations and more
+            items; each call's first configuration may be one of strength 0, which need not lie in
+            the grid and of which a steered pass tells the answers anyway.
+        budget: Share of the exhaustive (configuration, item) pairs, strength 0 not counted. At
+            least one configuration of every method is run on all items whatever the budget, and
+            two items are surveyed.
+        seed: Of the items' order, and of the order of configurations that look the same.
+
+    Raises:
+        UserError: If the budget does not lie in 0 to 1.
+        ValueError: If there is no configuration or item, or one configuration is given twice.
+    """
+    if not 0 < budget <= 1:
+        raise UserError(f"--search-budget {budget:g}: give a share above 0 and up to 1, such as .1")
+    if not configurations or n_items < 1 or len({*configurations}) < len(configurations):
+        raise ValueError("a search needs distinct configurations and at least one item")
+    table = _Table(configurations, n_items, score)
+    steered = np.array([i for i, at in enumerate(configurations) if at.strength], int)
+    money = int(budget * len(steered) * n_items)
+    rng = np.random.default_rng(seed)
+    items, luck = rng.permutation(n_items), rng.permutation(len(configurations))
+    if budget == 1 or not len(steered):
+        table.ask(range(len(configurations)), items)
+        return table.searched()
+
+    surveyed = [i for line in table.lines for i in _surveyed(line, configurations)]
+    seen = int(np.clip(SURVEY * money // len(surveyed), min(2, n_items), n_items))
+    table.ask(surveyed, items[:seen])
+    alive = table.ranked(steered, items[:seen], luck)
+
+    each = max(0.0, (1 - FINAL) * money - table.evaluations) / ROUNDS
+    for _ in range(ROUNDS):
+        alive = alive[: max(FEWEST, len(alive) // KEEP)]
+        further = min(int(each // len(alive)), n_items - seen)
+        if further:
+            table.ask(alive, items[seen : seen + further])
+            seen += further
+            alive = table.ranked(alive, items[:seen], luck)
+
+    rest = table.ranked(np.setdiff1d(steered, alive), items[:seen], luck)
+    table.ask(table.affordable([*alive, *rest], money), items)
+    return table.searched()
+
+
+def _surveyed(line: Sequence[int], configurations: Sequence[Configuration]) -> list[int]:
+    """Every `STEP`-th strength on either side of 0, counted from the largest inwards."""
+    sides = ([i for i in line if configurations[i].strength * sign > 0] for sign in (1, -1))
+    return [
+        i
+        for side in sides
+        for i in sorted(side, key=lambda i: -abs(configurations[i].strength))[::STEP]
+    ]
+
+
+class _Table:
+    """The answers so far, and the lines of one direction each along which they are read off."""
+
+    def __init__(self, configurations: Sequence[Configuration], n_items: int, score: Score) -> None:
+        self.configurations = tuple(configurations)
+        self.score = score
+        self.known = np.full((len(configurations), n_items), UNKNOWN, np.int8)
+        self.unsteered = np.full(n_items, UNKNOWN, np.int8)
+        self.zero = np.array([not at.strength for at in configurations])
+        self.evaluations = self.prompts = 0
+        lines: dict[tuple[str, int], list[int]] = {}
+        for i in sorted(range(len(configurations)), key=lambda i: configurations[i].strength):
+            lines.setdefault(configurations[i][:2], []).append(i)
+        self.lines = list(lines.values())
+
+    def ask(self, cells: Sequence[int] | range, items: np.ndarray) -> None:
+        """Run whatever of cells x items is not known yet, and the unsteered model along with it."""
+        steered = np.array([i for i in cells if not self.zero[i]], int)
+        lacking = self.known[np.ix_(steered, items)] == UNKNOWN
+        # Cells that lack the same items go into one call; there are few such sets.
+        patterns, member = np.unique(lacking, axis=0, return_inverse=True)
+        for at, pattern in enumerate(patterns):
+            if pattern.any():
+                self._run(steered[member.ravel() == at], items[pattern])
+        if not len(steered):
+            self._run(steered, items)
+
+    def _run(self, cells: np.ndarray, items: np.ndarray) -> None:
+        fresh = self.unsteered[items] == UNKNOWN
+        chosen = [self.configurations[i] for i in cells]
+        if fresh.any():
+            chosen = [self.configurations[0]._replace(strength=0.0), *chosen]
+        found = np.asarray(self.score(chosen, items.tolist()), dtype=bool)
+        if found.shape != (len(chosen), len(items)):
+            raise ValueError(f"score gave {found.shape} for {(len(chosen), len(items))}")
+        if fresh.any():
+            self.unsteered[items] = found[0]
+            self.known[np.ix_(self.zero, items)] = found[0]
+        self.known[np.ix_(cells, items)] = found[len(chosen) - len(cells) :]
+        self.evaluations += len(cells) * len(items)
+        self.prompts += len(items)
+
+    def imputed(self, items: np.ndarray) -> np.ndarray:
+        """Share right of every cell on the items, read off along its line: [n_cells] float64.
+
+        An answer that is not known lies on the straight line, in the order of the strengths,
+        between the nearest that are; beyond the last one it is that one.
+        """
+        means = np.empty(len(self.configurations))
+        for line in self.lines:
+            strengths = [self.configurations[i].strength for i in line]
+            zero = int(np.searchsorted(strengths, 0.0))
+            answers = self.known[np.ix_(line, items)]
+            if 0.0 not in strengths:
+                answers = np.insert(answers, zero, self.unsteered[items], axis=0)
+            places = np.arange(len(answers))
+            read = [
+                np.interp(places, places[column != UNKNOWN], column[column != UNKNOWN])
+                for column in answers.T
+            ]
+            mean = np.mean(read, axis=0)
+            means[line] = mean if 0.0 in strengths else np.delete(mean, zero)
+        return means
+
+    def ranked(self, cells: np.ndarray, items: np.ndarray, luck: np.ndarray) -> np.ndarray:
+        """Order cells by what is read off for them, the best first, equal ones by lot."""
+        return np.asarray(cells[np.lexsort((luck[cells], -self.imputed(items)[cells]))])
+
+    def affordable(self, ranked: Sequence[int], money: int) -> list[int]:
+        """Every method's first, then the next ones while all their items can be paid for."""
+        first = {self.configurations[i].method: i for i in reversed(ranked)}
+        chosen = list(first.values())
+        lacking = (self.known == UNKNOWN).sum(axis=1)
+        left = money - self.evaluations - lacking[chosen].sum()
+        for i in ranked:
+            left -= 0 if i in chosen else lacking[i]
+            if left < 0:
+                break
+            chosen.append(i)
+        return list(dict.fromkeys(chosen))
+
+    def searched(self) -> Searched:
+        return Searched(self.configurations, self.known, self.evaluations, self.prompts)

@@ -1,0 +1,47 @@
+"""Fine-tune: a model trained on the training items of a split, in a folder beside the lake."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pas.finetune import FineTuning, Tuned, finetune, is_tuned, read_tuned
+from storage.settings import settings
+from storage.stages import read_split
+from tasks import resources
+from tasks.recipe import Recipe
+
+_VERSION = 1
+
+
+def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
+    """Return where the fine-tuned model lies, or will.
+
+    The name is made from all that determines the weights: the base, the split with its choices in
+    the order shown, what the scoring reads, the settings and the seed.
+    """
+    base = resources.tokens(recipe.spec).fingerprint
+    determinants = [_VERSION, base, split_at, recipe.rule.name, asdict(tuning), recipe.seed]
+    text = json.dumps(determinants, sort_keys=True)
+    name = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return settings().root / "models" / f"{recipe.spec.slug}-sft-{recipe.task}-{name}"
+
+
+# The folder is on this machine alone and may have been removed, so Prefect's cache cannot know.
+@task(name="fine-tune", task_run_name="fine-tune {recipe.task}", cache_policy=NO_CACHE)
+def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> Tuned:
+    """Train on the training items alone; take the folder as it is where it is there.
+
+    Raises:
+        UserError: For whatever the user has to mend, see `pas.finetune.finetune`.
+    """
+    folder = sft_folder(recipe, split_at, tuning)
+    if is_tuned(folder):
+        return read_tuned(folder)
+    items = read_split(resources.lake(), split_at).train
+    return finetune(
+        recipe.spec, settings().cache_dir, items, recipe.rule, tuning, folder, recipe.seed
+    )
