@@ -12,6 +12,7 @@ from flows.outcome import Outcome, Stopwatch, findings
 from storage.stages import read_split
 from tasks import resources
 from tasks.caching import filling
+from tasks.choose import choose
 from tasks.damage import damage_address, measure_damage, read_damage
 from tasks.estimate import contrast_weights, estimate, vectors_address
 from tasks.evaluate import Report, evaluate, evaluation_address, report
@@ -22,7 +23,7 @@ from tasks.recipe import Recipe
 from tasks.record import Trail, record
 from tasks.run_report import Cost
 from tasks.shots import shown
-from tasks.sweep import cells, choose, sweep, sweep_address
+from tasks.sweep import cells, sweep, sweep_address
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -85,7 +86,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
         swept_at = sweep_address(recipe, split_at, vectors_at)
         filling(sweep, lake, swept_at)(recipe, split_at, vectors_at, swept_at)
         swept = cells(recipe, swept_at, vectors_at)
-        best = choose(recipe, swept)
+        best = choose(recipe, swept, swept_at, vectors_at)
         log.info("sweep: %d configurations, %s won", len(swept), best["selected"].configuration)
 
     with watch.step("evaluate"):

@@ -3,10 +3,8 @@
 METHOD.md, "The paper's grids" and "Two protocols".
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from pas.contrast import RANDOM
 from pas.errors import UserError
 from pas.examples import Protocol
 from pas.score import ScoringRule
@@ -92,20 +90,3 @@ def rule_of(scoring: str, protocol: Protocol, length_norm: bool) -> ScoringRule:
         raise UserError(f"--scoring {scoring}: give letter or choice")
     variants = "bare" if protocol == "paper" else "both"
     return ScoringRule("letter" if scoring == "letter" else "choice", variants, length_norm)
-
-
-def select(cells: Sequence[Cell], protocol: Protocol) -> Cell:
-    """Return the cell of highest validation accuracy; the random control is never chosen.
-
-    Equal cells: `paper` takes the highest layer, then the lowest strength; `sound` the smallest
-    effect, so that not steering beats steering for nothing.
-    """
-
-    def rank(cell: Cell) -> tuple[float, ...]:
-        accuracy = cell.correct / cell.n
-        at = cell.configuration
-        if protocol == "paper":
-            return (-accuracy, -at.layer, at.strength)
-        return (-accuracy, cell.effect, at.layer)
-
-    return min((c for c in cells if c.configuration.method != RANDOM), key=rank)

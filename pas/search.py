@@ -51,7 +51,7 @@ class Searched(NamedTuple):
     def share(self) -> float:
         """Evaluations over those of the exhaustive sweep, strength 0 left out of both."""
         steered = sum(at.strength != 0 for at in self.configurations)
-        return self.evaluations / max(1, steered * self.known.shape[1])
+        return self.evaluations / max(1, int(steered) * int(self.known.shape[1]))
 
     @property
     def n(self) -> np.ndarray:
@@ -112,7 +112,7 @@ def search(
     rng = np.random.default_rng(seed)
     items, luck = rng.permutation(n_items), rng.permutation(len(configurations))
     if budget == 1 or not len(steered):
-        table.ask(range(len(configurations)), items)
+        table.ask([*range(len(configurations))], items)
         return table.searched()
 
     surveyed = [i for line in table.lines for i in _surveyed(line, configurations)]
@@ -159,7 +159,7 @@ class _Table:
             lines.setdefault(configurations[i][:2], []).append(i)
         self.lines = list(lines.values())
 
-    def ask(self, cells: Sequence[int] | range, items: np.ndarray) -> None:
+    def ask(self, cells: Sequence[int] | np.ndarray, items: np.ndarray) -> None:
         """Run whatever of cells x items is not known yet, and the unsteered model along with it."""
         steered = np.array([i for i in cells if not self.zero[i]], int)
         lacking = self.known[np.ix_(steered, items)] == UNKNOWN
@@ -196,7 +196,7 @@ class _Table:
         for line in self.lines:
             strengths = [self.configurations[i].strength for i in line]
             zero = int(np.searchsorted(strengths, 0.0))
-            answers = self.known[np.ix_(line, items)]
+            answers = self.known[np.array(line)][:, items]
             if 0.0 not in strengths:
                 answers = np.insert(answers, zero, self.unsteered[items], axis=0)
             places = np.arange(len(answers))

@@ -63,7 +63,7 @@ def evaluation_address(recipe: Recipe, sweep_result: str) -> str:
     """Return where the test predictions lie, or will."""
     return stage_address(
         resources.lake(), "evaluations", sweep_result, recipe.protocol, recipe.seed,
-        recipe.estimators, RANDOM_DRAWS,
+        recipe.estimators, RANDOM_DRAWS, recipe.select,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pas.examples import Protocol
 from pas.model_files import ModelSpec
 from pas.protocol import rule_of, strengths_of
 from pas.score import ScoringRule
+from pas.selection import Rule, rule_named
 from pas.sites import SITES, Site
 
 _TASK = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
@@ -53,6 +54,9 @@ class Recipe:
         max_items: Cap on the items, drawn by seed.
         train_items: Cap on the training items alone; a smaller training set is part of a larger.
         shots: Worked examples before every prompt, see `pas.shots`.
+        select: How validation chooses: "best", "one-se" or "least-damage", see `pas.selection`.
+        search: "exhaustive" sweeps every configuration on every validation item, "adaptive" about
+            a tenth of that, see `pas.search`.
     """
 
     task: str
@@ -83,6 +87,8 @@ class Recipe:
     max_items: int | None = 4000
     train_items: int | None = None
     shots: int = 0
+    select: Rule = "best"
+    search: Literal["exhaustive", "adaptive"] = "exhaustive"
 
     # As a flow parameter: pydantic would ignore a misspelt field, and train with its default.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -116,6 +122,9 @@ class Recipe:
             raise UserError(f"--max-items {self.max_items}: at least 5 are needed for a split")
         if self.train_items is not None and self.train_items < 1:
             raise UserError(f"--train-items {self.train_items}: at least 1 is needed")
+        rule_named(self.select)
+        if self.search not in ("exhaustive", "adaptive"):
+            raise UserError(f"--search {self.search}: give exhaustive or adaptive")
         if self.shots < 0:
             raise UserError(f"--shots {self.shots}: give 0 or more")
         _ = self.spec, self.rule, self.grid_strengths  # each refuses its own bad values

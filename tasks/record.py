@@ -78,7 +78,7 @@ def record(
             | {"validation_accuracy_unsteered": unsteered_accuracy(trail.sweep)}
             | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
-            figures=figures(recipe, trail, cells, found),
+            figures=figures(trail, cells, found),
             data=TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             lineage=lineage,
             pages=[page],
@@ -114,12 +114,12 @@ def metrics(found: Report) -> dict[str, float]:
     return values
 
 
-def figures(recipe: Recipe, trail: Trail, cells: list[Cell], found: Report) -> dict[str, Figure]:
+def figures(trail: Trail, cells: list[Cell], found: Report) -> dict[str, Figure]:
     """Return the run's pictures by name."""
     baseline = unsteered_accuracy(trail.sweep)
     drawn = {
         f"sweep_{method}": heat_map(method, cells, baseline, found.selected)
-        for method in recipe.methods
+        for method in dict.fromkeys(c.configuration.method for c in cells)
     }
     drawn["methods"] = comparison_chart(found.methods)
     if found.constant_position is not None:

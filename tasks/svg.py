@@ -73,7 +73,9 @@ def text_width(words: str) -> float:
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round values from `low` to `high`, at most `most` and a step of 1, 2 or 5."""
     step = 10.0 ** math.floor(math.log10((high - low) / most))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= most - 1)
+    step *= next(
+        factor for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * step) <= most - 1
+    )
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 10) for i in range(first, last + 1)]

@@ -1,14 +1,18 @@
 """Sweep: every (method, layer, strength) on the validation items, and the choice among them."""
 
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from pas.contrast import RANDOM
 from pas.examples import Example
 from pas.prefix import Row
-from pas.protocol import Cell, Configuration, select
+from pas.protocol import Cell, Configuration
+from pas.search import search
 from pas.sites import Site
 from pas.sweep import score_rows
 from storage.stages import read_split, stage_address
@@ -17,6 +21,7 @@ from tasks.caching import step
 from tasks.extract import question
 from tasks.recipe import Recipe
 
+log = logging.getLogger("pas")
 UNSTEERED = "none"
 VALIDATION = "val"
 PREDICTIONS = pa.schema(
@@ -105,21 +110,61 @@ def sweep_address(recipe: Recipe, split_address: str, vectors: str) -> str:
     """Return where the sweep's predictions lie, or will."""
     return stage_address(
         resources.lake(), "sweeps", resources.tokens(recipe.spec).fingerprint, recipe.rule.name,
-        split_address, vectors, recipe.grid_strengths,
+        split_address, vectors, recipe.grid_strengths, recipe.search,
     )  # fmt: skip
 
 
 @step("sweep")
 def sweep(recipe: Recipe, split_address: str, vectors: str, address: str) -> str:
-    """Answer every validation item in every configuration: rows of `PREDICTIONS`."""
+    """Answer validation items in the grid's configurations: rows of `PREDICTIONS`.
+
+    Every item in every configuration, or those that the adaptive search asks for.
+    """
     lake, directions = resources.lake(), read_directions(vectors)
-    deltas = [
-        (at, np.float32(at.strength) * directions.direction[at.method, at.layer])
-        for at in grid(recipe, directions)
-        if at.strength
-    ]
-    rows = score_configurations(recipe, read_split(lake, split_address).val, deltas, VALIDATION)
+    val, wanted = read_split(lake, split_address).val, grid(recipe, directions)
+
+    def answer(items: Sequence[Example], asked: Sequence[Configuration]) -> list[dict[str, Any]]:
+        deltas = [
+            (at, np.float32(at.strength) * directions.direction[at.method, at.layer])
+            for at in asked
+            if at.strength
+        ]
+        return score_configurations(recipe, tuple(items), deltas, VALIDATION)
+
+    rows = _searched(val, wanted, recipe.seed, answer) if _adaptive(recipe) else answer(val, wanted)
     return lake.write_table(address, pa.Table.from_pylist(rows, schema=PREDICTIONS))
+
+
+def _adaptive(recipe: Recipe) -> bool:
+    return recipe.search == "adaptive"
+
+
+def _searched(
+    val: tuple[Example, ...], wanted: list[Configuration], seed: int,
+    answer: Callable[[Sequence[Example], Sequence[Configuration]], list[dict[str, Any]]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the rows of the answers that the search asked for, each once."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def score(asked: Sequence[Configuration], places: Sequence[int]) -> np.ndarray:
+        found = answer([val[i] for i in places], asked)
+        right: dict[tuple[Any, str], bool] = {}
+        for row in found:
+            at = (row["method"], row["layer"], row["strength"])
+            rows[at, row["item_id"]] = row
+            right[at if row["strength"] else 0.0, row["item_id"]] = row["choice"] == row["label"]
+        return np.array(
+            [[right[tuple(at) if at.strength else 0.0, val[i].id] for i in places] for at in asked]
+        )
+
+    # The control is tried at the winner's strength anyway.
+    own = [at for at in wanted if at.method != RANDOM]
+    found = search(own, len(val), score, seed=seed)
+    log.info(
+        "search: %.1f %% of the sweep run, %d configurations on all items",
+        100 * found.share, len(found.finalists),
+    )  # fmt: skip
+    return list(rows.values())
 
 
 def unsteered_accuracy(sweep_result: str) -> float:
@@ -130,7 +175,7 @@ def unsteered_accuracy(sweep_result: str) -> float:
 
 
 def cells(recipe: Recipe, sweep_result: str, vectors: str) -> list[Cell]:
-    """Count the right answers of every configuration."""
+    """Count the right answers of every configuration that was run, on the items it was run on."""
     directions = read_directions(vectors)
     table = resources.lake().read_table(sweep_result).to_pandas()
     table["correct"] = table["choice"] == table["label"]
@@ -146,16 +191,24 @@ def cells(recipe: Recipe, sweep_result: str, vectors: str) -> list[Cell]:
     unsteered = (len(alone), int(alone.sum()))
     found = []
     for at in grid(recipe, directions):
+        if at.strength and at not in steered or at.method == RANDOM and _adaptive(recipe):
+            continue
         n, correct = steered[at] if at.strength else unsteered
         effect = abs(at.strength) * directions.norm[at.method, at.layer]
         found.append(Cell(at, n, correct, effect))
     return found
 
 
-def choose(recipe: Recipe, found: list[Cell]) -> dict[str, Cell]:
-    """Return each estimator's best cell by method, and the best of all under "selected"."""
-    best = {
-        method: select([c for c in found if c.configuration.method == method], recipe.protocol)
-        for method in recipe.estimators
+def correct_by_configuration(sweep_result: str) -> dict[Configuration, np.ndarray]:
+    """Return for every steered configuration bool [n_items], in the items' order.
+
+    Under the method "none" it is the unsteered model's.
+    """
+    table = resources.lake().read_table(sweep_result).to_pandas()
+    table["correct"] = table["choice"] == table["label"]
+    table = table.sort_values("item_id")
+    keys = [table["method"], table["layer"].fillna(0).astype(int), table["strength"]]
+    return {
+        Configuration(str(method), int(layer), float(strength)): rows["correct"].to_numpy()
+        for (method, layer, strength), rows in table.groupby(keys)
     }
-    return best | {"selected": select(list(best.values()), recipe.protocol)}

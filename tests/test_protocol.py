@@ -11,9 +11,9 @@ from pas.protocol import (
     layers_of,
     read_layer,
     rule_of,
-    select,
     strengths_of,
 )
+from pas.selection import select
 
 
 def test_the_papers_grid_has_420_cells() -> None:

@@ -396,3 +396,9 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     step = found[1] - found[0]
     leading = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert round(leading, 6) in (1, 2, 5)
+
+
+@pytest.mark.parametrize("width", [0.051, 0.3, 0.99, 1.0, 5.55, 57.0, 59.9, 60.0, 1e-3])
+def test_a_scale_of_any_width_has_ticks(width: float) -> None:
+    found = ticks(0.0, width)
+    assert 2 <= len(found) <= 6 and found[0] == 0 and found[-1] <= width

@@ -97,14 +97,21 @@ def _row(task: Any) -> tuple[str, ...]:
 def _forecast(plan: Any, json: bool) -> None:
     """Print what every training would take if it were the only one."""
     from tasks.forecast import forecast
-    from tasks.study import cells, read_result, result_address
+    from tasks.results import read_result, result_address
+    from tasks.study import cells
 
     rows: list[dict[str, Any]] = []
     for cell in cells(plan):
-        done = read_result(result_address(cell.recipe)) is not None
+        done = read_result(result_address(cell)) is not None
         found = forecast(cell.recipe)
         rows.append(
-            {"model": cell.model, "task": cell.task, "seed": cell.seed, "done": done}
+            {
+                "setting": f"{cell.setting} {cell.variant}".strip(),
+                "model": cell.recipe.model,
+                "task": cell.recipe.task,
+                "seed": cell.recipe.seed,
+                "done": done,
+            }
             | {k: v for k, v in found._asdict().items() if k != "items"}
             | found.items
         )
@@ -115,9 +122,9 @@ def _forecast(plan: Any, json: bool) -> None:
     shown = ("train", "val", "test", "configurations", "prompts", "tokens", "steered_rows")
     print_table(
         f"Study {plan.name}: what it would take",
-        ("model", "task", "seed", *shown, "TFLOP", ""),
+        ("setting", "model", "task", "seed", *shown, "TFLOP", ""),
         [
-            (r["model"], r["task"], str(r["seed"]), *(f"{r[k]:,}" for k in shown),
+            (r["setting"], r["model"], r["task"], str(r["seed"]), *(f"{r[k]:,}" for k in shown),
              f"{r['teraflops']:,.1f}", "done" if r["done"] else "")
             for r in rows
         ],

@@ -83,6 +83,13 @@ def train(
     shots: Annotated[
         int, typer.Option(help="Worked examples before every prompt, of items answered wrongly.")
     ] = 0,
+    select: Annotated[
+        str,
+        typer.Option(help="best; one-se or least-damage of those within a standard error of it."),
+    ] = "best",
+    search: Annotated[
+        str, typer.Option(help="exhaustive, or adaptive: a tenth of the sweep, for huge models.")
+    ] = "exhaustive",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
