@@ -27,7 +27,7 @@ UNKNOWN = -1
 # Shares of the budget; the middle rounds have what is left.
 SURVEY, FINAL = 0.35, 0.35
 STEP = 4  # every so many-th strength is surveyed
-ROUNDS = 3
+ROUNDS = 2
 KEEP = 3  # one in so many cells goes on to the next round
 FEWEST = 8  # cells that go on however few they are
 
@@ -87,12 +87,12 @@ def search(
     """Spend `budget` of an exhaustive sweep on finding each method's best configuration.
 
     Args:
-        configurations: The grid, any order. Leave the random control out: a control that is
-            picked by validation is run at the strength of what it controls.
+        configurations: The grid, any order; of the random control nothing is chosen, so that it
+            has no place here.
         n_items: Validation items; `score` is given indices below it.
-        score: Runs the model. Called some ten times, with ever fewer configurations and more
-            items; each call's first configuration may be one of strength 0, which need not lie in
-            the grid and of which a steered pass tells the answers anyway.
+        score: Runs the model; called a handful of times. The first configuration of a call may
+            be one of strength 0 that does not lie in the grid: whoever runs any configuration on
+            an item has the unsteered model's answer for nothing.
         budget: Share of the exhaustive (configuration, item) pairs, strength 0 not counted. At
             least one configuration of every method is run on all items whatever the budget, and
             two items are surveyed.

@@ -99,7 +99,8 @@ def test_what_counts_is_the_difference_on_the_same_items() -> None:
 
 def test_not_steering_is_taken_where_it_is_as_good() -> None:
     zero = Configuration("m", 3, 0.0)
-    cells, right = answered({B: "1110", zero: "1100", A: "1101"})
+    # Not steering loses two of the best one's items and gains another: 1 is below sqrt(3 - 1/8).
+    cells, right = answered({B: "11100000", zero: "11001000", A: "11110000"})
     assert select(cells, "sound") == cells[2]
     assert select(cells, "sound", "one-se", correct=right) == cells[1]
     assert candidates(cells, "sound", right) == [cells[1]]

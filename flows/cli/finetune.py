@@ -13,7 +13,10 @@ Fine-tune the demo's model on the demo's data, then steer the result:
 
     pas finetune --task demo
 
-    pas train --task demo --model FOLDER
+    pas train --task demo --model FOLDER --methods caa,random
+
+The methods that look at the model's mistakes need some among the training items; a model that has
+learnt them all has none, and then --methods caa, or fewer --epochs, is what remains.
 """
 # What the folder has no need of: it holds one revision, and no code of its own is fetched.
 _OF_THE_BASE = ("model", "revision")
