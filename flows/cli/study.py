@@ -37,6 +37,10 @@ def study(
         int,
         typer.Option(min=0, help="Cells in flight on workers, through the deployment study-cell."),
     ] = 0,
+    tflops: Annotated[
+        float | None,
+        typer.Option(help="Dry run by planning facts: what your device achieves, TFLOP/s."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -51,7 +55,10 @@ def study(
 
     plan = read_study(file, data_root)
     if dry_run:
-        _forecast(plan, json)
+        if plan.planning:
+            _plan(plan, tflops, json)
+        else:
+            _forecast(plan, json)
         return
     from flows.study import study as run
 
@@ -135,3 +142,39 @@ def _forecast(plan: Any, json: bool) -> None:
         f"the whole model and {total['steered_rows']:,} steered rows, {total['teraflops']:,.0f} "
         f"TFLOP, {total['bytes'] / 1e6:,.1f} MB of activations; seeds share prompts, so less"
     )
+
+
+def _plan(plan: Any, tflops: float | None, json: bool) -> None:
+    """Print what every setting would take, from the facts under `planning`."""
+    from tasks.planning import Estimate, estimates, rate
+    from tasks.report_words import short_names
+
+    found = estimates(plan)
+    speed, source = rate(plan, tflops)
+    hours = [e.teraflops / speed / 3600 for e in found]
+    names = short_names(list(dict.fromkeys(e.model for e in found)))
+    if json:
+        print_json(
+            {"tflops": speed, "rate": source, "settings": [
+                e._asdict() | {"gpu_hours": h, "published_gpu_hours": e.published_hours}
+                for e, h in zip(found, hours, strict=True)
+            ]}
+        )  # fmt: skip
+        return
+
+    def row(e: Estimate, h: float) -> tuple[str, ...]:
+        return (
+            e.setting, names.get(e.model, ""), f"{e.cells:,}", f"{e.published_passes / 1e6:,.1f}",
+            f"{e.published_hours:,.0f}", f"{e.tokens / 1e6:,.0f}", f"{e.steered_rows / 1e6:,.0f}",
+            f"{e.teraflops / 1e3:,.0f}", f"{h:,.1f}", f"{e.bytes / 1e9:,.1f}",
+        )  # fmt: skip
+
+    whole = Estimate("all", "", *(sum(column) for column in list(zip(*found, strict=True))[2:]))
+    print_table(
+        f"Study {plan.name}: what it would take, from its planning facts",
+        ("setting", "model", "cells", "published loop, M passes", "its GPU-hours", "M tokens",
+         "M steered rows", "PFLOP", "GPU-hours", "cache, GB"),
+        [*map(row, found, hours), row(whole, sum(hours))],
+    )  # fmt: skip
+    say(f"GPU-hours at {speed:g} TFLOP/s ({source}); the published loop's at its authors' 103 s "
+        "for one layer and strength, on their GPU")  # fmt: skip
