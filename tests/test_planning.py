@@ -92,7 +92,7 @@ def test_estimates_are_near_the_exact_count(tmp_path: Path, home: Path, tiny_fol
 @pytest.mark.parametrize(
     ("planning", "reason"),
     [
-        ({"model": {}}, "no key model"),
+        ({"modells": {}}, "no key modells"),
         ({"models": {"x": {"parameters": 1}}}, "models: x: give parameters, layers"),
         ({"tasks": {"toy": {"items": 1, "choices": 0, "prompt_tokens": 1, "choice_tokens": 1}}},
          "number above 0"),
