@@ -66,7 +66,6 @@ def measure(tokens: LoadedTokenizer, examples: Sequence[Example]) -> dict[str, f
     """
     train = split(examples, 0, "paper", 4000).train
     prompts = [encode(tokens, full_prompt(e, "letter")).token_ids for e in train]
-    questions = [len(encode(tokens, e.question).token_ids) for e in train]
     units = [
         [encode(tokens, text).token_ids for text in possible_texts(_METHODS, e, "letter")]
         for e in train
@@ -77,7 +76,6 @@ def measure(tokens: LoadedTokenizer, examples: Sequence[Example]) -> dict[str, f
     said = [alone_of - len(p) for alone_of, p in zip(map(trie_size, units), prompts, strict=True)]
     return {
         "items": len(examples), "choices": round(choices, 2),
-        "question_tokens": round(fmean(questions), 1),
         "prompt_tokens": round(fmean(map(len, prompts)), 1),
         "choice_tokens": round(fmean(said) / choices, 1),
         "shared_tokens": round((alone - laid_out) / len(train), 1),

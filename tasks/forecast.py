@@ -1,22 +1,15 @@
-"""What a training, or a cell of a study, would take, said before a model is loaded."""
+"""What a training would take, said before a model is loaded."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from pas.contrast import Answered, possible_texts
-from pas.examples import Example, Split
-from pas.shots import with_shots
-from pas.trie import common_root, packs, trie_size
+from pas.examples import Split
+from pas.trie import packs, trie_size
 from tasks import resources
 from tasks.extract import Plan, plan, question, read_layers, write_layers
 from tasks.load import load_split, read_examples
 from tasks.recipe import Recipe
-from tasks.study import StudyCell
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
-# Of one pass a fine-tuned token costs three: forward, forward again as checkpointing recomputes
-# it, and backward to the activations. The weights themselves get no gradient under LoRA.
-_TUNING_PASSES = 3
 
 
 class Forecast(NamedTuple):
@@ -59,94 +52,32 @@ class Forecast(NamedTuple):
         ]
 
 
-class Measured(NamedTuple):
-    """A cell whose data and tokenizer were read.
-
-    Attributes:
-        forecast: What it takes if it is run alone.
-        texts: Those whose activations it needs, cached or not.
-    """
-
-    forecast: Forecast
-    texts: frozenset[str]
-
-
 def forecast(recipe: Recipe) -> Forecast:
     """Read and check the data and the tokenizer, and count.
-
-    Which exemplars an in-context run shows is known once the model has answered, so here they are
-    drawn from all training items.
 
     Raises:
         UserError: For every mistake that can be found without running the model.
     """
-    return _training(recipe)[0]
-
-
-def measured(cell: StudyCell) -> Measured:
-    """Forecast a cell of a study: fine-tuning and the asking of another task are counted too.
-
-    Raises:
-        UserError: As `forecast` does.
-    """
-    if cell.target is not None:
-        return Measured(_forgetting(cell, cell.target), frozenset())
-    found, parts = _training(cell.recipe)
-    kind = cell.recipe.rule.kind
-    texts = frozenset(
-        text for e in parts.train for text in possible_texts(cell.recipe.methods, e, kind)
-    )
-    if cell.tuning is not None:
-        lengths = [len(question(cell.recipe, e).tails[0].token_ids) for e in parts.train]
-        seen = round(sum(lengths) * epochs(cell, len(lengths)))
-        parameters = resources.tokens(cell.recipe.spec).n_parameters
-        found = with_tuning(found, seen, parameters)
-    return Measured(found, texts)
-
-
-def epochs(cell: StudyCell, n_train: int) -> float:
-    """Return how often a "sft" cell's training items are seen, `max_steps` heeded."""
-    tuning = cell.tuning
-    if tuning is None:
-        return 0.0
-    if tuning.max_steps is None:
-        return tuning.epochs
-    return min(tuning.epochs, tuning.max_steps * tuning.batch_size / n_train)
-
-
-def with_tuning(found: Forecast, seen: int, parameters: float) -> Forecast:
-    """Add the tokens that fine-tuning sees, and their work, to a training's forecast."""
-    work = teraflops(parameters, _TUNING_PASSES * seen, 0, 0.0)
-    return found._replace(tokens=found.tokens + seen, teraflops=found.teraflops + work)
-
-
-def teraflops(parameters: float, tokens: int, rows: int, share: float) -> float:
-    """Return 2 operations a parameter for each token and for the share of it that a row meets."""
-    return round(2 * parameters * (tokens + rows * share) / 1e12, 2)
-
-
-def share_above(layers: Sequence[int], depth: int) -> float:
-    """Return the part of the model that a row runs through: it joins at its layer."""
-    return 1 - sum(layers) / len(layers) / depth
-
-
-def _training(recipe: Recipe) -> tuple[Forecast, Split]:
-    parts = load_split(recipe, read_examples(recipe))
-    before = 0
-    if recipe.shots:
-        before = plan(recipe, parts.train, methods=()).tokens
-        guessed = [Answered(e, (e.label + 1) % len(e.choices)) for e in parts.train]
-        parts = with_shots(parts, guessed, recipe.shots, recipe.seed, recipe.rule.kind)
+    examples = read_examples(recipe)
+    parts = load_split(recipe, examples)
     tokens = resources.tokens(recipe.spec)
     todo = plan(recipe, parts.train)
+    asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
     layers = write_layers(recipe)
     strengths = [s for s in recipe.grid_strengths if s]
     cells = len(recipe.methods) * len(layers) * len(recipe.grid_strengths)
-    (val, steered), (test, _) = (_asked(recipe, part) for part in (parts.val, parts.test))
+    units = [[[t.token_ids for t in q.tails] for q in part] for part in asked]
+    held = sum(cut.tokens for part in units for cut in packs(part, _PACK))
+    steered = sum(
+        trie_size(unit) - len(unit[0]) + q.tails[0].n_steered
+        for unit, q in zip(units[0], asked[0], strict=True)
+    )
     rows = steered * len(recipe.methods) * len(layers) * len(strengths)
-    whole = val + test + todo.tokens + before
-    share = share_above(layers, tokens.n_layers)
-    found = Forecast(
+    whole = held + todo.tokens
+    # A row joins at its layer, so it runs through the blocks above that only.
+    share = 1 - sum(layers) / len(layers) / tokens.n_layers
+    work = 2 * tokens.n_parameters * (whole + rows * share)
+    return Forecast(
         items={name: len(part) for name, part in zip(Split._fields, parts, strict=True)},
         prompts=todo.total,
         prompts_cached=todo.cached,
@@ -155,46 +86,11 @@ def _training(recipe: Recipe) -> tuple[Forecast, Split]:
         configurations=cells,
         tokens=whole,
         steered_rows=rows,
-        teraflops=teraflops(tokens.n_parameters, whole, rows, share),
+        teraflops=round(work / 1e12, 2),
     )
-    return found, parts
-
-
-def _forgetting(cell: StudyCell, target: Recipe) -> Forecast:
-    """Count one pass over the other task's test items and a row for each strength.
-
-    The vector's own strength is not known yet, so it is one more; nor is its layer, so the mean
-    of the sweep's stands for it.
-    """
-    test = load_split(target, read_examples(target)).test
-    held, steered = _asked(target, test)
-    tried = len([s for s in cell.strengths if s]) + 1
-    tokens = resources.tokens(cell.recipe.spec)
-    share = share_above(write_layers(cell.recipe), tokens.n_layers)
-    work = teraflops(tokens.n_parameters, held, steered * tried, share)
-    items = {"train": 0, "val": 0, "test": len(test)}
-    return Forecast(items, 0, 0, 0, 0, tried, held, steered * tried, work)
-
-
-def _asked(recipe: Recipe, part: Sequence[Example]) -> tuple[int, int]:
-    """Return the tokens of a split's questions, and how many of them a configuration steers."""
-    asked = [question(recipe, e) for e in part]
-    units = [[t.token_ids for t in q.tails] for q in asked]
-    # Exemplars are laid out once and kept for all passes (`pas.prefix`).
-    root = common_root([ids for unit in units for ids in unit]) if recipe.shots else 0
-    held = root + sum(cut.tokens for cut in packs(units, _PACK, root))
-    steered = sum(
-        trie_size(unit) - len(unit[0]) + q.tails[0].n_steered
-        for unit, q in zip(units, asked, strict=True)
-    )
-    return held, steered
-
-
-def bytes_of_text(recipe: Recipe) -> int:
-    """Return the size of one text's activations, all layers that are read, before compression."""
-    width = 4 if resources.activation_dtype(recipe.spec) == "float32" else 2
-    return len(read_layers(recipe)) * resources.tokens(recipe.spec).d_model * width
 
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:
-    return (todo.total - todo.cached) * bytes_of_text(recipe)
+    width = 4 if resources.activation_dtype(recipe.spec) == "float32" else 2
+    values = len(read_layers(recipe)) * resources.tokens(recipe.spec).d_model
+    return (todo.total - todo.cached) * values * width

@@ -6,7 +6,7 @@
       models:
         org/name: {parameters: 8.0e9, layers: 32, d_model: 4096, bytes_per_value: 2}
       tasks:
-        bbq_ses: {items: 6864, choices: 3, prompt_tokens: 120, choice_tokens: 4}
+        bbq_ses: {items: 6864, choices: 3, prompt_tokens: 80, choice_tokens: 2, shared_tokens: 22}
 
 Counts are those of `tasks.forecast`, with mean lengths in the place of tokenised prompts.
 """
@@ -37,12 +37,26 @@ class Shape(NamedTuple):
 
 
 class Size(NamedTuple):
-    """A task: items, and mean choices of an item, tokens of a prompt and of a choice."""
+    """A task; all but the items are means, see `benchmarks.sizes`.
+
+    Attributes:
+        items: In the split that is read.
+        choices: Of an item.
+        prompt_tokens: Of an item.
+        choice_tokens: That a choice's statement adds to its question.
+        shared_tokens: Of an item's, that others run in the same pass have already.
+    """
 
     items: int
     choices: float
     prompt_tokens: float
     choice_tokens: float
+    shared_tokens: float
+
+    @property
+    def own_tokens(self) -> float:
+        """Tokens of a prompt that must be run for it."""
+        return self.prompt_tokens - self.shared_tokens
 
 
 class Estimate(NamedTuple):
@@ -142,7 +156,7 @@ def _one(
     if cell.target is not None:
         asked = _known(sizes, "tasks", cell.target.task)
         n_test = _counts(cell.target, asked)[2]
-        tokens, rows = n_test * asked.prompt_tokens, n_test * (len(cell.strengths) + 1)
+        tokens, rows = n_test * asked.own_tokens, n_test * (len(cell.strengths) + 1)
         passes, stored = rows + n_test, 0.0
     else:
         train, val, test = _counts(recipe, size)
@@ -150,8 +164,8 @@ def _one(
         spread = len(recipe.methods) * len(layers) * strengths
         statements = size.choices * size.choice_tokens
         # A smaller training set is part of the main one, and exemplars are one prefix for all.
-        read = 0.0 if cell.setting == "samples" else train * (size.prompt_tokens + statements)
-        tokens = read + (val + 2 * test) * size.prompt_tokens
+        read = 0.0 if cell.setting == "samples" else train * (size.own_tokens + statements)
+        tokens = read + (val + 2 * test) * size.own_tokens
         rows = val * spread + test * (len(recipe.estimators) + RANDOM_DRAWS + 1)
         passes = train + train * len(layers) * len(recipe.estimators) + 2 * test
         passes += sweep_passes(recipe, shape.layers, size)
@@ -199,8 +213,8 @@ def _facts(study: Study, key: str, kind: Any) -> dict[str, Any]:
     for name, values in (study.planning.get(key) or {}).items():
         if not isinstance(values, Mapping) or set(values) != set(kind._fields):
             raise UserError(f"planning: {key}: {name}: give {', '.join(kind._fields)}")
-        if not all(isinstance(v, int | float) and v > 0 for v in values.values()):
-            raise UserError(f"planning: {key}: {name}: each value is a number above 0")
+        if not all(isinstance(v, int | float) and v >= 0 for v in values.values()):
+            raise UserError(f"planning: {key}: {name}: each value is a number of at least 0")
         found[name] = kind(**values)
     return found
 

@@ -6,9 +6,8 @@ import pytest
 import yaml
 from data_files import write_toy
 
+from benchmarks.sizes import measure
 from pas.errors import UserError
-from pas.prompts import encode, full_prompt
-from storage.settings import settings
 from tasks import resources
 from tasks.forecast import forecast
 from tasks.load import read_examples
@@ -21,7 +20,7 @@ PAPER = Path(__file__).parents[1] / "studies" / "paper.yaml"
 
 def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     plan = read_study(PAPER)
-    full = Size(4000, 3, 100, 4)
+    full = Size(4000, 3, 100, 4, 0)
     main = [c for c in cells(plan) if c.setting == "main"]
     assert len(main) == 3 * 18 * 15
     assert {sweep_passes(c.recipe, 32, full) for c in main} == {336_000}
@@ -51,12 +50,13 @@ def test_estimates_by_hand(tmp_path: Path, tiny_folder: Path) -> None:
         tmp_path, tiny_folder,
         models={str(tiny_folder): {"parameters": 1e6, "layers": 4, "d_model": 8,
                                    "bytes_per_value": 4}},
-        tasks={"toy": {"items": 40, "choices": 3, "prompt_tokens": 50, "choice_tokens": 2}},
+        tasks={"toy": {"items": 40, "choices": 3, "prompt_tokens": 50, "choice_tokens": 2,
+                       "shared_tokens": 10}},
     )  # fmt: skip
     [found] = estimates(read_study(file))
     # 24 train, 8 val, 8 test; 2 layers x 2 strengths of one method.
     assert (found.cells, found.published_passes) == (2, 2 * (24 + 24 * 2 + 2 * 8 + 4 * 8))
-    tokens = 24 * (50 + 3 * 2) + (8 + 2 * 8) * 50
+    tokens = 24 * (40 + 3 * 2) + (8 + 2 * 8) * 40
     rows = 8 * 4 + 8 * (1 + 10 + 1)
     assert (found.tokens, found.steered_rows) == (2 * tokens, 2 * rows)
     assert found.teraflops == pytest.approx(2 * 2e6 * (tokens + rows * (1 - 1.5 / 4)) / 1e12)
@@ -64,29 +64,38 @@ def test_estimates_by_hand(tmp_path: Path, tiny_folder: Path) -> None:
     assert found.bytes == int((2 * 24 + distinct * 3) * 2 * 8 * 4)
 
 
-def test_estimates_are_near_the_exact_count(tmp_path: Path, home: Path, tiny_folder: Path) -> None:
-    write_toy(tmp_path / "toy.jsonl", 40)
+def test_estimates_are_near_the_exact_count(
+    tmp_path: Path, home: Path, tiny_folder: Path, shared_data: Path
+) -> None:
+    data = shared_data / "arc" / "ARC-Challenge-test.jsonl"
     recipe = Recipe(
-        "toy", str(tmp_path / "toy.jsonl"), model=str(tiny_folder), layers="1,2",
-        strengths="1,4", methods=("caa",), max_items=40,
+        "arc_challenge", str(data), model=str(tiny_folder), layers="1,2", strengths="1,4",
+        methods=("pasf", "ipasa"), protocol="paper", max_items=300,
     )  # fmt: skip
     tokens, examples = resources.tokens(recipe.spec), read_examples(recipe)
-    prompts = [len(encode(tokens, full_prompt(e, "letter")).token_ids) for e in examples]
-    choices = [len(encode(tokens, f" {c}").token_ids) for e in examples for c in e.choices]
-    file = study_file(
-        tmp_path, tiny_folder,
-        models={str(tiny_folder): {"parameters": tokens.n_parameters, "layers": tokens.n_layers,
-                                   "d_model": tokens.d_model, "bytes_per_value": 4}},
-        tasks={"toy": {"items": 40, "choices": len(choices) / 40,
-                       "prompt_tokens": sum(prompts) / 40,
-                       "choice_tokens": sum(choices) / len(choices)}},
-    )  # fmt: skip
+    content = {
+        "name": "plan", "models": [str(tiny_folder)], "seeds": 1,
+        "recipe": {k: getattr(recipe, k) for k in ("layers", "strengths", "protocol", "max_items")}
+        | {"methods": list(recipe.methods)},
+        "tasks": [{"task": "arc_challenge", "data": str(data)}],
+        "planning": {
+            "models": {str(tiny_folder): {
+                "parameters": tokens.n_parameters, "layers": tokens.n_layers,
+                "d_model": tokens.d_model, "bytes_per_value": 4,
+            }},
+            "tasks": {"arc_challenge": measure(tokens, examples)},
+        },
+    }  # fmt: skip
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content))
     [found] = estimates(read_study(file))
-    exact = forecast(recipe)
-    # The trie shares the instruction that toy prompts begin with, and the test items count twice.
-    assert found.steered_rows / 2 == pytest.approx(exact.steered_rows, rel=4)
-    assert exact.tokens * 0.8 < found.tokens / 2 < exact.tokens * 2
-    assert settings().root == home.resolve()
+    exact, n_test = forecast(recipe), 60
+    # What the forecast leaves out: the controls on the test items, and their re-shuffled prompts.
+    assert found.steered_rows - n_test * (2 + 10 + 1) == exact.steered_rows
+    size = measure(tokens, examples)
+    again = n_test * (size["prompt_tokens"] - size["shared_tokens"])
+    assert found.tokens - again == pytest.approx(exact.tokens, rel=0.1)
+    assert found.bytes == pytest.approx(exact.bytes, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +103,9 @@ def test_estimates_are_near_the_exact_count(tmp_path: Path, home: Path, tiny_fol
     [
         ({"modells": {}}, "no key modells"),
         ({"models": {"x": {"parameters": 1}}}, "models: x: give parameters, layers"),
-        ({"tasks": {"toy": {"items": 1, "choices": 0, "prompt_tokens": 1, "choice_tokens": 1}}},
-         "number above 0"),
+        ({"tasks": {"toy": {"items": 1, "choices": -1, "prompt_tokens": 1, "choice_tokens": 1,
+                            "shared_tokens": 0}}},
+         "at least 0"),
         ({}, "models: add"),
     ],
 )  # fmt: skip
