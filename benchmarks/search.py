@@ -155,12 +155,13 @@ def agreement(table: Table, budget: float, seeds: int) -> dict[str, Any]:
     """How the search does on a known table, over orders of the items.
 
     Accuracies are of the validation split; `within` says how often the cell found lies in the 95 %
-    Wilson interval of the optimum.
+    Wilson interval of the optimum, which says little where the unsteered model does so too.
     """
     n = table.val.shape[1]
     accuracy = dict(zip(table.configurations, table.val.mean(axis=1), strict=True))
     best = max(accuracy.values())
     low = binomtest(round(best * n), n).proportion_ci(method="wilson").low
+    unsteered = next(a for c, a in accuracy.items() if not c.strength)
     methods = {
         m: max(a for c, a in accuracy.items() if c.method == m)
         for m in {c.method for c in accuracy}
@@ -175,7 +176,8 @@ def agreement(table: Table, budget: float, seeds: int) -> dict[str, Any]:
     return {
         "evaluations": fmean(run.share for run in runs),
         "prompts": fmean(run.prompts / n for run in runs),
-        "unsteered": min(a for c, a in accuracy.items() if not c.strength),
+        "unsteered": unsteered,
+        "unsteered within": unsteered >= low,
         "best": best,
         "found": float(np.mean(reached >= best)),
         "within": float(np.mean(reached >= low)),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from pas.finetune import FineTuning
+from pas.tuning import FineTuning
 from tasks.finetune import fine_tune
 from tasks.load import load
 from tasks.recipe import Recipe

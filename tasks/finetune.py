@@ -8,7 +8,8 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.finetune import FineTuning, Tuned, finetune, is_tuned, read_tuned
+from pas.finetune import Tuned, finetune, is_tuned, read_tuned
+from pas.tuning import FineTuning
 from storage.settings import settings
 from storage.stages import read_split
 from tasks import resources

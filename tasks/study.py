@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from pas.errors import UserError
-from pas.finetune import FineTuning
 from pas.study import SETTINGS, Setting
+from pas.tuning import FineTuning
 from tasks.recipe import Recipe
 
 _NEEDED = {"name", "models", "tasks", "seeds"}

@@ -59,7 +59,7 @@ def test_a_gentler_configuration_within_one_error_is_taken(recipe: Recipe, rule:
 
     def within(right: np.ndarray) -> bool:
         lost = lead.astype(float) - right
-        return lost.mean() <= lost.std() / np.sqrt(len(lost)) + 1e-9
+        return lost.mean() <= lost.std(ddof=1) / np.sqrt(len(lost)) + 1e-9
 
     if within(none):
         assert gentle.strength == 0

@@ -13,17 +13,19 @@ import torch
 from data_files import write_toy
 from tiny_models import save_tiny, tiny_tokenizer, toy_questions
 
-import pas.finetune
+import pas.adapters
 from flows.cli import main
 from flows.cli.finetune import finetune as command
 from flows.finetune import finetune as flow
 from flows.train import train
+from pas.adapters import passes_of
 from pas.errors import UserError
 from pas.examples import Example
-from pas.finetune import IGNORED, FineTuning, finetune, is_tuned, passes_of, read_tuned, target
+from pas.finetune import IGNORED, finetune, is_tuned, read_tuned, target
 from pas.models import LoadedModel, ModelSpec, load_model, load_tokenizer
 from pas.prompts import full_prompt
 from pas.score import ScoringRule
+from pas.tuning import FineTuning
 from storage.settings import settings
 from storage.stages import read_split
 from tasks import resources
@@ -178,7 +180,7 @@ def test_the_seed_determines_the_weights_and_nothing_else_is_seeded(tiny_folder,
 
 
 def test_a_step_cut_into_passes_is_the_same_step(tiny_folder, tuned, tmp_path, monkeypatch):
-    monkeypatch.setitem(pas.finetune._PASS_TOKENS, "cpu", 70)
+    monkeypatch.setitem(pas.adapters._PASS_TOKENS, "cpu", 70)
     longest = max(len(target(load_tokenizer(ModelSpec(str(tiny_folder)), tmp_path), e, CHOICE)[0])
                   for e in items())  # fmt: skip
     assert passes_of(QUICK.batch_size, longest, 70) > 1
@@ -210,7 +212,7 @@ class Pulled(KeyboardInterrupt):
 
 @pytest.mark.parametrize("moment", ["training", "saving"])
 def test_an_interrupted_run_leaves_nothing(moment, tiny_folder, tmp_path, monkeypatch):
-    where = {"training": (pas.finetune._Watch, "on_log"), "saving": (json, "dumps")}[moment]
+    where = {"training": (pas.adapters._Watch, "on_log"), "saving": (json, "dumps")}[moment]
 
     def pull(*arguments, **options):
         if moment == "training" or "losses" in str(arguments):

@@ -50,7 +50,7 @@ def literally_within(cells: Sequence[Cell], right: Correct, best: Cell) -> list[
         differences = [int(b) - int(a) for a, b in zip(ours, theirs, strict=True)]
         n = len(differences)
         mean = sum(differences) / n
-        variance = sum((d - mean) ** 2 for d in differences) / n
+        variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
         if mean <= (variance / n) ** 0.5 + 1e-12:
             found.append(one)
     return found
@@ -95,6 +95,13 @@ def test_what_counts_is_the_difference_on_the_same_items() -> None:
     assert within_one_error(cells, "sound", right) == [cells[0], cells[2]]
     assert select(cells, "sound", "one-se", correct=right) == cells[2]
     assert select(cells, "sound", "best") == cells[0]
+
+
+def test_one_item_is_within_the_error_and_two_of_the_same_kind_are_not() -> None:
+    cells, right = answered({D: "11110", B: "11100", A: "11000"})
+    assert within_one_error(cells, "sound", right) == cells[:2]
+    alone, of_it = answered({D: "1", B: "0"})
+    assert within_one_error(alone, "sound", of_it) == alone[:1]
 
 
 def test_not_steering_is_taken_where_it_is_as_good() -> None:

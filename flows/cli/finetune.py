@@ -76,7 +76,8 @@ def finetune(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from pas.finetune import FineTuning, read_tuned, require_libraries
+    from pas.finetune import read_tuned, require_libraries
+    from pas.tuning import FineTuning
     from tasks.recipe import Recipe
 
     require_libraries()
