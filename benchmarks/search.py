@@ -177,7 +177,7 @@ def agreement(table: Table, budget: float, seeds: int) -> dict[str, Any]:
         "evaluations": fmean(run.share for run in runs),
         "prompts": fmean(run.prompts / n for run in runs),
         "unsteered": unsteered,
-        "unsteered within": unsteered >= low,
+        "unsteered within": bool(unsteered >= low),
         "best": best,
         "found": float(np.mean(reached >= best)),
         "within": float(np.mean(reached >= low)),

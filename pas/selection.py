@@ -7,12 +7,9 @@ Breiman, Friedman, Olshen & Stone 1984 (Classification and Regression Trees, sec
 was made for the size of trees. METHOD.md, "Pipeline", step 5, is the rule "best".
 
 The error here is that of the difference on the same items, where theirs is that of the best
-accuracy alone. Seven sweeps of the demo model (six tasks, none with a clear gain; the items cut in
-halves 200 times, one to choose by and one to judge by) do not tell the two apart: accuracy on the
-other half was .002 higher with the plain error (standard error .002 over the sweeps), the effect
-.31 of the best cell's against .38. In simulated sweeps with a gain that is real but about as large
-as the plain error (.05 on 128 items), the plain error gave up three quarters of what "best" gains and
-the paired one a sixth; so the paired one is taken.
+accuracy alone. On real sweeps without a clear gain the two choose about as well; where a gain is
+real but no larger than the plain error, as on some hundred items it often is, the plain error gives
+most of it up and the paired one little.
 """
 
 from collections.abc import Callable, Mapping, Sequence
