@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
 
 
 def others(summary: Summary) -> dict[str, list[TaskSummary]]:
-    """Return the rows of each setting beside the main one, sites and sizes with the main's."""
+    """Return the rows of each setting beside the main one, by its name."""
     found: dict[str, list[TaskSummary]] = {}
     for row in summary.others:
         found.setdefault(row.setting, []).append(row)

@@ -66,8 +66,11 @@ def test_a_gentler_configuration_within_one_error_is_taken(recipe: Recipe, rule:
     elif rule == "one-se":
         least = min(at[2] * norm[at[:2]] for at, right in own.items() if within(right))
         assert gentle.strength * norm[gentle.method, gentle.layer] == pytest.approx(least)
-    effect = best.strength * norm[best.method, best.layer]
-    assert gentle.strength * norm[gentle.method, gentle.layer] <= effect or rule != "one-se"
+    if gentle.strength:
+        assert within(own[gentle.method, gentle.layer, gentle.strength])
+    if rule == "one-se":
+        effect = best.strength * norm[best.method, best.layer]
+        assert gentle.strength * norm[gentle.method, gentle.layer] <= effect
 
 
 def test_an_adaptive_search_answers_as_the_sweep_does_where_it_asks(recipe: Recipe) -> None:

@@ -7,6 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.display import Json, Verbose, print_json, print_table, say
+from flows.cli.options import (
+    ChoicesCol,
+    DataConfig,
+    DataRevision,
+    DataSource,
+    DataSplit,
+    GroupCol,
+    IdCol,
+    LabelCol,
+    ModelName,
+    QuestionCol,
+    Revision,
+    TaskName,
+    TrustRemoteCode,
+)
 
 _EXAMPLES = """
 Fine-tune the demo's model on the demo's data, then steer the result:
@@ -29,30 +44,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def finetune(
-    task: Annotated[str, typer.Option(help="Built-in task (see pas tasks) or your own name.")],
-    data: Annotated[
-        str | None, typer.Option(help="csv, json, jsonl or parquet file, folder, or hub id.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="demo, hub id, local folder or GGUF file.")] = "demo",
-    question_col: Annotated[str, typer.Option(help="Column of the question.")] = "question",
-    choices_col: Annotated[
-        str, typer.Option(help="One list column, or several columns separated by commas.")
-    ] = "choices",
-    label_col: Annotated[
-        str, typer.Option(help="Column of the right choice: index from 0, letter or text.")
-    ] = "label",
-    group_col: Annotated[
-        str | None, typer.Option(help="Rows of equal value stay on one side of the split.")
-    ] = None,
-    id_col: Annotated[str | None, typer.Option(help="Column of unique ids.")] = None,
-    data_split: Annotated[str | None, typer.Option(help="Split of the source to read.")] = None,
-    data_config: Annotated[str | None, typer.Option(help="Hub configuration (subset).")] = None,
-    data_revision: Annotated[str | None, typer.Option(help="Hub revision of the data.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
+    task: TaskName,
+    data: DataSource = None,
+    model: ModelName = "demo",
+    question_col: QuestionCol = "question",
+    choices_col: ChoicesCol = "choices",
+    label_col: LabelCol = "label",
+    group_col: GroupCol = None,
+    id_col: IdCol = None,
+    data_split: DataSplit = None,
+    data_config: DataConfig = None,
+    data_revision: DataRevision = None,
+    revision: Revision = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     protocol: Annotated[str, typer.Option(help="sound or paper, as in the training.")] = "sound",
     scoring: Annotated[
         str, typer.Option(help="Teach the letter, the choice's text, or what the task has.")
