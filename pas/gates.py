@@ -4,6 +4,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pas.evidence import Comparison
+from pas.verdicts import Verdict
+
+# Findings of a verdict that no gate of its own covers, and that explain a gain away.
+_FAULTS = (
+    "one letter",
+    "answer format",
+    "always unknown",
+    "answerable items",
+    "split",
+    "bias score",
+)
 
 
 @dataclass(frozen=True)
@@ -13,10 +24,12 @@ class Thresholds:
     Attributes:
         min_delta: Smallest gain in test accuracy.
         alpha: Largest McNemar p-value.
+        max_kl: Largest divergence on neutral text, nats a token; None for any.
     """
 
     min_delta: float = 0.02
     alpha: float = 0.05
+    max_kl: float | None = None
 
 
 class Evidence(NamedTuple):
@@ -29,6 +42,8 @@ class Evidence(NamedTuple):
         constant_accuracy: Of always picking the best letter; None under choice scoring, where
             the order of the choices cannot be seen by the model.
         reshuffled_delta: Gain on the test items with choices in another order, or None likewise.
+        faults: What else explains the gain away, see `faults_of`.
+        neutral_kl: Divergence on neutral text, nats a token; None if not measured.
     """
 
     test: Comparison
@@ -36,6 +51,8 @@ class Evidence(NamedTuple):
     random_accuracies: tuple[float, ...]
     constant_accuracy: float | None
     reshuffled_delta: float | None
+    faults: tuple[str, ...] = ()
+    neutral_kl: float | None = None
 
 
 class Gate(NamedTuple):
@@ -45,6 +62,13 @@ class Gate(NamedTuple):
     passed: bool
     measured: str
     needed: str
+
+
+def faults_of(verdict: Verdict) -> tuple[str, ...]:
+    """Return the failed findings that no other gate covers, each with what was measured."""
+    return tuple(
+        f"{f.check} ({f.measured})" for f in verdict.findings if f.check in _FAULTS and not f.passed
+    )
 
 
 def judge(
@@ -84,6 +108,17 @@ def judge(
         gates.append(
             Gate("re-shuffled choices", evidence.reshuffled_delta > 0,
                  f"delta {evidence.reshuffled_delta:+.4f}", "above 0 with choices re-shuffled")
+        )  # fmt: skip
+    gates.append(
+        Gate("verdict", not evidence.faults, "; ".join(evidence.faults) or "no fault",
+             "nothing else that explains the gain away")
+    )  # fmt: skip
+    if thresholds.max_kl is not None:
+        known = evidence.neutral_kl
+        gates.append(
+            Gate("damage", known is not None and known <= thresholds.max_kl,
+                 "not measured" if known is None else f"{known:.4f} nats a token",
+                 f"at most {thresholds.max_kl:g} on neutral text")
         )  # fmt: skip
     measured = f"accuracy {steered:.4f}"
     if champion_accuracy is None:

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     )
     min_delta: float = Field(0.02, description="gate: smallest gain in test accuracy")
     alpha: float = Field(0.05, gt=0, lt=1, description="gate: largest p-value")
+    max_kl: float | None = Field(
+        None, gt=0, description="gate: largest divergence on neutral text, nats a token"
+    )
 
     @property
     def root(self) -> Path:

@@ -10,7 +10,7 @@ from pas.contrast import RANDOM, random_direction
 from pas.damage import Damage, outside_share
 from pas.evidence import Comparison, best_constant, compare, position_counts
 from pas.examples import Split, order_choices
-from pas.gates import Evidence
+from pas.gates import Evidence, faults_of
 from pas.protocol import Cell, Configuration
 from pas.verdicts import Verdict
 from storage.stages import read_split, stage_address
@@ -149,12 +149,17 @@ def report(
     outside = None
     if letters:
         outside = outside_share(before["scores"].tolist()), outside_share(after["scores"].tolist())
+    found = judge(
+        parts.test, before, after, test, at.strength, letters, reshuffled, other, accuracies,
+        leaked, damage.kl, outside,
+    )  # fmt: skip
     return Report(
         selected=at,
         validation_accuracy=winner.correct / winner.n,
         evidence=Evidence(
             test, at.strength, accuracies,
             constant if letters else None, reshuffled.delta if reshuffled else None,
+            faults_of(found), damage.kl,
         ),
         methods=methods,
         random=random,
@@ -165,10 +170,7 @@ def report(
         leaked_groups=leaked,
         damage=damage,
         outside=outside,
-        verdict=judge(
-            parts.test, before, after, test, at.strength, letters, reshuffled, other, accuracies,
-            leaked, damage.kl, outside,
-        ),
+        verdict=found,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What a study would take where its models and data cannot be read: from the file's `planning`.
 
     planning:
-      tflops: 396                # what the device achieves
+      tflops: 396                # what the device achieves, or give --rates
       rate: where that is from
       models:
         org/name: {parameters: 8.0e9, layers: 32, d_model: 4096, bytes_per_value: 2}
@@ -11,7 +11,9 @@
 Counts are those of `tasks.forecast`, with mean lengths in the place of tokenised prompts.
 """
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pas.errors import UserError
@@ -22,6 +24,7 @@ from tasks.recipe import Recipe
 from tasks.study import Study, StudyCell, cells
 
 _KEYS = {"tflops", "rate", "models", "tasks"}
+_MEASURED = ("extraction", "sweep")
 # METHOD.md: the authors' run of one layer and one strength of one method, load included, took
 # 103 s for 2400 predictions, as many activations, 800 validation and 2 x 800 test passes.
 _PUBLISHED_SECONDS = 103 / (2400 + 2400 + 800 + 2 * 800)
@@ -59,6 +62,20 @@ class Size(NamedTuple):
         return self.prompt_tokens - self.shared_tokens
 
 
+class Rates(NamedTuple):
+    """TFLOP/s that a device achieves.
+
+    Attributes:
+        whole: Tokens through the whole model.
+        steered: Steered rows, each through the blocks above its layer.
+        source: Where these are from.
+    """
+
+    whole: float
+    steered: float
+    source: str
+
+
 class Estimate(NamedTuple):
     """One setting of one model.
 
@@ -71,7 +88,8 @@ class Estimate(NamedTuple):
             and two for each test item.
         tokens: Tokens that we run through the whole model.
         steered_rows: Steered tokens, each through the blocks above its layer.
-        teraflops: Floating-point work of ours, 2 a parameter and token.
+        whole_teraflops: Floating-point work of the tokens, 2 a parameter and token.
+        steered_teraflops: Likewise of the steered rows.
         bytes: Activations, of prompts that seeds and settings share once, before compression.
     """
 
@@ -81,8 +99,18 @@ class Estimate(NamedTuple):
     published_passes: int
     tokens: int
     steered_rows: int
-    teraflops: float
+    whole_teraflops: float
+    steered_teraflops: float
     bytes: int
+
+    @property
+    def teraflops(self) -> float:
+        """All of our work."""
+        return self.whole_teraflops + self.steered_teraflops
+
+    def hours(self, rates: Rates) -> float:
+        """GPU-hours of ours."""
+        return (self.whole_teraflops / rates.whole + self.steered_teraflops / rates.steered) / 3600
 
     @property
     def published_hours(self) -> float:
@@ -113,19 +141,46 @@ def estimates(study: Study) -> list[Estimate]:
     ]
 
 
-def rate(study: Study, given: float | None) -> tuple[float, str]:
-    """Return the device's TFLOP/s to reckon with, and where it is from.
+def rates_of(study: Study, given: float | None = None, measured: Path | None = None) -> Rates:
+    """Return the device's rates to reckon with.
+
+    Args:
+        study: Whose `planning` counts where nothing else is given.
+        given: One rate for everything, TFLOP/s.
+        measured: What `python -m benchmarks.gpu --out` wrote: its best extraction and sweep.
 
     Raises:
-        UserError: If there is none, or it is no rate.
+        UserError: If there are none, or they are no rates.
     """
+    if measured is not None:
+        return _measured(measured)
     found = given if given is not None else study.planning.get("tflops")
     if not isinstance(found, int | float) or not found > 0:
         raise UserError(
-            "a dry run needs the TFLOP/s that your device achieves: measure it by "
-            "`python -m benchmarks.gpu` and give --tflops, or planning: tflops in the study file"
+            "a dry run needs the TFLOP/s that your device achieves: measure it by `python -m "
+            "benchmarks.gpu --out gpu.json` and give --rates gpu.json, or give --tflops, or "
+            "planning: tflops in the study file"
         )
-    return float(found), "given" if given is not None else str(study.planning.get("rate", "given"))
+    source = "given" if given is not None else str(study.planning.get("rate", "given"))
+    return Rates(float(found), float(found), source)
+
+
+def _measured(file: Path) -> Rates:
+    try:
+        document = json.loads(file.read_text())
+        best = [max(float(line["TFLOP/s"]) for line in document[part]) for part in _MEASURED]
+        facts = document["facts"]
+        source = f"measured on {facts['device']}, {facts['dtype']}, by benchmarks.gpu"
+    except OSError as error:
+        raise UserError(f"--rates {file}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--rates {file}: no finished measurement of extraction and sweep; write it by "
+            "`python -m benchmarks.gpu --out gpu.json`"
+        ) from error
+    if not all(0 < value < float("inf") for value in best):
+        raise UserError(f"--rates {file}: a rate is above 0, not {min(best)}")
+    return Rates(best[0], best[1], source)
 
 
 def _without_seeds(found: Iterable[StudyCell]) -> list[tuple[StudyCell, int]]:
@@ -172,10 +227,10 @@ def _one(
         stored = _prompts(cell, size, train, seeds) * len(layers) * shape.d_model
         if cell.tuning is not None:  # a backward pass is two forward ones
             tokens += 3 * cell.tuning.epochs * train * size.prompt_tokens
-    work = 2 * shape.parameters * (tokens + rows * share)
+    each = 2 * shape.parameters / 1e12
     return Estimate(
-        cell.setting, recipe.model, 1, int(passes), int(tokens), int(rows), work / 1e12,
-        int(stored * shape.bytes_per_value),
+        cell.setting, recipe.model, 1, int(passes), int(tokens), int(rows),
+        each * tokens, each * rows * share, int(stored * shape.bytes_per_value),
     )  # fmt: skip
 
 
@@ -197,7 +252,7 @@ def _sum(setting: str, model: str, found: list[tuple[Estimate, int]]) -> Estimat
 
     return Estimate(
         setting, model, sum(seeds for _, seeds in found), over("published_passes"),
-        over("tokens"), over("steered_rows"), over("teraflops"),
+        over("tokens"), over("steered_rows"), over("whole_teraflops"), over("steered_teraflops"),
         sum(estimate.bytes for estimate, _ in found),
     )  # fmt: skip
 

@@ -65,7 +65,8 @@ def evidence_of(vector: SteeringVector) -> Evidence:
     try:
         kept = dict(vector.provenance["evidence"])
         kept["test"] = Comparison(**kept["test"])
-        kept["random_accuracies"] = tuple(kept["random_accuracies"])
+        for name in ("random_accuracies", "faults"):
+            kept[name] = tuple(kept.get(name, ()))
         return Evidence(**kept)
     except (KeyError, TypeError) as error:
         raise UserError("the vector carries no evidence; train it with pas train") from error
@@ -145,4 +146,4 @@ def roll_back(name: str) -> Promotion:
 
 def thresholds() -> Thresholds:
     """Return the gates' thresholds from the settings."""
-    return Thresholds(settings().min_delta, settings().alpha)
+    return Thresholds(settings().min_delta, settings().alpha, settings().max_kl)

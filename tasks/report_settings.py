@@ -55,27 +55,25 @@ def samples(summary: Summary, names: Mapping[str, str]) -> Drawn | None:
 
 
 def forgetting(results: Sequence[CellResult], names: Mapping[str, str]) -> list[Drawn]:
-    """Draw the accuracy on each target, and the divergence on neutral text, by strength."""
+    """Draw the change of accuracy on each target, and the divergence on neutral text, by strength.
+
+    The change is against the same seeds unsteered: a vector's own strength is not every seed's.
+    """
     drawn = []
     for target, pairs in curves_of(results).items():
         chosen = list(pairs.items())[:SERIES]
         strengths = sorted({s for _, line in chosen for s in line})
         place = {s: float(i) for i, s in enumerate(strengths)}
         steps = {place[s]: f"{s:g}" for s in strengths}
-        plain = [
-            r.baseline_accuracy
-            for r in results
-            if r.setting == "forgetting" and r.variant == target and not r.failed
-        ]
-        for part, caption, baseline in (
-            (0, f"Accuracy on {target}", sum(plain) / len(plain)),
-            (1, "Divergence on neutral text, nats a token", 0.0),
+        for part, caption in (
+            (0, f"Change of accuracy on {target}"),
+            (1, "Divergence on neutral text, nats a token"),
         ):
             lines = {
                 f"{task}, {names[model]}": {place[s]: values[part] for s, values in line.items()}
                 for (model, task), line in chosen
             }
-            drawn.append(Drawn(caption, _curves("strength", steps, lines, baseline, caption)))
+            drawn.append(Drawn(caption, _curves("strength", steps, lines, 0.0, caption)))
     return drawn
 
 

@@ -86,7 +86,8 @@ def curves_of(
 ) -> Mapping[str, Mapping[tuple[str, str], Mapping[float, tuple[float, float]]]]:
     """Return the forgetting study's curves: target -> (model, task) -> strength -> means.
 
-    The means over seeds are of the accuracy on the target and of the divergence on neutral text.
+    The means over seeds are of the change in accuracy on the target, each seed's against its own
+    unsteered accuracy, and of the divergence on neutral text.
     """
     found: dict[str, dict[tuple[str, str], dict[float, list[tuple[float, float]]]]] = {}
     for r in results:
@@ -94,7 +95,8 @@ def curves_of(
             continue
         lines = found.setdefault(r.variant, {}).setdefault((r.model, r.task), {})
         for point in r.curve:
-            lines.setdefault(point.strength, []).append((point.accuracy, point.neutral_kl))
+            change = point.accuracy - r.baseline_accuracy
+            lines.setdefault(point.strength, []).append((change, point.neutral_kl))
     return {
         target: {
             pair: {

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from pas.controls import Controls
 from pas.evidence import Comparison
-from pas.gates import Evidence, Thresholds, judge
+from pas.gates import Evidence, Thresholds, faults_of, judge
+from pas.verdicts import verdict
 
 TEST = Comparison(
     n=200, baseline_accuracy=0.60, steered_accuracy=0.70, delta=0.10, ci_low=0.04, ci_high=0.16,
@@ -14,7 +16,7 @@ TEST = Comparison(
 )  # fmt: skip
 GOOD = Evidence(TEST, 4.0, (0.58, 0.61), 0.55, 0.08)
 NAMES = ["steering won", "gain", "significance", "random direction", "constant letter",
-         "re-shuffled choices", "champion"]  # fmt: skip
+         "re-shuffled choices", "verdict", "champion"]  # fmt: skip
 
 
 def test_a_sound_candidate_passes_every_gate() -> None:
@@ -34,6 +36,7 @@ def test_a_sound_candidate_passes_every_gate() -> None:
         ("random direction", {"random_accuracies": (0.58, 0.70)}, None),
         ("constant letter", {"constant_accuracy": 0.70}, None),
         ("re-shuffled choices", {"reshuffled_delta": 0.0}, None),
+        ("verdict", {"faults": ("one letter (97.0 % of answers on one letter)",)}, None),
         ("champion", {}, 0.70),
     ],
 )
@@ -47,6 +50,30 @@ def test_thresholds_are_the_askers() -> None:
     assert [g.name for g in strict if not g.passed] == ["gain", "significance"]
 
 
+@pytest.mark.parametrize(("kl", "passed"), [(0.1, True), (0.11, False), (None, False)])
+def test_damage_is_a_gate_where_a_limit_is_set(kl: float | None, passed: bool) -> None:
+    gates = judge(GOOD._replace(neutral_kl=kl), None, Thresholds(max_kl=0.1))
+    assert {g.name: g.passed for g in gates}["damage"] is passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({}, None),
+        ({"leaked_groups": 5}, "split"),
+        ({"outside_before": 0.9, "outside_after": 0.1}, "answer format"),
+        ({"reshuffled": None, "top_letter_before": 0.4, "top_letter_after": 1.0}, "one letter"),
+        ({"neutral_kl": 9.0}, None),
+    ],
+)
+def test_faults_are_the_verdicts_findings(changes: dict[str, Any], fault: str | None) -> None:
+    controls = Controls(
+        test=TEST, strength=4.0, letters=True, reshuffled=TEST, leaked_groups=0, test_groups=10
+    )
+    found = faults_of(verdict(replace(controls, **changes)))
+    assert [f.split(" (")[0] for f in found] == ([fault] if fault else [])
+
+
 def test_choice_scoring_has_no_letter_gates() -> None:
     names = [g.name for g in judge(Evidence(TEST, 1.0, (), None, None), None, Thresholds())]
-    assert names == ["steering won", "gain", "significance", "champion"]
+    assert names == ["steering won", "gain", "significance", "verdict", "champion"]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.planning import estimates, rates_of
+from tasks.study import read_study
+
 ROOT = Path(__file__).parents[1]
 # What a bare GPU machine may lack; they must seem absent, not broken.
 ABSENT = ("prefect", "mlflow", "duckdb", "pyarrow", "datasets", "pydantic", "pydantic_settings",
@@ -61,6 +64,12 @@ def test_figures_and_letters(tmp_path: Path, dtype: str) -> None:
         assert sum(shares) == pytest.approx(1) and found[part]["kernels"]
     agreed = found["agreement"]
     assert agreed["finite"] and min(agreed["letters"]) > 0
+    plan = read_study(ROOT / "studies" / "paper.yaml")
+    rates = rates_of(plan, measured=tmp_path / f"{dtype}.json")
+    assert rates.whole == max(line["TFLOP/s"] for line in found["extraction"])
+    assert rates.steered == max(line["TFLOP/s"] for line in found["sweep"])
+    assert rates.source == f"measured on cpu, torch.{dtype}, by benchmarks.gpu"
+    assert estimates(plan)[0].hours(rates) > estimates(plan)[0].hours(rates_of(plan)) > 0
     ours = agreed["table"][0]
     assert ours["cells"] == 6 * 13
     if dtype == "float32":

@@ -1,5 +1,6 @@
 """A study's dry run from planning facts: hand-computed, and near the exact count."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pas.errors import UserError
 from tasks import resources
 from tasks.forecast import forecast
 from tasks.load import read_examples
-from tasks.planning import Size, estimates, rate, sweep_passes
+from tasks.planning import Estimate, Size, estimates, rates_of, sweep_passes
 from tasks.recipe import Recipe
 from tasks.study import cells, read_study
 
@@ -29,8 +30,8 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     # METHOD.md: 103 s for one layer, strength and method of 2400/800/800.
     small = Recipe("t", "x", methods=("pasf",), layers="8", strengths="1", protocol="paper")
     assert sweep_passes(small, 32, full) == 800
-    assert rate(plan, None)[0] > 0 and "assumed" in rate(plan, None)[1]
-    assert rate(plan, 500.0) == (500.0, "given")
+    assert rates_of(plan).whole > 0 and "assumed" in rates_of(plan).source
+    assert rates_of(plan, 500.0) == (500.0, 500.0, "given")
 
 
 def study_file(folder: Path, model: Path, **planning: object) -> Path:
@@ -115,3 +116,31 @@ def test_bad_planning_is_refused(
     write_toy(tmp_path / "toy.jsonl", 40)
     with pytest.raises(UserError, match=reason):
         estimates(read_study(study_file(tmp_path, tiny_folder, **planning)))
+
+
+def test_hours_take_each_kind_of_work_at_its_own_rate(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    lines = {"extraction": [{"TFLOP/s": 300.0}, {"TFLOP/s": 400.0}], "sweep": [{"TFLOP/s": 200.0}]}
+    file.write_text(json.dumps(lines | {"facts": {"device": "X", "dtype": "d"}}))
+    rates = rates_of(read_study(PAPER), measured=file)
+    assert rates == (400, 200, "measured on X, d, by benchmarks.gpu")
+    work = Estimate("main", "m", 1, 1, 1, 1, 400 * 3600 * 2.0, 200 * 3600 * 3.0, 1)
+    assert work.hours(rates) == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read"),
+        ("{", "no finished measurement"),
+        ('{"extraction": []}', "no finished measurement"),
+        ('{"extraction": [{"TFLOP/s": 0}], "sweep": [{"TFLOP/s": 1}], '
+         '"facts": {"device": "X", "dtype": "d"}}', "above 0"),
+    ],
+)  # fmt: skip
+def test_bad_measurements_are_refused(tmp_path: Path, content: str | None, reason: str) -> None:
+    file = tmp_path / "gpu.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=f"--rates .*{reason}"):
+        rates_of(read_study(PAPER), measured=file)

@@ -43,7 +43,7 @@ def better_candidate(name: str) -> int:
     test = compare([False] * 30 + [True] * 2, [True] * 32)
     evidence = evidence_of(vector)._replace(
         test=test, strength=1.0, random_accuracies=(0.5,), constant_accuracy=0.5,
-        reshuffled_delta=0.4,
+        reshuffled_delta=0.4, faults=(),
     )  # fmt: skip
     kept = vector.provenance | {"evidence": evidence._asdict() | {"test": test.as_dict()}}
     direction = vector.direction + np.float32(0.01)

@@ -9,12 +9,13 @@ import pytest
 
 from pas.benchmarks import benchmarks
 from pas.contrast import METHODS
-from pas.study import CellResult
+from pas.study import CellResult, CurvePoint
 from pas.summary import summarise
 from pas.verdicts import Label
 from tasks import report_paper as paper
 from tasks.report import study_page
 from tasks.report_words import UNKNOWN_VERDICT, VERDICTS, answer, short_names
+from tasks.study_evidence import curves_of
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 FACTS = {"date": "2026-01-02", "versions": "torch 2.9", "reproduce": "pas study my.yaml"}
@@ -249,3 +250,20 @@ def test_the_papers_numbers_are_those_of_the_method_file() -> None:
     gains = {name.capitalize(): found for name, found in paper.CATEGORY_GAINS.items()}
     gains |= {t.name.replace("×", "X"): t.gains for t in paper.TASKS.values() if t.gains}
     assert read("Mean accuracy delta over the three models (PASf / iPASa / iPASwo)") == gains
+
+
+def test_forgetting_compares_each_seed_with_itself() -> None:
+    """Only one seed chose strength 16, and that one knows more of the other task to begin with."""
+    curves = [
+        (0.3, (CurvePoint(0, 0.3, 0), CurvePoint(2, 0.28, 0.1))),
+        (0.5, (CurvePoint(2, 0.5, 0.3), CurvePoint(16, 0.45, 2.0))),
+    ]
+    results = [
+        CellResult(DEMO, "one", "bias", seed, "forgetting", "other", baseline_accuracy=plain,
+                   curve=points)
+        for seed, (plain, points) in enumerate(curves)
+    ]  # fmt: skip
+    found = curves_of(results)["other"][DEMO, "one"]
+    assert list(found) == [0, 2, 16]
+    assert [change for change, _ in found.values()] == pytest.approx([0, -0.01, -0.05])
+    assert [kl for _, kl in found.values()] == pytest.approx([0, 0.2, 2.0])

@@ -41,6 +41,10 @@ def study(
         float | None,
         typer.Option(help="Dry run by planning facts: what your device achieves, TFLOP/s."),
     ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --tflops: what `python -m benchmarks.gpu --out` wrote."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -56,7 +60,9 @@ def study(
     plan = read_study(file, data_root)
     if dry_run:
         if plan.planning:
-            _plan(plan, tflops, json)
+            from tasks.planning import rates_of
+
+            _plan(plan, rates_of(plan, tflops, rates), json)
         else:
             _forecast(plan, json)
         return
@@ -144,19 +150,20 @@ def _forecast(plan: Any, json: bool) -> None:
     )
 
 
-def _plan(plan: Any, tflops: float | None, json: bool) -> None:
+def _plan(plan: Any, rates: Any, json: bool) -> None:
     """Print what every setting would take, from the facts under `planning`."""
-    from tasks.planning import Estimate, estimates, rate
+    from tasks.planning import Estimate, estimates
     from tasks.report_words import short_names
 
     found = estimates(plan)
-    speed, source = rate(plan, tflops)
-    hours = [e.teraflops / speed / 3600 for e in found]
+    hours = [e.hours(rates) for e in found]
     names = short_names(list(dict.fromkeys(e.model for e in found)))
     if json:
         print_json(
-            {"tflops": speed, "rate": source, "settings": [
-                e._asdict() | {"gpu_hours": h, "published_gpu_hours": e.published_hours}
+            {"rates": rates._asdict(), "settings": [
+                e._asdict()
+                | {"teraflops": e.teraflops, "gpu_hours": h,
+                   "published_gpu_hours": e.published_hours}
                 for e, h in zip(found, hours, strict=True)
             ]}
         )  # fmt: skip
@@ -176,5 +183,6 @@ def _plan(plan: Any, tflops: float | None, json: bool) -> None:
          "M steered rows", "PFLOP", "GPU-hours", "cache, GB"),
         [*map(row, found, hours), row(whole, sum(hours))],
     )  # fmt: skip
-    say(f"GPU-hours at {speed:g} TFLOP/s ({source}); the published loop's at its authors' 103 s "
-        "for one layer and strength, on their GPU")  # fmt: skip
+    speed = " and ".join(dict.fromkeys(f"{value:.4g}" for value in rates[:2]))
+    say(f"GPU-hours at {speed} TFLOP/s ({rates.source}); the published loop's at its authors' "
+        "103 s for one layer and strength, on their GPU")  # fmt: skip
