@@ -52,6 +52,11 @@ class FineTuning:
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout}: give a share from 0 to below 1")
 
+    def items_seen(self, n: int) -> int:
+        """Return how many items are trained on, of n, each counted as often as it is seen."""
+        every = self.epochs * n
+        return every if self.max_steps is None else min(every, self.max_steps * self.batch_size)
+
 
 class Target(NamedTuple):
     """What an item teaches.

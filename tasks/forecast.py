@@ -1,13 +1,17 @@
 """What a training would take, said before a model is loaded."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pas.examples import Split
-from pas.trie import packs, trie_size
+from pas.finetune import target
+from pas.score import Question
+from pas.trie import Tokens, packs, trie_size
 from tasks import resources
 from tasks.extract import Plan, plan, question, read_layers, write_layers
 from tasks.load import load_split, read_examples
 from tasks.recipe import Recipe
+from tasks.study import StudyCell
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
 
@@ -58,25 +62,14 @@ def forecast(recipe: Recipe) -> Forecast:
     Raises:
         UserError: For every mistake that can be found without running the model.
     """
-    examples = read_examples(recipe)
-    parts = load_split(recipe, examples)
-    tokens = resources.tokens(recipe.spec)
+    parts = load_split(recipe, read_examples(recipe))
     todo = plan(recipe, parts.train)
     asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
     layers = write_layers(recipe)
     strengths = [s for s in recipe.grid_strengths if s]
     cells = len(recipe.methods) * len(layers) * len(recipe.grid_strengths)
-    units = [[[t.token_ids for t in q.tails] for q in part] for part in asked]
-    held = sum(cut.tokens for part in units for cut in packs(part, _PACK))
-    steered = sum(
-        trie_size(unit) - len(unit[0]) + q.tails[0].n_steered
-        for unit, q in zip(units[0], asked[0], strict=True)
-    )
-    rows = steered * len(recipe.methods) * len(layers) * len(strengths)
-    whole = held + todo.tokens
-    # A row joins at its layer, so it runs through the blocks above that only.
-    share = 1 - sum(layers) / len(layers) / tokens.n_layers
-    work = 2 * tokens.n_parameters * (whole + rows * share)
+    rows = _steered(asked[0]) * len(recipe.methods) * len(layers) * len(strengths)
+    whole = sum(map(_held, asked)) + todo.tokens
     return Forecast(
         items={name: len(part) for name, part in zip(Split._fields, parts, strict=True)},
         prompts=todo.total,
@@ -86,8 +79,60 @@ def forecast(recipe: Recipe) -> Forecast:
         configurations=cells,
         tokens=whole,
         steered_rows=rows,
-        teraflops=round(work / 1e12, 2),
+        teraflops=_teraflops(recipe, whole, rows),
     )
+
+
+def forecast_cell(cell: StudyCell) -> Forecast:
+    """Count for a cell of a study what it would take if it were the only one.
+
+    Of "sft" the fine-tuning is counted too, a pass back as two; of "forgetting" there is no
+    training, but the other task's test items under every strength.
+
+    Raises:
+        UserError: As `forecast`.
+    """
+    if cell.target is not None:
+        parts = load_split(cell.target, read_examples(cell.target))
+        asked = [question(cell.target, e) for e in parts.test]
+        tried = len(cell.strengths) + 1
+        tokens, rows = _held(asked), _steered(asked) * tried
+        work = _teraflops(cell.recipe, tokens, rows)
+        return Forecast({"test": len(asked)}, 0, 0, 0, 0, tried, tokens, rows, work)
+    found = forecast(cell.recipe)
+    if cell.tuning is None:
+        return found
+    parts = load_split(cell.recipe, read_examples(cell.recipe))
+    read, rule = resources.tokens(cell.recipe.spec), cell.recipe.rule
+    taught = [len(target(read, e, rule).token_ids) for e in parts.train]
+    tokens = found.tokens + 3 * sum(taught) * cell.tuning.items_seen(len(taught)) // len(taught)
+    return found._replace(
+        tokens=tokens, teraflops=_teraflops(cell.recipe, tokens, found.steered_rows)
+    )
+
+
+def _units(asked: Sequence[Question]) -> list[list[Tokens]]:
+    return [[t.token_ids for t in q.tails] for q in asked]
+
+
+def _held(asked: Sequence[Question]) -> int:
+    """Return the tokens that questions run through the whole model, shared ones once."""
+    return sum(cut.tokens for cut in packs(_units(asked), _PACK))
+
+
+def _steered(asked: Sequence[Question]) -> int:
+    """Return the steered tokens of the questions under one configuration."""
+    return sum(
+        trie_size(unit) - len(unit[0]) + q.tails[0].n_steered
+        for unit, q in zip(_units(asked), asked, strict=True)
+    )
+
+
+def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
+    layers, model = write_layers(recipe), resources.tokens(recipe.spec)
+    # A row joins at its layer, so it runs through the blocks above that only.
+    share = 1 - sum(layers) / len(layers) / model.n_layers
+    return round(2 * model.n_parameters * (tokens + rows * share) / 1e12, 2)
 
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:

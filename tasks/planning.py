@@ -226,7 +226,7 @@ def _one(
         passes += sweep_passes(recipe, shape.layers, size)
         stored = _prompts(cell, size, train, seeds) * len(layers) * shape.d_model
         if cell.tuning is not None:  # a backward pass is two forward ones
-            tokens += 3 * cell.tuning.epochs * train * size.prompt_tokens
+            tokens += 3 * cell.tuning.items_seen(train) * size.prompt_tokens
     each = 2 * shape.parameters / 1e12
     return Estimate(
         cell.setting, recipe.model, 1, int(passes), int(tokens), int(rows),

@@ -9,9 +9,10 @@ from data_files import write_toy
 
 from benchmarks.sizes import measure
 from pas.errors import UserError
+from pas.prompts import full_prompt
 from tasks import resources
-from tasks.forecast import forecast
-from tasks.load import read_examples
+from tasks.forecast import forecast, forecast_cell
+from tasks.load import load_split, read_examples
 from tasks.planning import Estimate, Size, estimates, rates_of, sweep_passes
 from tasks.recipe import Recipe
 from tasks.study import cells, read_study
@@ -97,6 +98,30 @@ def test_estimates_are_near_the_exact_count(
     again = n_test * (size["prompt_tokens"] - size["shared_tokens"])
     assert found.tokens - again == pytest.approx(exact.tokens, rel=0.1)
     assert found.bytes == pytest.approx(exact.bytes, rel=0.1)
+
+
+def test_cells_that_are_more_or_less_than_a_training(
+    tmp_path: Path, home: Path, tiny_folder: Path
+) -> None:
+    write_toy(tmp_path / "toy.jsonl", 40)
+    file = study_file(tmp_path, tiny_folder)
+    content = yaml.safe_load(file.read_text()) | {"seeds": 1, "planning": None}
+    content["settings"] = {
+        "sft": {"epochs": 2, "batch_size": 4, "max_steps": 9},
+        "forgetting": {"targets": [{"task": "toy", "data": "toy.jsonl"}], "strengths": [1, 2]},
+    }
+    file.write_text(yaml.safe_dump(content))
+    main, sft, asked = map(forecast_cell, cells(read_study(file)))
+    recipe = cells(read_study(file))[0].recipe
+    tokens, parts = resources.tokens(recipe.spec), load_split(recipe, read_examples(recipe))
+    # 9 steps of 4 items come before 2 epochs of some 24.
+    lengths = [len(tokens.tokenizer(full_prompt(e, "letter")).input_ids) + 1 for e in parts.train]
+    assert sft.tokens - main.tokens == pytest.approx(3 * 36 * sum(lengths) / len(lengths), abs=1)
+    assert sft.teraflops >= main.teraflops and sft.steered_rows == main.steered_rows
+    # Each test item under the vector's own strength and two others.
+    assert (asked.items, asked.configurations) == ({"test": len(parts.test)}, 3)
+    assert (asked.prompts, asked.bytes, asked.steered_rows) == (0, 0, len(parts.test) * 3)
+    assert 0 < asked.tokens < main.tokens
 
 
 @pytest.mark.parametrize(

@@ -108,15 +108,15 @@ def _row(task: Any) -> tuple[str, ...]:
 
 
 def _forecast(plan: Any, json: bool) -> None:
-    """Print what every training would take if it were the only one."""
-    from tasks.forecast import forecast
+    """Print what every cell would take if it were the only one."""
+    from tasks.forecast import forecast_cell
     from tasks.results import read_result, result_address
     from tasks.study import cells
 
     rows: list[dict[str, Any]] = []
     for cell in cells(plan):
         done = read_result(result_address(cell)) is not None
-        found = forecast(cell.recipe)
+        found = forecast_cell(cell)
         rows.append(
             {
                 "setting": f"{cell.setting} {cell.variant}".strip(),
@@ -137,14 +137,15 @@ def _forecast(plan: Any, json: bool) -> None:
         f"Study {plan.name}: what it would take",
         ("setting", "model", "task", "seed", *shown, "TFLOP", ""),
         [
-            (r["setting"], r["model"], r["task"], str(r["seed"]), *(f"{r[k]:,}" for k in shown),
+            (r["setting"], r["model"], r["task"], str(r["seed"]),
+             *(f"{r.get(k, 0):,}" for k in shown),
              f"{r['teraflops']:,.1f}", "done" if r["done"] else "")
             for r in rows
         ],
     )  # fmt: skip
     total = {k: sum(r[k] for r in todo) for k in ("tokens", "steered_rows", "bytes", "teraflops")}
     say(
-        f"to do: {len(todo)} of {len(rows)} trainings, at most {total['tokens']:,} tokens through "
+        f"to do: {len(todo)} of {len(rows)} cells, at most {total['tokens']:,} tokens through "
         f"the whole model and {total['steered_rows']:,} steered rows, {total['teraflops']:,.0f} "
         f"TFLOP, {total['bytes'] / 1e6:,.1f} MB of activations; seeds share prompts, so less"
     )
