@@ -57,7 +57,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
     as failed and tried again by the next run.
 
     Args:
-        plan: From `tasks.study.read_study`.
+        plan: From `tasks.study_file.read_study`.
         command: How to do it again, for the report.
         workers: Cells in flight through the deployment `study-cell`, for workers to run; 0 runs
             one after the other in this process.

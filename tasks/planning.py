@@ -196,7 +196,12 @@ def _counts(recipe: Recipe, size: Size) -> tuple[int, int, int]:
     """Return how many items train, validate and test."""
     items = min(size.items, recipe.max_items or size.items)
     train, val = int(items * SHARES[0]), int(items * SHARES[1])
-    return min(train, recipe.train_items or train), val, items - train - val
+    if (recipe.train_items or 0) > train:
+        raise UserError(
+            f"train_items {recipe.train_items}: the training split of {recipe.task} has only "
+            f"{train} items"
+        )
+    return recipe.train_items or train, val, items - train - val
 
 
 def _one(

@@ -1,29 +1,16 @@
-"""A study: a YAML file, and the cells it stands for."""
+"""A study: models x tasks x seeds in several settings, and the cells it stands for."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pas.errors import UserError
 from pas.study import SETTINGS, Setting
 from pas.tuning import FineTuning
 from tasks.recipe import Recipe
 
-_NEEDED = {"name", "models", "tasks", "seeds"}
-_KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}
-_RECIPE_FIELDS = {field.name for field in fields(Recipe)} - {"model", "seed"}
 _FORGETTING_STRENGTHS = (0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0)  # METHOD.md, "The paper's grids"
 _SHOTS = 10
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_COMMON = {"tasks", "seeds", "recipe"}
-_OWN: dict[Setting, set[str]] = {
-    "main": set(), "icl": {"shots"}, "sft": {field.name for field in fields(FineTuning)},
-    "sites": {"sites"}, "samples": {"train_items"}, "forgetting": {"targets", "strengths"},
-}  # fmt: skip
+TUNING_FIELDS = {field.name for field in fields(FineTuning)}
 
 
 @dataclass(frozen=True)
@@ -70,83 +57,45 @@ class StudyCell:
     strengths: tuple[float, ...] = ()
 
 
-def read_study(file: Path, data_root: Path | None = None) -> Study:
-    """Read a study's YAML file.
-
-    Args:
-        file: With the keys name, models, tasks, seeds (a number or a list) and, optionally,
-            recipe, settings, planning, and data_root, the folder that relative `data` of tasks
-            lie in (by default the file's).
-        data_root: Taken instead of the file's.
-
-    Raises:
-        UserError: Naming the file, the key and the remedy.
-    """
-    try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise UserError(f"study {file}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"study {file}: not valid YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"study {file}: give the keys name, models, tasks and seeds")
-    unknown, lacking = set(content) - _KEYS, _NEEDED - set(content)
-    if unknown or lacking:
-        raise UserError(
-            f"study {file}: "
-            + "; ".join(
-                [f"there is no key {key!r}" for key in sorted(map(str, unknown))]
-                + [f"the key {key!r} is missing" for key in sorted(lacking)]
-            )
-            + f". The keys are {', '.join(sorted(_KEYS))}."
-        )
-    root = data_root or file.parent / str(content.get("data_root", "."))
-    tasks, models = content["tasks"], content["models"]
-    if not isinstance(tasks, list) or not tasks:
-        raise UserError(f"study {file}: tasks is a list with at least one task")
-    if not isinstance(models, list) or not models:
-        raise UserError(f"study {file}: models is a list of names, or of fields with `model`")
-    found = Study(
-        name=_name(file, content["name"]),
-        models=tuple(_named(file, f"model {i}", "model", m) for i, m in enumerate(models, 1)),
-        tasks=tuple(_task(file, f"task {i}", task, root) for i, task in enumerate(tasks, 1)),
-        seeds=_seeds(file, content["seeds"]),
-        recipe=_checked(file, "recipe", content.get("recipe") or {}, _RECIPE_FIELDS),
-        settings=_settings(file, content.get("settings") or {}, root),
-        planning=dict(content.get("planning") or {}),
-    )
-    for kind, named in (("model", found.models), ("task", found.tasks)):
-        names = [entry[kind] for entry in named]
-        if len(set(names)) < len(names):
-            raise UserError(f"study {file}: two {kind}s have the same name; name each once")
-    for setting, own in found.settings.items():
-        absent = set(own.get("tasks", ())) - {task["task"] for task in found.tasks}
-        if absent:
-            raise UserError(
-                f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task here"
-            )
-    cells(found)  # each recipe refuses its own bad values
-    return found
-
-
 def cells(study: Study) -> list[StudyCell]:
     """Return the cells, those of one model together so that it is loaded once.
 
-    Of each model the main trainings come first: the other settings are laid beside them.
+    Of each model the main trainings come first: the other settings are laid beside them. A model
+    that only a setting names has those main trainings that the setting's cells lie beside.
     """
-    found = []
-    for model in study.models:
-        for setting in SETTINGS:
-            own = study.settings.get(setting)
-            if own is None:
-                continue
-            for task in study.tasks:
-                if task["task"] not in own.get("tasks", (task["task"],)):
-                    continue
-                for seed in own.get("seeds", study.seeds):
-                    given = {**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}
-                    found += _expanded(setting, own, Recipe(**given))
+    found: list[StudyCell] = []
+    named = [m for own in study.settings.values() for m in own.get("models", ())]
+    for model in [*study.models, *(m for m in named if m not in study.models)]:
+        if any(cell.recipe.model == model["model"] for cell in found):
+            continue  # two settings name it
+        beside = [
+            cell
+            for setting in SETTINGS[1:]
+            if model in study.settings.get(setting, {"models": ()}).get("models", study.models)
+            for cell in _of(study, setting, model)
+        ]
+        wanted = {(cell.recipe.task, cell.recipe.seed) for cell in beside}
+        found += [
+            cell
+            for cell in _of(study, "main", model)
+            if model in study.models or (cell.recipe.task, cell.recipe.seed) in wanted
+        ] + beside
     return found
+
+
+def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyCell]:
+    """Return one model's cells of one setting."""
+    own = study.settings[setting]
+    return [
+        cell
+        for task in study.tasks
+        if task["task"] in own.get("tasks", (task["task"],))
+        for seed in own.get("seeds", study.seeds)
+        for cell in _expanded(
+            setting, own,
+            Recipe(**{**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}),
+        )
+    ]  # fmt: skip
 
 
 def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[StudyCell]:
@@ -156,7 +105,7 @@ def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[
     if setting == "icl":
         return [StudyCell("icl", "", changed(shots=own.get("shots", _SHOTS)))]
     if setting == "sft":
-        given = {name: own[name] for name in _OWN["sft"] if name in own}
+        given = {name: own[name] for name in TUNING_FIELDS if name in own}
         return [StudyCell("sft", "", recipe, FineTuning(**given))]
     if setting == "sites":
         sites = own.get("sites", ("attention", "mlp", "mlp_norm"))
@@ -179,79 +128,3 @@ def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[
             for target in own["targets"]
         ]  # fmt: skip
     return [StudyCell("main", "", recipe)]
-
-
-def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
-    if isinstance(given, list):
-        given = dict.fromkeys(given)
-    if not isinstance(given, Mapping) or set(given) - set(SETTINGS):
-        raise UserError(
-            f"study {file}: settings: name some of {', '.join(SETTINGS)}, such as `icl: {{}}`"
-        )
-    found: dict[str, dict[str, Any]] = {"main": {}}
-    for setting, own in given.items():
-        place = f"settings: {setting}"
-        values = _checked(file, place, own or {}, _COMMON | _OWN[setting])
-        if "recipe" in values:
-            values["recipe"] = _checked(file, f"{place}: recipe", values["recipe"], _RECIPE_FIELDS)
-        if "seeds" in values:
-            values["seeds"] = _seeds(file, own["seeds"])
-        if setting == "samples" and not values.get("train_items"):
-            raise UserError(f"study {file}: {place}: give train_items, such as [12, 75, 300]")
-        if setting == "forgetting":
-            targets = values.get("targets")
-            if not targets:
-                raise UserError(
-                    f"study {file}: {place}: give targets, a list of tasks such as "
-                    "[{task: mmlu, max_items: 1000}]"
-                )
-            values["targets"] = tuple(
-                _task(file, f"{place}: target {i}", target, root)
-                for i, target in enumerate(targets, 1)
-            )
-        found[setting] = values
-    return found
-
-
-def _name(file: Path, name: Any) -> str:
-    text = str(name)
-    if not _NAME.fullmatch(text):
-        raise UserError(
-            f"study {file}: name: give lower-case letters, digits, '.', '_' or '-', not {text!r}"
-        )
-    return text
-
-
-def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
-    if type(seeds) is int and seeds > 0:
-        return tuple(range(seeds))
-    if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
-        return tuple(seeds)
-    raise UserError(f"study {file}: seeds a number or a list of numbers, not {seeds!r}")
-
-
-def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
-    found = _named(file, place, "task", task)
-    if "data" in found and (root / str(found["data"])).exists():
-        found["data"] = str(root / str(found["data"]))
-    return found
-
-
-def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:
-    if isinstance(entry, str):
-        entry = {kind: entry}
-    if not isinstance(entry, Mapping) or kind not in entry:
-        raise UserError(f"study {file}: {place}: give a name, or fields with `{kind}` among them")
-    return _checked(file, place, entry, _RECIPE_FIELDS | {kind})
-
-
-def _checked(file: Path, place: str, values: Any, known: set[str]) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise UserError(f"study {file}: {place}: give fields, such as `max_items: 200`")
-    unknown = sorted(set(map(str, values)) - known)
-    if unknown:
-        raise UserError(
-            f"study {file}: {place}: there is no field {', '.join(unknown)}; "
-            f"the fields are {', '.join(sorted(known))}"
-        )
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

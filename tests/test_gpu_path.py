@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.planning import estimates, rates_of
-from tasks.study import read_study
+from tasks.study_file import read_study
 
 ROOT = Path(__file__).parents[1]
 # What a bare GPU machine may lack; they must seem absent, not broken.

@@ -1,6 +1,7 @@
 """A study's dry run from planning facts: hand-computed, and near the exact count."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from tasks.forecast import forecast, forecast_cell
 from tasks.load import load_split, read_examples
 from tasks.planning import Estimate, Size, estimates, rates_of, sweep_passes
 from tasks.recipe import Recipe
-from tasks.study import cells, read_study
+from tasks.study import cells
+from tasks.study_file import read_study
 
 PAPER = Path(__file__).parents[1] / "studies" / "paper.yaml"
 
@@ -24,7 +26,7 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     plan = read_study(PAPER)
     full = Size(4000, 3, 100, 4, 0)
     main = [c for c in cells(plan) if c.setting == "main"]
-    assert len(main) == 3 * 18 * 15
+    assert len(main) == 3 * 18 * 15 + 15, "and those beside the fine-tuned Vicuna"
     assert {sweep_passes(c.recipe, 32, full) for c in main} == {336_000}
     found = estimates(plan)
     assert {e.setting for e in found} == set(plan.settings)
@@ -122,6 +124,13 @@ def test_cells_that_are_more_or_less_than_a_training(
     assert (asked.items, asked.configurations) == ({"test": len(parts.test)}, 3)
     assert (asked.prompts, asked.bytes, asked.steered_rows) == (0, 0, len(parts.test) * 3)
     assert 0 < asked.tokens < main.tokens
+
+
+def test_more_training_items_than_there_are(tmp_path: Path, tiny_folder: Path) -> None:
+    plan = read_study(PAPER)
+    few = replace(plan, recipe=plan.recipe | {"train_items": 519}, settings={"main": {}})
+    with pytest.raises(UserError, match="bbq_sexual_orientation has only 518"):
+        estimates(few)
 
 
 @pytest.mark.parametrize(

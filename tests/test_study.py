@@ -17,7 +17,8 @@ from storage.stages import read_split
 from storage.tracking import client
 from tasks import resources
 from tasks.load import load
-from tasks.study import cells, read_study
+from tasks.study import cells
+from tasks.study_file import read_study
 
 
 @pytest.fixture
@@ -146,6 +147,23 @@ def test_settings_expand_to_cells(file: Path) -> None:
     assert forgetting.target.data == str(file.parent / "one.jsonl")
 
 
+def test_a_setting_may_have_models_of_its_own(file: Path) -> None:
+    """What its cells are laid beside is run for them, and nothing else of such a model."""
+    base = read_study(file).models[0]["model"]
+    study = read_study(
+        with_settings(
+            file, sft={"models": ["other", base], "tasks": ["two"], "seeds": [1]},
+            icl={"models": ["other"], "tasks": ["two"], "seeds": [1]},
+        )
+    )  # fmt: skip
+    found = [(c.recipe.model, c.setting, c.recipe.task, c.recipe.seed) for c in cells(study)]
+    assert found[4:] == [
+        (base, "sft", "two", 1), ("other", "main", "two", 1),
+        ("other", "icl", "two", 1), ("other", "sft", "two", 1),
+    ]  # fmt: skip
+    assert {(model, setting) for model, setting, *_ in found[:4]} == {(base, "main")}
+
+
 def count_order() -> tuple[str, ...]:
     return ("main", "icl", "sft", "sites", "samples", "forgetting")
 
@@ -161,6 +179,7 @@ def count_order() -> tuple[str, ...]:
         ({"icl": {"tasks": ["three"]}}, "three is not a task here"),
         ({"icl": {"recipe": {"stength": "1"}}}, "no field stength"),
         ({"sft": {"rank": 0}}, "--rank 0"),
+        ({"sft": {"models": "x"}}, "settings: sft: models is a list"),
         ({"sites": {"sites": ["lung"]}}, "--site lung"),
     ],
 )

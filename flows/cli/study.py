@@ -55,7 +55,7 @@ def study(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from tasks.study import read_study
+    from tasks.study_file import read_study
 
     plan = read_study(file, data_root)
     if dry_run:
