@@ -79,7 +79,13 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
         filling(predict, lake, predicted_at)(recipe, split_at, predicted_at)
 
     with watch.step("estimate"):
-        vectors_at = vectors_address(recipe, contrast_weights(recipe, split_at, predicted_at))
+        weights = contrast_weights(recipe, split_at, predicted_at)
+        for method in sorted({*recipe.estimators} - {*weights["method"].to_pylist()}):
+            log.warning(
+                "estimate: %s is left out: it needs training items that the model answers rightly "
+                "and others that it answers wrongly", method,
+            )  # fmt: skip
+        vectors_at = vectors_address(recipe, weights)
         filling(estimate, lake, vectors_at)(recipe, split_at, predicted_at, vectors_at)
 
     with watch.step("sweep"):

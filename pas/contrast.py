@@ -91,10 +91,13 @@ METHODS: dict[str, Estimator] = {"pasf": pasf, "ipasa": ipasa, "ipaswo": ipaswo,
 def contrast_sets(
     methods: Sequence[str], items: Sequence[Answered], scoring: Scoring
 ) -> dict[str, ContrastSet]:
-    """Build every method's contrast set; the random control needs none.
+    """Build the contrast set of every method that has one; the random control needs none.
+
+    A method is left out where one side of its contrast would be empty, as where the model answers
+    every training item rightly; the others go on.
 
     Raises:
-        UserError: If a method is unknown, or one side of its contrast would be empty.
+        UserError: If a method is unknown, or none is left.
     """
     sets = {}
     for method in methods:
@@ -103,15 +106,18 @@ def contrast_sets(
         if method not in METHODS:
             known = ", ".join([*METHODS, RANDOM])
             raise UserError(f"--methods: {method!r} is none of {known}")
-        sets[method] = METHODS[method](items, scoring)
-        if not all(sets[method]):
-            right = sum(item.correct for item in items)
-            side = "negative" if right == len(items) else "positive"
-            raise UserError(
-                f"--methods: {method} has no {side} example: the model answered {right} of "
-                f"{len(items)} training items correctly. Give more or other items, or take "
-                "--methods caa, which needs no right and wrong answers."
-            )
+        found = METHODS[method](items, scoring)
+        if all(found):
+            sets[method] = found
+    if not sets:
+        right = sum(item.correct for item in items)
+        side = "negative" if right == len(items) else "positive"
+        asked = ", ".join(method for method in methods if method != RANDOM)
+        raise UserError(
+            f"--methods: {asked}: no {side} example, the model answered {right} of {len(items)} "
+            "training items correctly. Give more or other items, or take --methods caa, which "
+            "needs no right and wrong answers."
+        )
     return sets
 
 

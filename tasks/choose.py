@@ -25,8 +25,9 @@ def choose(recipe: Recipe, found: list[Cell], swept: str, vectors: str) -> dict[
         vectors: Address of the vectors.
     """
     whole = [c for c in found if c.n == max(cell.n for cell in found)]
+    methods = [m for m in recipe.estimators if _of(whole, m)]
     if recipe.select == "best":
-        best = {m: select(_of(whole, m), recipe.protocol) for m in recipe.estimators}
+        best = {m: select(_of(whole, m), recipe.protocol) for m in methods}
         return best | {"selected": select(list(best.values()), recipe.protocol)}
     correct = _answers(whole, swept)
     measured: dict[Configuration, float] = {}
@@ -38,7 +39,7 @@ def choose(recipe: Recipe, found: list[Cell], swept: str, vectors: str) -> dict[
             cells, recipe.protocol, recipe.select, correct=correct, damage=measured.__getitem__
         )
 
-    best = {m: choice(_of(whole, m)) for m in recipe.estimators}
+    best = {m: choice(_of(whole, m)) for m in methods}
     return best | {"selected": choice(whole)}
 
 
@@ -60,7 +61,7 @@ def _harm(
     recipe: Recipe, cells: Sequence[Cell], correct: Correct, vectors: str
 ) -> dict[Configuration, float]:
     """Measure the damage of each method's candidates and of all methods' together."""
-    groups = [*(_of(cells, m) for m in recipe.estimators), list(cells)]
+    groups = [*(own for m in recipe.estimators if (own := _of(cells, m))), list(cells)]
     wanted = {
         str(cell.configuration): cell
         for group in groups

@@ -44,13 +44,20 @@ def test_caa_needs_no_answers_and_draws_the_same_wrong_text_for_every_order() ->
     assert set(contrast_sets(["caa"], many, "letter")["caa"].negatives) == {"Q x", "Q z"}
 
 
+def test_a_method_without_a_contrast_is_left_out() -> None:
+    methods = ["pasf", "ipasa", "ipaswo", "caa", "random"]
+    assert {*contrast_sets(methods, [RIGHT], "letter")} == {"caa"}
+    assert {*contrast_sets(methods, [WRONG], "letter")} == {"ipaswo", "caa"}
+    assert {*contrast_sets(methods, ITEMS, "letter")} == {"pasf", "ipasa", "ipaswo", "caa"}
+
+
 @pytest.mark.parametrize(
     ("method", "items", "reason"),
     [
-        ("pasf", [RIGHT], "pasf has no negative example: .* 1 of 1"),
-        ("pasf", [WRONG, WRONG], "pasf has no positive example: .* 0 of 2"),
-        ("ipasa", [RIGHT], "ipasa has no negative"),
-        ("ipaswo", [RIGHT], "ipaswo has no negative.*--methods caa"),
+        ("pasf", [RIGHT], "pasf: no negative example, .* 1 of 1"),
+        ("pasf", [WRONG, WRONG], "pasf: no positive example, .* 0 of 2"),
+        ("ipasa", [RIGHT], "ipasa: no negative"),
+        ("ipaswo", [RIGHT], "ipaswo: no negative.*--methods caa"),
         ("nope", ITEMS, "'nope' is none of pasf, ipasa, ipaswo, caa, random"),
     ],
 )

@@ -1,7 +1,6 @@
 """The train flow, run for real on a tiny model: results, caching, tables, MLflow."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,7 +204,7 @@ def test_with_the_order_held_a_second_seed_runs_new_items_alone(home, recipe, sc
     assert plan(second, wanted).tokens == 0
 
 
-def test_all_answers_right_is_the_users_to_mend(home, recipe, model, tmp_path):
+def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_path, caplog):
     examples = read_examples(recipe)
     answers = oracle.predict(
         model.model, model.tokenizer,
@@ -219,7 +218,14 @@ def test_all_answers_right_is_the_users_to_mend(home, recipe, model, tmp_path):
     data = tmp_path / "right.jsonl"
     data.write_text("\n".join(map(json.dumps, lines)))
     right = replace(recipe, data=str(data), scoring="choice", group_col=None, id_col=None)
-    with pytest.raises(UserError, match="ipasa has no negative|pasf has no negative"):
-        train(right)
+    with pytest.raises(UserError, match="pasf, ipaswo: no negative example"):
+        train(replace(right, methods=("pasf", "ipaswo", "random")))
     assert resources.lake().list("tables") == []
-    assert Counter(train(replace(right, methods=("caa",))).outcome.seconds)["sweep"] > 0
+    found = train(replace(right, methods=("pasf", "caa", "random")))
+    assert "estimate: pasf is left out" in caplog.text
+    alone = train(replace(right, methods=("caa", "random"))).outcome
+    for name in ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy"):
+        assert getattr(found.outcome, name) == getattr(alone, name)
+    assert {*found.report.methods} == {"caa"}
+    for rule in ("one-se", "least-damage"):
+        assert {*train(replace(right, select=rule)).report.methods} == {"caa"}
