@@ -106,11 +106,6 @@ class Effect(NamedTuple):
     discordant_rate: float
 
 
-def effect_of_flips(w2r_rate: float, r2w_rate: float) -> Effect:
-    """Say the same by the shares of items that go from wrong to right and from right to wrong."""
-    return Effect(w2r_rate - r2w_rate, w2r_rate + r2w_rate)
-
-
 def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -> float:
     """Return the chance that n items show the gain.
 
