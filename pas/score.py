@@ -174,3 +174,11 @@ def target_log_probs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     scores = logits.float()
     index = targets.expand(scores.shape[:-1]).unsqueeze(-1)
     return scores.gather(-1, index).squeeze(-1) - scores.logsumexp(dim=-1)
+
+
+def margin(scores: Sequence[float], label: int) -> float:
+    """Return the right choice's score minus the best other one's; above 0 is a right answer.
+
+    At 0 the answer is the first of the equals, be it the right one or not.
+    """
+    return scores[label] - max(score for i, score in enumerate(scores) if i != label)

@@ -2,26 +2,29 @@
 
 METHOD.md, "Pipeline", step 5, runs methods x layers x strengths on the whole validation split. Two
 things make most of that unnecessary. Nearly all cells are far from the best, and a few items show
-it. And along one direction an item's answer seldom changes: where two strengths, of which the
-unsteered model is one that costs nothing, agree on an item, those between them mostly do as well.
+it. And along one direction an item's margin, by which the right choice leads or trails the best
+other one, changes steadily: between two strengths, of which the unsteered model is one that costs
+nothing, it is read off.
 
-So the search surveys a few strengths of every (method, layer) on a few items and reads the others
-off between them, item by item; runs the cells that look best on further items, ever fewer cells on
-ever more items (successive halving: Jamieson & Talwalkar 2016, arXiv:1502.07943); and runs the
-finalists on all items, so that what is reported has been counted and not estimated. What it finds
-and what it costs is measured in `benchmarks.search`.
+So the search first learns the unsteered margins, and takes the items in an order of which any
+beginning has its share of sure and of doubtful ones; surveys a few strengths of every (method,
+layer) on a few items and reads the others off between them, item by item; runs the cells that look
+best on further items, ever fewer cells on ever more items (successive halving: Jamieson &
+Talwalkar 2016, arXiv:1502.07943); and runs the finalists on all items, so that what is reported has
+been counted and not estimated. What it finds and what it costs is measured in `benchmarks.search`.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import qmc
 
 from pas.errors import UserError
 from pas.protocol import Configuration
 
 Score = Callable[[Sequence[Configuration], Sequence[int]], np.ndarray]
-"""Runs the model: bool [n_configurations, n_items], which are right, of items by index."""
+"""Runs the model: margins [n_configurations, n_items] of items by index, above 0 where right."""
 
 UNKNOWN = -1
 # Shares of the budget; the middle rounds have what is left.
@@ -90,9 +93,9 @@ def search(
         configurations: The grid, any order; of the random control nothing is chosen, so that it
             has no place here.
         n_items: Validation items; `score` is given indices below it.
-        score: Runs the model; called a handful of times. The first configuration of a call may
-            be one of strength 0 that does not lie in the grid: whoever runs any configuration on
-            an item has the unsteered model's answer for nothing.
+        score: Runs the model; called a handful of times, see `pas.score.margin`. The first call
+            has one configuration of strength 0 alone, which need not lie in the grid: whoever runs
+            any configuration on an item has the unsteered model's answer for nothing.
         budget: Share of the exhaustive (configuration, item) pairs, strength 0 not counted. At
             least one configuration of every method is run on all items whatever the budget, and
             two items are surveyed.
@@ -109,11 +112,13 @@ def search(
     table = _Table(configurations, n_items, score)
     steered = np.array([i for i, at in enumerate(configurations) if at.strength], int)
     money = int(budget * len(steered) * n_items)
-    rng = np.random.default_rng(seed)
-    items, luck = rng.permutation(n_items), rng.permutation(len(configurations))
     if budget == 1 or not len(steered):
-        table.ask([*range(len(configurations))], items)
+        table.ask(range(len(configurations)), np.arange(n_items))
         return table.searched()
+    rng = np.random.default_rng(seed)
+    luck = rng.permutation(len(configurations))
+    table.ask((), np.arange(n_items))
+    items = _spread(table.unsteered, rng)
 
     surveyed = [i for line in table.lines for i in _surveyed(line, configurations)]
     seen = int(np.clip(SURVEY * money // len(surveyed), min(2, n_items), n_items))
@@ -134,6 +139,12 @@ def search(
     return table.searched()
 
 
+def _spread(margins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Order items so that any first few of them lie evenly over the margins' ranks."""
+    places = qmc.Halton(1, scramble=True, rng=rng).random(len(margins)).ravel()
+    return np.asarray(np.argsort(margins, kind="stable")[np.argsort(places)])
+
+
 def _surveyed(line: Sequence[int], configurations: Sequence[Configuration]) -> list[int]:
     """Every `STEP`-th strength on either side of 0, counted from the largest inwards."""
     sides = ([i for i in line if configurations[i].strength * sign > 0] for sign in (1, -1))
@@ -145,13 +156,13 @@ def _surveyed(line: Sequence[int], configurations: Sequence[Configuration]) -> l
 
 
 class _Table:
-    """The answers so far, and the lines of one direction each along which they are read off."""
+    """The margins so far, and the lines of one direction each along which they are read off."""
 
     def __init__(self, configurations: Sequence[Configuration], n_items: int, score: Score) -> None:
         self.configurations = tuple(configurations)
         self.score = score
-        self.known = np.full((len(configurations), n_items), UNKNOWN, np.int8)
-        self.unsteered = np.full(n_items, UNKNOWN, np.int8)
+        self.margins = np.full((len(configurations), n_items), np.nan)
+        self.unsteered = np.full(n_items, np.nan)
         self.zero = np.array([not at.strength for at in configurations])
         self.evaluations = self.prompts = 0
         lines: dict[tuple[str, int], list[int]] = {}
@@ -162,7 +173,7 @@ class _Table:
     def ask(self, cells: Sequence[int] | np.ndarray, items: np.ndarray) -> None:
         """Run whatever of cells x items is not known yet, and the unsteered model along with it."""
         steered = np.array([i for i in cells if not self.zero[i]], int)
-        lacking = self.known[np.ix_(steered, items)] == UNKNOWN
+        lacking = np.isnan(self.margins[np.ix_(steered, items)])
         # Cells that lack the same items go into one call; there are few such sets.
         patterns, member = np.unique(lacking, axis=0, return_inverse=True)
         for at, pattern in enumerate(patterns):
@@ -172,40 +183,40 @@ class _Table:
             self._run(steered, items)
 
     def _run(self, cells: np.ndarray, items: np.ndarray) -> None:
-        fresh = self.unsteered[items] == UNKNOWN
+        fresh = np.isnan(self.unsteered[items])
         chosen = [self.configurations[i] for i in cells]
         if fresh.any():
             chosen = [self.configurations[0]._replace(strength=0.0), *chosen]
-        found = np.asarray(self.score(chosen, items.tolist()), dtype=bool)
+        found = np.asarray(self.score(chosen, items.tolist()), dtype=float)
         if found.shape != (len(chosen), len(items)):
             raise ValueError(f"score gave {found.shape} for {(len(chosen), len(items))}")
         if fresh.any():
             self.unsteered[items] = found[0]
-            self.known[np.ix_(self.zero, items)] = found[0]
-        self.known[np.ix_(cells, items)] = found[len(chosen) - len(cells) :]
+            self.margins[np.ix_(self.zero, items)] = found[0]
+        self.margins[np.ix_(cells, items)] = found[len(chosen) - len(cells) :]
         self.evaluations += len(cells) * len(items)
         self.prompts += len(items)
 
     def imputed(self, items: np.ndarray) -> np.ndarray:
         """Share right of every cell on the items, read off along its line: [n_cells] float64.
 
-        An answer that is not known lies on the straight line, in the order of the strengths,
+        A margin that is not known lies on the straight line, in the order of the strengths,
         between the nearest that are; beyond the last one it is that one.
         """
         means = np.empty(len(self.configurations))
         for line in self.lines:
             strengths = [self.configurations[i].strength for i in line]
             zero = int(np.searchsorted(strengths, 0.0))
-            answers = self.known[np.array(line)][:, items]
+            margins = self.margins[np.array(line)][:, items]
             if 0.0 not in strengths:
-                answers = np.insert(answers, zero, self.unsteered[items], axis=0)
-            places = np.arange(len(answers))
+                margins = np.insert(margins, zero, self.unsteered[items], axis=0)
+            places = np.arange(len(margins))
             read = [
-                np.interp(places, places[column != UNKNOWN], column[column != UNKNOWN])
-                for column in answers.T
+                np.interp(places, places[known], column[known])
+                for column, known in zip(margins.T, ~np.isnan(margins.T), strict=True)
             ]
-            mean = np.mean(read, axis=0)
-            means[line] = mean if 0.0 in strengths else np.delete(mean, zero)
+            share = np.mean(np.array(read) > 0, axis=0)
+            means[line] = share if 0.0 in strengths else np.delete(share, zero)
         return means
 
     def ranked(self, cells: np.ndarray, items: np.ndarray, luck: np.ndarray) -> np.ndarray:
@@ -216,7 +227,7 @@ class _Table:
         """Every method's first, then the next ones while all their items can be paid for."""
         first = {self.configurations[i].method: i for i in reversed(ranked)}
         chosen = list(first.values())
-        lacking = (self.known == UNKNOWN).sum(axis=1)
+        lacking = np.isnan(self.margins).sum(axis=1)
         left = money - self.evaluations - lacking[chosen].sum()
         for i in ranked:
             left -= 0 if i in chosen else lacking[i]
@@ -226,4 +237,5 @@ class _Table:
         return list(dict.fromkeys(chosen))
 
     def searched(self) -> Searched:
-        return Searched(self.configurations, self.known, self.evaluations, self.prompts)
+        known = np.where(np.isnan(self.margins), UNKNOWN, self.margins > 0).astype(np.int8)
+        return Searched(self.configurations, known, self.evaluations, self.prompts)

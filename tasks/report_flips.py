@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pas.examples import Example
 from pas.prompts import Scoring, full_prompt
 from pas.protocol import Configuration
+from pas.score import margin
 
 
 class Answer(NamedTuple):
@@ -124,8 +125,3 @@ def _flip(example: Example, was: Answer, now: Answer, scoring: Scoring) -> Flip:
         bool(example.prefix), choices, margin(was.scores, example.label),
         margin(now.scores, example.label),
     )  # fmt: skip
-
-
-def margin(scores: Sequence[float], label: int) -> float:
-    """Return the right choice's score minus the best other one's; 0 or less is no right answer."""
-    return scores[label] - max(score for i, score in enumerate(scores) if i != label)

@@ -12,6 +12,7 @@ from pas.contrast import RANDOM
 from pas.examples import Example
 from pas.prefix import Row
 from pas.protocol import Cell, Configuration
+from pas.score import margin
 from pas.search import search
 from pas.sites import Site
 from pas.sweep import score_rows
@@ -24,6 +25,7 @@ from tasks.recipe import Recipe
 log = logging.getLogger("pas")
 UNSTEERED = "none"
 VALIDATION = "val"
+_TIE = 1e-9  # the margin of an answer that is the first of equals
 PREDICTIONS = pa.schema(
     [
         pa.field("item_id", pa.string()),
@@ -148,13 +150,15 @@ def _searched(
 
     def score(asked: Sequence[Configuration], places: Sequence[int]) -> np.ndarray:
         found = answer([val[i] for i in places], asked)
-        right: dict[tuple[Any, str], bool] = {}
+        lead: dict[tuple[Any, str], float] = {}
         for row in found:
             at = (row["method"], row["layer"], row["strength"])
             rows[at, row["item_id"]] = row
-            right[at if row["strength"] else 0.0, row["item_id"]] = row["choice"] == row["label"]
+            tie = _TIE if row["choice"] == row["label"] else -_TIE
+            own = margin(row["scores"], row["label"]) or tie
+            lead[at if row["strength"] else 0.0, row["item_id"]] = own
         return np.array(
-            [[right[tuple(at) if at.strength else 0.0, val[i].id] for i in places] for at in asked]
+            [[lead[tuple(at) if at.strength else 0.0, val[i].id] for i in places] for at in asked]
         )
 
     # The control is tried at the winner's strength anyway.

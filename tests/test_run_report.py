@@ -23,6 +23,7 @@ from pas.examples import Example
 from pas.flips import flip_effect, items_needed, smallest_gain
 from pas.gates import Evidence
 from pas.protocol import Cell, Configuration
+from pas.score import margin
 from storage.lineage import versions
 from storage.settings import settings
 from storage.stages import read_split
@@ -31,7 +32,7 @@ from tasks.command import command_line, run_facts
 from tasks.evaluate import Report
 from tasks.recipe import Recipe
 from tasks.record import run_tables
-from tasks.report_flips import flips, margin, test_answers
+from tasks.report_flips import flips, test_answers
 from tasks.report_paper import METHOD_NAMES
 from tasks.run_report import Cost, run_page
 from tasks.svg import ticks

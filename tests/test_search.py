@@ -21,11 +21,12 @@ GRID = [
 
 
 class Model:
-    """Answers from a table, and keeps account of what it was asked."""
+    """Margins from a table; keeps account of what it was asked."""
 
-    def __init__(self, grid: Sequence[Configuration], answers: np.ndarray, unsteered: np.ndarray):
+    def __init__(self, grid: Sequence[Configuration], margins: np.ndarray, unsteered: np.ndarray):
         self.row = {at: i for i, at in enumerate(grid)}
-        self.answers, self.unsteered = answers, unsteered
+        self.margins, self.plain = margins, unsteered
+        self.answers, self.unsteered = margins > 0, unsteered > 0
         self.asked: list[tuple[Configuration, int]] = []
         self.calls: list[tuple[int, int]] = []
 
@@ -34,7 +35,7 @@ class Model:
         self.calls.append((len(configurations), len(items)))
         return np.array(
             [
-                [self.answers[self.row[at], i] if at.strength else self.unsteered[i] for i in items]
+                [self.margins[self.row[at], i] if at.strength else self.plain[i] for i in items]
                 for at in configurations
             ]
         )
@@ -45,11 +46,11 @@ def smooth(n_items: int, seed: int, grid: Sequence[Configuration] = GRID) -> Mod
     rng = np.random.default_rng(seed)
     ease, reach = rng.normal(0.3, 1, n_items), rng.uniform(2, 12, n_items)
     lift = {"caa": 0.6, "ipasa": 1.4, "pasf": 1.0}
-    answers = np.empty((len(grid), n_items), bool)
+    margins = np.empty((len(grid), n_items))
     for i, at in enumerate(grid):
         helped = lift[at.method] * np.exp(-(((at.layer - 8) / 3) ** 2)) * np.sqrt(abs(at.strength))
-        answers[i] = ease + helped - np.maximum(0, abs(at.strength) - reach) / 2 > 0.5
-    return Model(grid, answers, ease > 0.5)
+        margins[i] = ease + helped - np.maximum(0, abs(at.strength) - reach) / 2 - 0.5
+    return Model(grid, margins, ease - 0.5)
 
 
 def check(model: Model, found: Searched, grid: Sequence[Configuration]) -> None:
@@ -133,7 +134,7 @@ def test_any_grid_and_budget_keep_the_promises(
     assert found.evaluations <= max(budget * steered * n_items, 0) + least
 
 
-def literal_reading(strengths: list[float], answers: dict[float, int], asked: float) -> float:
+def literal_reading(strengths: list[float], answers: dict[float, float], asked: float) -> float:
     """The straight line between the nearest known strengths, in ranks, one number at a time."""
     at = strengths.index(asked)
     below = [i for i in range(at + 1) if strengths[i] in answers]
@@ -151,7 +152,8 @@ def literal_reading(strengths: list[float], answers: dict[float, int], asked: fl
 def test_what_is_not_run_is_read_off_between_what_is(zero: bool) -> None:
     strengths = [-4.0, -1.0, *([0.0] if zero else []), 0.5, 1.0, 4.0, 16.0]
     grid = [Configuration("m", 2, s) for s in strengths]
-    model = Model(grid, np.random.default_rng(5).random((len(grid), 9)) < 0.5, np.arange(9) % 2 > 0)
+    draw = np.random.default_rng(5)
+    model = Model(grid, draw.normal(size=(len(grid), 9)), draw.normal(size=9))
     table = pas.search._Table(grid, 9, model)
     table.ask([i for i, s in enumerate(strengths) if s in (-1.0, 1.0)], np.arange(9))
     table.ask([i for i, s in enumerate(strengths) if s == 16.0], np.arange(4))
@@ -160,10 +162,10 @@ def test_what_is_not_run_is_read_off_between_what_is(zero: bool) -> None:
     for i, s in enumerate(strengths):
         read = []
         for item in range(9):
-            known = {0.0: int(model.unsteered[item])}
+            known = {0.0: model.plain[item]}
             for other in (-1.0, 1.0, *([16.0] if item < 4 else [])):
-                known[other] = int(model.answers[model.row[Configuration("m", 2, other)], item])
-            read.append(literal_reading(anchored, known, s))
+                known[other] = model.margins[model.row[Configuration("m", 2, other)], item]
+            read.append(literal_reading(anchored, known, s) > 0)
         assert found[i] == pytest.approx(np.mean(read))
 
 
@@ -176,4 +178,17 @@ def test_what_cannot_be_searched_is_refused() -> None:
         with pytest.raises(ValueError, match="distinct configurations and at least one item"):
             search(grid, n_items, model)
     with pytest.raises(ValueError, match="score gave"):
-        search(GRID, 5, lambda c, i: np.zeros((len(c), 1), bool))
+        search(GRID, 5, lambda c, i: np.zeros((len(c), 1)))
+
+
+def test_the_first_items_lie_evenly_over_the_unsteered_margins() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 7, 64, 100, 163):
+        margins = rng.normal(size=n)
+        order = pas.search._spread(margins, rng)
+        assert sorted(order) == list(range(n))
+        ranks = np.argsort(np.argsort(margins))[order]
+        for k in range(1, n + 1):
+            # Of any quarter of the ranks there are about a quarter of the first k.
+            counts = np.histogram(ranks[:k], bins=4, range=(0, n))[0]
+            assert abs(counts - k / 4).max() <= 2.5
