@@ -4,7 +4,7 @@ METHOD.md, "Pipeline", step 5, runs methods x layers x strengths on the whole va
 things make most of that unnecessary. Nearly all cells are far from the best, and a few items show
 it. And along one direction an item's margin, by which the right choice leads or trails the best
 other one, changes steadily: between two strengths, of which the unsteered model is one that costs
-nothing, it is read off.
+nothing, it is read off, with some hope where answers flip in between.
 
 So the search first learns the unsteered margins, and takes the items in an order of which any
 beginning has its share of sure and of doubtful ones; surveys a few strengths of every (method,
@@ -30,6 +30,7 @@ UNKNOWN = -1
 # Shares of the budget; the middle rounds have what is left.
 SURVEY, FINAL = 0.35, 0.35
 STEP = 4  # every so many-th strength is surveyed
+HOPE = 0.6  # weight of what could be over what is read off, see `_Table.promise`
 ROUNDS = 2
 KEEP = 3  # one in so many cells goes on to the next round
 FEWEST = 8  # cells that go on however few they are
@@ -155,6 +156,17 @@ def _surveyed(line: Sequence[int], configurations: Sequence[Configuration]) -> l
     ]
 
 
+def _along(margins: np.ndarray) -> np.ndarray:
+    """One item's promise at every strength of a line, from margins of which some are nan."""
+    places, known = np.arange(len(margins)), np.flatnonzero(~np.isnan(margins))
+    read = np.interp(places, known, margins[known]) > 0
+    after = np.searchsorted(known, places)
+    above = margins[known[np.minimum(after, len(known) - 1)]]
+    # At a known strength both neighbours are that one itself.
+    below = margins[known[np.maximum(np.searchsorted(known, places, side="right") - 1, 0)]]
+    return np.asarray((1 - HOPE) * read + HOPE * ((above > 0) | (below > 0)))
+
+
 class _Table:
     """The margins so far, and the lines of one direction each along which they are read off."""
 
@@ -197,31 +209,29 @@ class _Table:
         self.evaluations += len(cells) * len(items)
         self.prompts += len(items)
 
-    def imputed(self, items: np.ndarray) -> np.ndarray:
-        """Share right of every cell on the items, read off along its line: [n_cells] float64.
+    def promise(self, items: np.ndarray) -> np.ndarray:
+        """What every cell may come to on the items: [n_cells] float64.
 
-        A margin that is not known lies on the straight line, in the order of the strengths,
-        between the nearest that are; beyond the last one it is that one.
+        A mean of two shares, the second weighted by `HOPE`. First, of items read as right: a
+        margin that is not known lies on the straight line, in the order of the strengths, between
+        the nearest that are, and beyond the last one it is that one. Second, of items that could
+        be right: those right at either of the nearest. Where answers flip between two strengths,
+        something better than both may lie there, and no straight line shows it.
         """
-        means = np.empty(len(self.configurations))
+        found = np.empty(len(self.configurations))
         for line in self.lines:
             strengths = [self.configurations[i].strength for i in line]
             zero = int(np.searchsorted(strengths, 0.0))
             margins = self.margins[np.array(line)][:, items]
             if 0.0 not in strengths:
                 margins = np.insert(margins, zero, self.unsteered[items], axis=0)
-            places = np.arange(len(margins))
-            read = [
-                np.interp(places, places[known], column[known])
-                for column, known in zip(margins.T, ~np.isnan(margins.T), strict=True)
-            ]
-            share = np.mean(np.array(read) > 0, axis=0)
-            means[line] = share if 0.0 in strengths else np.delete(share, zero)
-        return means
+            promised = np.mean([_along(column) for column in margins.T], axis=0)
+            found[line] = promised if 0.0 in strengths else np.delete(promised, zero)
+        return found
 
     def ranked(self, cells: np.ndarray, items: np.ndarray, luck: np.ndarray) -> np.ndarray:
-        """Order cells by what is read off for them, the best first, equal ones by lot."""
-        return np.asarray(cells[np.lexsort((luck[cells], -self.imputed(items)[cells]))])
+        """Order cells by their promise, the best first, equal ones by lot."""
+        return np.asarray(cells[np.lexsort((luck[cells], -self.promise(items)[cells]))])
 
     def affordable(self, ranked: Sequence[int], money: int) -> list[int]:
         """Every method's first, then the next ones while all their items can be paid for."""

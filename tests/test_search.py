@@ -91,7 +91,7 @@ def test_the_optimum_is_found_for_a_tenth_and_everything_is_accounted_for() -> N
         lost.append(best - reached)
         hits += reached == best
     # Cells taken at random for the same money: about 17 of 168, so a hit in ten.
-    assert np.mean(lost) < 0.01 and hits >= 5
+    assert np.mean(lost) < 0.002 and hits >= 7
 
 
 def test_it_is_deterministic_and_the_seed_matters() -> None:
@@ -134,6 +134,16 @@ def test_any_grid_and_budget_keep_the_promises(
     assert found.evaluations <= max(budget * steered * n_items, 0) + least
 
 
+def literal_promise(strengths: list[float], answers: dict[float, float], asked: float) -> float:
+    """What the straight line says, and whether a neighbour is right, weighted."""
+    line = literal_reading(strengths, answers, asked) > 0
+    at = strengths.index(asked)
+    near = [next((s for s in side if s in answers), None)
+            for side in (strengths[at::-1], strengths[at:])]  # fmt: skip
+    could = any(answers[s] > 0 for s in near if s is not None)
+    return (1 - pas.search.HOPE) * line + pas.search.HOPE * could
+
+
 def literal_reading(strengths: list[float], answers: dict[float, float], asked: float) -> float:
     """The straight line between the nearest known strengths, in ranks, one number at a time."""
     at = strengths.index(asked)
@@ -157,7 +167,7 @@ def test_what_is_not_run_is_read_off_between_what_is(zero: bool) -> None:
     table = pas.search._Table(grid, 9, model)
     table.ask([i for i, s in enumerate(strengths) if s in (-1.0, 1.0)], np.arange(9))
     table.ask([i for i, s in enumerate(strengths) if s == 16.0], np.arange(4))
-    found = table.imputed(np.arange(9))
+    found = table.promise(np.arange(9))
     anchored = sorted({*strengths, 0.0})
     for i, s in enumerate(strengths):
         read = []
@@ -165,7 +175,7 @@ def test_what_is_not_run_is_read_off_between_what_is(zero: bool) -> None:
             known = {0.0: model.plain[item]}
             for other in (-1.0, 1.0, *([16.0] if item < 4 else [])):
                 known[other] = model.margins[model.row[Configuration("m", 2, other)], item]
-            read.append(literal_reading(anchored, known, s) > 0)
+            read.append(literal_promise(anchored, known, s))
         assert found[i] == pytest.approx(np.mean(read))
 
 
