@@ -186,11 +186,11 @@ class _Table:
         """Run whatever of cells x items is not known yet, and the unsteered model along with it."""
         steered = np.array([i for i in cells if not self.zero[i]], int)
         lacking = np.isnan(self.margins[np.ix_(steered, items)])
-        # Cells that lack the same items go into one call; there are few such sets.
-        patterns, member = np.unique(lacking, axis=0, return_inverse=True)
+        # Items that lack the same cells go into one call, so that each is read once.
+        patterns, member = np.unique(lacking.T, axis=0, return_inverse=True)
         for at, pattern in enumerate(patterns):
             if pattern.any():
-                self._run(steered[member.ravel() == at], items[pattern])
+                self._run(steered[pattern], items[member.ravel() == at])
         if not len(steered):
             self._run(steered, items)
 
