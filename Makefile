@@ -19,7 +19,7 @@ check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/lint-imports
 
 # The peer pins older transformers than ours; beside them it runs as it is, so it gets no say in pins.
-bench: .venv/dev .bench  ## speed against the published loop, careful hooks and steering-vectors; about 40 min
+bench: .venv/dev .bench  ## speed against the published loop, careful hooks and steering-vectors; about an hour
 	PYTHONPATH=.bench $(BIN)/python -m benchmarks.sweep --items 240 --sample 14 --out bench/sweep.json
 	PYTHONPATH=.bench $(BIN)/python -m benchmarks.sweep --items 60 --sample 3 --sample-items 6 --shots 10 --out bench/sweep-icl.json
 	PYTHONPATH=.bench $(BIN)/python -m benchmarks.extraction --items 60 --out bench/extraction.json
@@ -27,6 +27,7 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.seeds --out bench/seeds.json
 	$(BIN)/python -m benchmarks.growth --out bench/growth.json
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
+	$(BIN)/python -m benchmarks.search --tasks truthfulqa:paper:1,arc_challenge,bbq_age,persona --items 2000 --seeds 20 --tables bench/tables --out bench/search.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
 
 .bench:
