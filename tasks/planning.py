@@ -1,7 +1,7 @@
 """What a study would take where its models and data cannot be read: from the file's `planning`.
 
     planning:
-      tflops: 396                # what the device achieves, or give --rates
+      tflops: 380                # what the device achieves, or give --rates
       rate: where that is from
       models:
         org/name: {parameters: 8.0e9, layers: 32, d_model: 4096, bytes_per_value: 2}

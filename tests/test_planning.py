@@ -33,7 +33,7 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     # METHOD.md: 103 s for one layer, strength and method of 2400/800/800.
     small = Recipe("t", "x", methods=("pasf",), layers="8", strengths="1", protocol="paper")
     assert sweep_passes(small, 32, full) == 800
-    assert rates_of(plan).whole > 0 and "assumed" in rates_of(plan).source
+    assert rates_of(plan).whole == 380 and "arXiv 2407.21783, table 4" in rates_of(plan).source
     assert rates_of(plan, 500.0) == (500.0, 500.0, "given")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.display import Json, Verbose, print_json, print_table, say
+from pas.errors import UserError
 
 _EXAMPLES = """
 See what it would take, then run it; a second run goes on where the first one stopped:
@@ -57,6 +58,8 @@ def study(
     begin(verbose=verbose)
     from tasks.study_file import read_study
 
+    if tflops is not None and rates is not None:
+        raise UserError("--tflops and --rates are two answers to one question: give one of them")
     plan = read_study(file, data_root)
     if dry_run:
         if plan.planning:
