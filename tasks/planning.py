@@ -11,20 +11,18 @@
 Counts are those of `tasks.forecast`, with mean lengths in the place of tokenised prompts.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pas.errors import UserError
 from pas.examples import SHARES
 from pas.protocol import layers_of
 from tasks.evaluate import RANDOM_DRAWS
+from tasks.rates import Rates
 from tasks.recipe import Recipe
 from tasks.study import Study, StudyCell, cells
 
 _KEYS = {"tflops", "rate", "models", "tasks"}
-_MEASURED = ("extraction", "sweep")
 # METHOD.md: the authors' run of one layer and one strength of one method, load included, took
 # 103 s for 2400 predictions, as many activations, 800 validation and 2 x 800 test passes.
 _PUBLISHED_SECONDS = 103 / (2400 + 2400 + 800 + 2 * 800)
@@ -60,20 +58,6 @@ class Size(NamedTuple):
     def own_tokens(self) -> float:
         """Tokens of a prompt that must be run for it."""
         return self.prompt_tokens - self.shared_tokens
-
-
-class Rates(NamedTuple):
-    """TFLOP/s that a device achieves.
-
-    Attributes:
-        whole: Tokens through the whole model.
-        steered: Steered rows, each through the blocks above its layer.
-        source: Where these are from.
-    """
-
-    whole: float
-    steered: float
-    source: str
 
 
 class Estimate(NamedTuple):
@@ -139,48 +123,6 @@ def estimates(study: Study) -> list[Estimate]:
         _sum(setting, model, [(_one(cell, seeds, models, sizes), seeds) for cell, seeds in group])
         for (setting, model), group in groups.items()
     ]
-
-
-def rates_of(study: Study, given: float | None = None, measured: Path | None = None) -> Rates:
-    """Return the device's rates to reckon with.
-
-    Args:
-        study: Whose `planning` counts where nothing else is given.
-        given: One rate for everything, TFLOP/s.
-        measured: What `python -m benchmarks.gpu --out` wrote: its best extraction and sweep.
-
-    Raises:
-        UserError: If there are none, or they are no rates.
-    """
-    if measured is not None:
-        return _measured(measured)
-    found = given if given is not None else study.planning.get("tflops")
-    if not isinstance(found, int | float) or not found > 0:
-        raise UserError(
-            "a dry run needs the TFLOP/s that your device achieves: measure it by `python -m "
-            "benchmarks.gpu --out gpu.json` and give --rates gpu.json, or give --tflops, or "
-            "planning: tflops in the study file"
-        )
-    source = "given" if given is not None else str(study.planning.get("rate", "given"))
-    return Rates(float(found), float(found), source)
-
-
-def _measured(file: Path) -> Rates:
-    try:
-        document = json.loads(file.read_text())
-        best = [max(float(line["TFLOP/s"]) for line in document[part]) for part in _MEASURED]
-        facts = document["facts"]
-        source = f"measured on {facts['device']}, {facts['dtype']}, by benchmarks.gpu"
-    except OSError as error:
-        raise UserError(f"--rates {file}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"--rates {file}: no finished measurement of extraction and sweep; write it by "
-            "`python -m benchmarks.gpu --out gpu.json`"
-        ) from error
-    if not all(0 < value < float("inf") for value in best):
-        raise UserError(f"--rates {file}: a rate is above 0, not {min(best)}")
-    return Rates(best[0], best[1], source)
 
 
 def _without_seeds(found: Iterable[StudyCell]) -> list[tuple[StudyCell, int]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.planning import estimates, rates_of
+from tasks.planning import estimates
+from tasks.rates import rates_of
 from tasks.study_file import read_study
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ from pas.prompts import full_prompt
 from tasks import resources
 from tasks.forecast import forecast, forecast_cell
 from tasks.load import load_split, read_examples
-from tasks.planning import Estimate, Size, estimates, rates_of, sweep_passes
+from tasks.planning import Estimate, Size, estimates, sweep_passes
+from tasks.rates import rates_of
 from tasks.recipe import Recipe
 from tasks.study import cells
 from tasks.study_file import read_study

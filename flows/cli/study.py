@@ -63,7 +63,7 @@ def study(
     plan = read_study(file, data_root)
     if dry_run:
         if plan.planning:
-            from tasks.planning import rates_of
+            from tasks.rates import rates_of
 
             _plan(plan, rates_of(plan, tflops, rates), json)
         else:
