@@ -64,23 +64,30 @@ def cells(study: Study) -> list[StudyCell]:
     that only a setting names has those main trainings that the setting's cells lie beside.
     """
     found: list[StudyCell] = []
-    named = [m for own in study.settings.values() for m in own.get("models", ())]
-    for model in [*study.models, *(m for m in named if m not in study.models)]:
-        if any(cell.recipe.model == model["model"] for cell in found):
-            continue  # two settings name it
+    ours = {model["model"]: model for model in study.models}
+    named = {m["model"]: m for own in study.settings.values() for m in own.get("models", ())}
+    # A model of the study keeps the fields that it has there, whoever else names it.
+    for name, model in {**ours, **named, **ours}.items():
         beside = [
             cell
             for setting in SETTINGS[1:]
-            if model in study.settings.get(setting, {"models": ()}).get("models", study.models)
+            if name in _models_of(study, setting)
             for cell in _of(study, setting, model)
         ]
         wanted = {(cell.recipe.task, cell.recipe.seed) for cell in beside}
         found += [
             cell
             for cell in _of(study, "main", model)
-            if model in study.models or (cell.recipe.task, cell.recipe.seed) in wanted
+            if name in ours or (cell.recipe.task, cell.recipe.seed) in wanted
         ] + beside
     return found
+
+
+def _models_of(study: Study, setting: Setting) -> set[str]:
+    """Return the names of the models that a setting is for; none if it is not asked for."""
+    if setting not in study.settings:
+        return set()
+    return {model["model"] for model in study.settings[setting].get("models", study.models)}
 
 
 def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyCell]:

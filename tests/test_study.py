@@ -162,6 +162,11 @@ def test_a_setting_may_have_models_of_its_own(file: Path) -> None:
         ("other", "icl", "two", 1), ("other", "sft", "two", 1),
     ]  # fmt: skip
     assert {(model, setting) for model, setting, *_ in found[:4]} == {(base, "main")}
+    # Named again, a model of the study keeps its fields.
+    change(file, models=[{"model": base, "dtype": "float32"}], settings={"icl": {"models": [base]}})
+    assert {(c.setting, c.recipe.dtype) for c in cells(read_study(file))} == {
+        ("main", "float32"), ("icl", "float32"),
+    }  # fmt: skip
 
 
 def count_order() -> tuple[str, ...]:
