@@ -74,7 +74,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
     summary = summarise(results)
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "models": ", ".join(model["model"] for model in plan.models),
+        "models": ", ".join(dict.fromkeys(cell.recipe.model for cell in wanted)),
         "seeds": ", ".join(map(str, plan.seeds)),
         "settings": ", ".join(plan.settings),
         "cells": f"{len(wanted)}, {sum(found.fresh for found in done)} of them run now",

@@ -91,7 +91,9 @@ def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {"main": {}}
     for setting, own in given.items():
         place = f"settings: {setting}"
-        values = _checked(file, place, own or {}, _COMMON | _OWN[setting])
+        # The main trainings are those of the study's models.
+        known = _COMMON | _OWN[setting] if setting != "main" else _COMMON - {"models"}
+        values = _checked(file, place, own or {}, known)
         if "recipe" in values:
             values["recipe"] = _checked(file, f"{place}: recipe", values["recipe"], _RECIPE_FIELDS)
         if "seeds" in values:

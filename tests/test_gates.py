@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pas.controls import Controls
+from pas.controls import BiasScores, Controls
 from pas.evidence import Comparison
 from pas.gates import Evidence, Thresholds, faults_of, judge
 from pas.verdicts import verdict
@@ -15,6 +15,7 @@ TEST = Comparison(
     p_value=0.001, w2r=25, r2w=5,
 )  # fmt: skip
 GOOD = Evidence(TEST, 4.0, (0.58, 0.61), 0.55, 0.08)
+BIAS = BiasScores(400, 0.50, 0.70, 0.10, 0.05, 0.40)
 NAMES = ["steering won", "gain", "significance", "random direction", "constant letter",
          "re-shuffled choices", "verdict", "champion"]  # fmt: skip
 
@@ -64,6 +65,15 @@ def test_damage_is_a_gate_where_a_limit_is_set(kl: float | None, passed: bool) -
         ({"outside_before": 0.9, "outside_after": 0.1}, "answer format"),
         ({"reshuffled": None, "top_letter_before": 0.4, "top_letter_after": 1.0}, "one letter"),
         ({"neutral_kl": 9.0}, None),
+        ({"bias_before": BIAS, "bias_after": replace(BIAS, unknown=0.9)}, "always unknown"),
+        (
+            {
+                "bias_before": BIAS,
+                "bias_after": replace(BIAS, unknown=0.6, accuracy_disambiguated=0.5),
+            },
+            "answerable items",
+        ),
+        ({"bias_before": BIAS, "bias_after": replace(BIAS, ambiguous=0.5)}, "bias score"),
     ],
 )
 def test_faults_are_the_verdicts_findings(changes: dict[str, Any], fault: str | None) -> None:

@@ -185,6 +185,7 @@ def count_order() -> tuple[str, ...]:
         ({"icl": {"recipe": {"stength": "1"}}}, "no field stength"),
         ({"sft": {"rank": 0}}, "--rank 0"),
         ({"sft": {"models": "x"}}, "settings: sft: models is a list"),
+        ({"main": {"models": ["x"]}}, "settings: main: there is no field models"),
         ({"sites": {"sites": ["lung"]}}, "--site lung"),
     ],
 )
