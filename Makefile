@@ -27,7 +27,6 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.seeds --out bench/seeds.json
 	$(BIN)/python -m benchmarks.growth --out bench/growth.json
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
-	$(BIN)/python -m benchmarks.search --tasks truthfulqa:paper:1,arc_challenge,bbq_age,persona --items 2000 --seeds 20 --tables bench/tables --out bench/search.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
 
 .bench:

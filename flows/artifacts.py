@@ -91,16 +91,13 @@ def heat_map_markdown(cells: list[Cell]) -> str:
         lines[-1] += "".join(f" {s:g} |" for s in strengths)
         lines.append("|---" * (len(strengths) + 1) + "|")
         for layer in sorted({layer for layer, _ in own}):
-            values = [own.get((layer, s)) for s in strengths]
-            shown = [_shown(value, best) for value in values]
+            shown = [_shown(own[layer, s], best) for s in strengths]
             lines.append(f"| {layer} | " + " | ".join(shown) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _shown(value: float | None, best: float) -> str:
-    if value is None:
-        return ""  # an adaptive search did not ask
+def _shown(value: float, best: float) -> str:
     return f"**{value:.3f}**" if value == best else f"{value:.3f}"
 
 

@@ -16,31 +16,28 @@ from tasks.sweep import UNSTEERED, correct_by_configuration
 def choose(recipe: Recipe, found: list[Cell], swept: str, vectors: str) -> dict[str, Cell]:
     """Return each estimator's choice by method, and the one among them all under "selected".
 
-    Only configurations that were run on all validation items can be chosen.
-
     Args:
         recipe: The training.
         found: Its cells.
         swept: Address of the sweep.
         vectors: Address of the vectors.
     """
-    whole = [c for c in found if c.n == max(cell.n for cell in found)]
-    methods = [m for m in recipe.estimators if _of(whole, m)]
+    methods = [m for m in recipe.estimators if _of(found, m)]
     if recipe.select == "best":
-        best = {m: select(_of(whole, m), recipe.protocol) for m in methods}
+        best = {m: select(_of(found, m), recipe.protocol) for m in methods}
         return best | {"selected": select(list(best.values()), recipe.protocol)}
-    correct = _answers(whole, swept)
+    correct = _answers(found, swept)
     measured: dict[Configuration, float] = {}
     if recipe.select == "least-damage":
-        measured = _harm(recipe, whole, correct, vectors)
+        measured = _harm(recipe, found, correct, vectors)
 
     def choice(cells: Sequence[Cell]) -> Cell:
         return select(
             cells, recipe.protocol, recipe.select, correct=correct, damage=measured.__getitem__
         )
 
-    best = {m: choice(_of(whole, m)) for m in methods}
-    return best | {"selected": choice(whole)}
+    best = {m: choice(_of(found, m)) for m in methods}
+    return best | {"selected": choice(found)}
 
 
 def _of(cells: Sequence[Cell], method: str) -> list[Cell]:

@@ -17,11 +17,11 @@ def heat_map(method: str, cells: list[Cell], baseline: float, selected: Configur
            for c in cells if c.configuration.method == method}  # fmt: skip
     layers = sorted({layer for layer, _ in own})
     strengths = sorted({strength for _, strength in own})
-    values = np.array([[own.get((layer, s), np.nan) for s in strengths] for layer in layers])
+    values = np.array([[own[layer, s] for s in strengths] for layer in layers])
     size = (2.6 + _CELL_INCHES[0] * len(strengths), 1.6 + _CELL_INCHES[1] * len(layers))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    reach = max(0.01, float(np.nanmax(np.abs(values - baseline))))
+    reach = max(0.01, float(np.max(np.abs(values - baseline))))
     image = axes.imshow(
         values, cmap="RdBu", vmin=baseline - reach, vmax=baseline + reach, aspect="auto"
     )
@@ -33,8 +33,6 @@ def heat_map(method: str, cells: list[Cell], baseline: float, selected: Configur
     for row, layer in enumerate(layers):
         for column, strength in enumerate(strengths):
             value = values[row, column]
-            if np.isnan(value):
-                continue  # an adaptive search did not ask
             strong = abs(value - baseline) > 0.7 * reach
             chosen = selected == Configuration(method, layer, strength)
             axes.text(

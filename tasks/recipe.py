@@ -55,8 +55,6 @@ class Recipe:
         train_items: Cap on the training items alone; a smaller training set is part of a larger.
         shots: Worked examples before every prompt, see `pas.shots`.
         select: How validation chooses: "best", "one-se" or "least-damage", see `pas.selection`.
-        search: "exhaustive" sweeps every configuration on every validation item, "adaptive" about
-            a tenth of that, see `pas.search`.
     """
 
     task: str
@@ -88,7 +86,6 @@ class Recipe:
     train_items: int | None = None
     shots: int = 0
     select: Rule = "best"
-    search: Literal["exhaustive", "adaptive"] = "exhaustive"
 
     # As a flow parameter: pydantic would ignore a misspelt field, and train with its default.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -123,8 +120,6 @@ class Recipe:
         if self.train_items is not None and self.train_items < 1:
             raise UserError(f"--train-items {self.train_items}: at least 1 is needed")
         rule_named(self.select)
-        if self.search not in ("exhaustive", "adaptive"):
-            raise UserError(f"--search {self.search}: give exhaustive or adaptive")
         if self.shots < 0:
             raise UserError(f"--shots {self.shots}: give 0 or more")
         _ = self.spec, self.rule, self.grid_strengths  # each refuses its own bad values

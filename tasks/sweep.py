@@ -1,19 +1,14 @@
 """Sweep: every (method, layer, strength) on the validation items, and the choice among them."""
 
-import logging
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from pas.contrast import RANDOM
 from pas.examples import Example
 from pas.prefix import Row
 from pas.protocol import Cell, Configuration
-from pas.score import margin
-from pas.search import search
 from pas.sites import Site
 from pas.sweep import score_rows
 from storage.stages import read_split, stage_address
@@ -22,10 +17,8 @@ from tasks.caching import step
 from tasks.extract import question
 from tasks.recipe import Recipe
 
-log = logging.getLogger("pas")
 UNSTEERED = "none"
 VALIDATION = "val"
-_TIE = 1e-9  # the margin of an answer that is the first of equals
 PREDICTIONS = pa.schema(
     [
         pa.field("item_id", pa.string()),
@@ -112,63 +105,22 @@ def sweep_address(recipe: Recipe, split_address: str, vectors: str) -> str:
     """Return where the sweep's predictions lie, or will."""
     return stage_address(
         resources.lake(), "sweeps", resources.tokens(recipe.spec).fingerprint, recipe.rule.name,
-        split_address, vectors, recipe.grid_strengths, recipe.search,
+        split_address, vectors, recipe.grid_strengths,
     )  # fmt: skip
 
 
 @step("sweep")
 def sweep(recipe: Recipe, split_address: str, vectors: str, address: str) -> str:
-    """Answer validation items in the grid's configurations: rows of `PREDICTIONS`.
-
-    Every item in every configuration, or those that the adaptive search asks for.
-    """
+    """Answer every validation item in every configuration of the grid: rows of `PREDICTIONS`."""
     lake, directions = resources.lake(), read_directions(vectors)
     val, wanted = read_split(lake, split_address).val, grid(recipe, directions)
-
-    def answer(items: Sequence[Example], asked: Sequence[Configuration]) -> list[dict[str, Any]]:
-        deltas = [
-            (at, np.float32(at.strength) * directions.direction[at.method, at.layer])
-            for at in asked
-            if at.strength
-        ]
-        return score_configurations(recipe, tuple(items), deltas, VALIDATION)
-
-    rows = _searched(val, wanted, recipe.seed, answer) if _adaptive(recipe) else answer(val, wanted)
+    deltas = [
+        (at, np.float32(at.strength) * directions.direction[at.method, at.layer])
+        for at in wanted
+        if at.strength
+    ]
+    rows = score_configurations(recipe, val, deltas, VALIDATION)
     return lake.write_table(address, pa.Table.from_pylist(rows, schema=PREDICTIONS))
-
-
-def _adaptive(recipe: Recipe) -> bool:
-    return recipe.search == "adaptive"
-
-
-def _searched(
-    val: tuple[Example, ...], wanted: list[Configuration], seed: int,
-    answer: Callable[[Sequence[Example], Sequence[Configuration]], list[dict[str, Any]]],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return the rows of the answers that the search asked for, each once."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-
-    def score(asked: Sequence[Configuration], places: Sequence[int]) -> np.ndarray:
-        found = answer([val[i] for i in places], asked)
-        lead: dict[tuple[Any, str], float] = {}
-        for row in found:
-            at = (row["method"], row["layer"], row["strength"])
-            rows[at, row["item_id"]] = row
-            tie = _TIE if row["choice"] == row["label"] else -_TIE
-            own = margin(row["scores"], row["label"]) or tie
-            lead[at if row["strength"] else 0.0, row["item_id"]] = own
-        return np.array(
-            [[lead[tuple(at) if at.strength else 0.0, val[i].id] for i in places] for at in asked]
-        )
-
-    # The control is tried at the winner's strength anyway.
-    own = [at for at in wanted if at.method != RANDOM]
-    found = search(own, len(val), score, seed=seed)
-    log.info(
-        "search: %.1f %% of the sweep run, %d configurations on all items",
-        100 * found.share, len(found.finalists),
-    )  # fmt: skip
-    return list(rows.values())
 
 
 def unsteered_accuracy(sweep_result: str) -> float:
@@ -179,7 +131,7 @@ def unsteered_accuracy(sweep_result: str) -> float:
 
 
 def cells(recipe: Recipe, sweep_result: str, vectors: str) -> list[Cell]:
-    """Count the right answers of every configuration that was run, on the items it was run on."""
+    """Count the right answers of every configuration."""
     directions = read_directions(vectors)
     table = resources.lake().read_table(sweep_result).to_pandas()
     table["correct"] = table["choice"] == table["label"]
@@ -195,8 +147,6 @@ def cells(recipe: Recipe, sweep_result: str, vectors: str) -> list[Cell]:
     unsteered = (len(alone), int(alone.sum()))
     found = []
     for at in grid(recipe, directions):
-        if at.strength and at not in steered or at.method == RANDOM and _adaptive(recipe):
-            continue
         n, correct = steered[at] if at.strength else unsteered
         effect = abs(at.strength) * directions.norm[at.method, at.layer]
         found.append(Cell(at, n, correct, effect))

@@ -1,4 +1,4 @@
-"""The rules of selection and the adaptive search, through a whole training."""
+"""The rules of selection, through a whole training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -73,24 +73,6 @@ def test_a_gentler_configuration_within_one_error_is_taken(recipe: Recipe, rule:
         assert gentle.strength * norm[gentle.method, gentle.layer] <= effect
 
 
-def test_an_adaptive_search_answers_as_the_sweep_does_where_it_asks(recipe: Recipe) -> None:
-    wide = replace(recipe, layers="0,1,2,3", strengths="0.5,1,2,4,6,8,12,16", max_items=60)
-    whole = train(wide).outcome
-    part = train(replace(wide, search="adaptive")).outcome
-    every, some = swept(whole.run_id), swept(part.run_id)
-    asked = sum(len(right) for at, right in some.items() if at[0] != "none")
-    n_all = sum(len(r) for at, r in every.items() if at[0] not in ("none", "random"))
-    assert asked < 0.5 * n_all
-    assert all(every[at][item] == right for at, own in some.items() for item, right in own.items())
-    n_val = len(next(right for at, right in every.items() if at[0] == "none"))
-    chosen = [at for at, right in some.items() if at[0] != "none" and len(right) == n_val]
-    assert {at[0] for at in chosen} == {"pasf", "ipasa", "ipaswo", "caa"}
-    if part.strength:
-        assert (part.method, part.layer, part.strength) in chosen
-
-
 def test_misspelt_choices_are_refused(recipe: Recipe) -> None:
     with pytest.raises(UserError, match="--select median"):
         replace(recipe, select="median")
-    with pytest.raises(UserError, match="--search greedy"):
-        replace(recipe, search="greedy")

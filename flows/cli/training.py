@@ -92,9 +92,6 @@ def train(
         str,
         typer.Option(help="best; one-se or least-damage of those within a standard error of it."),
     ] = "best",
-    search: Annotated[
-        str, typer.Option(help="exhaustive, or adaptive: a tenth of the sweep, for huge models.")
-    ] = "exhaustive",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
