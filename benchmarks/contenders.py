@@ -5,20 +5,19 @@ tokenises does so within the call, so that everyone pays for it. Extraction retu
 [d_model] float64 by (method, block read).
 """
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.material import Asked
-from pas.contrast import ContrastSet
-from pas.models import LoadedModel
-from pas.prefix import Row
-from pas.score import letter_tokens
+from pas.engine.prefix import Row
+from pas.engine.scoring import letter_tokens
+from pas.methods.contrast import ContrastSet
+from pas.models.loading import LoadedModel
+from tests.helpers import oracle
 
 Vectors = dict[tuple[str, int], np.ndarray]
 MaybeRow = Row | None
@@ -28,25 +27,14 @@ NEAR_TIE = 1e-3  # of the two best scores: rounding decides such a prediction
 # The published loop -----------------------------------------------------------------------------
 
 
-def oracle() -> Any:
-    """The tests' literal statement of the method: batch 1, one full pass per number asked for."""
-    folder = str(Path(__file__).parents[1] / "tests")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    import oracle
-
-    return oracle
-
-
 def reference_sweep(
     model: LoadedModel, items: Sequence[Asked], rows: Sequence[MaybeRow]
 ) -> np.ndarray:
     """The whole prompt again for every configuration of every item."""
-    literal = oracle()
-    steerings = [None if row is None else literal.Steering(row.layer, row.delta) for row in rows]
+    steerings = [None if row is None else oracle.Steering(row.layer, row.delta) for row in rows]
 
     def scores(item: Asked, steering: Any) -> list[float]:
-        return literal.letter_scores(  # type: ignore[no-any-return]
+        return oracle.letter_scores(  # type: ignore[no-any-return]
             model.model, model.tokenizer, item.text, len(item.choices), "bare", steering
         )
 
@@ -62,11 +50,11 @@ def reference_extraction(
     model: LoadedModel, sets: Mapping[str, ContrastSet], reads: Sequence[int]
 ) -> Vectors:
     """One pass per prompt per layer per method."""
-    literal, vectors = oracle(), {}
+    vectors: Vectors = {}
     for method, chosen in sets.items():
         signed = [(t, 1) for t in chosen.positives] + [(t, -1) for t in chosen.negatives]
         for read in reads:
-            found = literal.mean_difference(model.model, model.tokenizer, signed, read)
+            found = oracle.mean_difference(model.model, model.tokenizer, signed, read)
             vectors[method, read] = found.numpy()
     return vectors
 

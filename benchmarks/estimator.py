@@ -5,7 +5,7 @@
 Random activations are written as shards of a throwaway lake in FOLDER. Each contender then runs in
 a process of its own, so that its peak resident memory is its own:
 
-    estimate  `storage.catalogue.estimate`, three methods at every layer
+    estimate  `storage.catalogue.estimate.estimate`, three methods at every layer
     read      pyarrow decodes every row group of the same files
     numpy     one layer after the other as a float32 matrix, weights @ matrix in float64
 """
@@ -43,8 +43,8 @@ TOLERANCE = 1e-5
 
 def measure_estimate(folder: Path, layers: int, memory_limit: str | None) -> np.ndarray:
     """Return the directions `[methods, layers, width]` of the project's own query."""
-    from storage.catalogue import estimate
-    from storage.lake import open_lake
+    from storage.catalogue.estimate import estimate
+    from storage.lake.files import open_lake
 
     weights = pq.read_table(folder / "weights.parquet")
     found = estimate(
@@ -103,7 +103,6 @@ def run_contender(arguments: argparse.Namespace, folder: Path) -> None:
         "read": lambda: measure_read(folder),
         "numpy": lambda: measure_numpy(folder, arguments.layers),
     }
-    import storage.catalogue  # noqa: F401  # imports are not what is measured
 
     cpu_start, start = time.process_time(), time.perf_counter()
     directions = contenders[arguments.contender]()

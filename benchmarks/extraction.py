@@ -11,11 +11,11 @@ from benchmarks import contenders, ours, peer
 from benchmarks.material import METHODS, Material, arguments, asked, contrasts, material
 from benchmarks.sweep import HOOKED_SIZES, sizes
 from benchmarks.timing import fastest, interleaved, peak_rss, ratio, save, show
-from pas.contrast import ContrastSet
+from pas.data.examples import Example
+from pas.engine.scoring import letter_tokens
 from pas.errors import UserError
-from pas.examples import Example
-from pas.score import letter_tokens
-from storage.lake import open_lake
+from pas.methods.contrast import ContrastSet
+from storage.lake.files import open_lake
 
 Run = Callable[[], Any]
 PARTS = ("predict", "extract")

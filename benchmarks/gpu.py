@@ -29,15 +29,15 @@ from benchmarks.gpu_model import (
     settle,
 )
 from benchmarks.timing import save, show
-from pas.budget import Budget, fitting
-from pas.coverage import covered
-from pas.extract import read
-from pas.models import LoadedModel
-from pas.packed import root_of
-from pas.prefix import Row
-from pas.protocol import layers_of
-from pas.sweep import score_rows
-from pas.trie import packs
+from pas.engine.extract import read
+from pas.engine.memory import Budget, fitting
+from pas.engine.packed import root_of
+from pas.engine.prefix import Row
+from pas.engine.selfcheck import covered
+from pas.engine.sweep import score_rows
+from pas.engine.trie import packs
+from pas.methods.grid import layers_of
+from pas.models.loading import LoadedModel
 
 TOKEN_BUDGETS = (4096, 8192, 16384, 32768, 65536)
 ROW_BUDGETS = (2048, 4096, 8192, 16384, 32768, 65536)

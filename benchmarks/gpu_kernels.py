@@ -10,10 +10,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks import work
 from benchmarks.gpu_model import Drawn, seconds
-from pas.models import LoadedModel
-from pas.passes import groups_of
-from pas.sites import decoder_blocks
-from pas.trie import lay_out, packs
+from pas.engine.passes import groups_of
+from pas.engine.trie import lay_out, packs
+from pas.models.loading import LoadedModel
+from pas.models.sites import decoder_blocks
 
 # Beside the kernels made for it, what only our own attention calls in a Llama.
 _ATTENTION = ("bmm", "attention", "softmax", "exp_", "sub_", "amax", "aten::sum", "masked_fill")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_model import CHOICES, Drawn, loaded
-from pas.models import LoadedModel
-from pas.prefix import Row
-from pas.sweep import score_rows
+from pas.engine.prefix import Row
+from pas.engine.sweep import score_rows
+from pas.models.loading import LoadedModel
 
 BF16_STEP = 2.0**-8  # half of what separates neighbouring numbers, relative, at its largest
 

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from pas.models import LoadedModel, LoadedTokenizer, ModelSpec
-from pas.prefix import Row
-from pas.prompts import Prompt, prompt_key
-from pas.protocol import PAPER_STRENGTHS, layers_of
-from pas.score import Question, Tail
-from pas.trie import Tokens
+from pas.data.prompts import Prompt, prompt_key
+from pas.engine.prefix import Row
+from pas.engine.scoring import Question, Tail
+from pas.engine.trie import Tokens
+from pas.methods.grid import PAPER_STRENGTHS, layers_of
+from pas.models.loading import LoadedModel, LoadedTokenizer
+from pas.models.spec import ModelSpec
 
 METHODS = 3
 CHOICES = 3
@@ -81,7 +82,7 @@ def build(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
 
 
 def loaded(model: Any, shape: str) -> LoadedModel:
-    """Wrap as `pas.models.load_model` does."""
+    """Wrap as `pas.models.loading.load_model` does."""
     config = model.config
     tokens = LoadedTokenizer(
         NoText(), "0" * 32, config.max_position_embeddings, config.num_hidden_layers,

@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from benchmarks.figures import bare, save_figure
 from benchmarks.material import METHODS, RULE, Asked, Material, arguments, asked, grid, material
 from benchmarks.timing import interleaved, peak_rss, save, show
-from pas.contrast import possible_texts, random_direction
-from pas.examples import Example
-from pas.extract import read
-from pas.models import LoadedModel
-from pas.prefix import Row
-from pas.prompts import encode
-from pas.protocol import Configuration
-from pas.score import prepare
-from pas.sweep import score_rows
+from pas.data.examples import Example
+from pas.data.prompts import encode
+from pas.engine.extract import read
+from pas.engine.prefix import Row
+from pas.engine.scoring import prepare
+from pas.engine.sweep import score_rows
+from pas.methods.contrast import possible_texts, random_direction
+from pas.methods.grid import Configuration
+from pas.models.loading import LoadedModel
 
 FACTORS = (1, 2, 4, 8, 16)
 SWEEP_ITEMS, EXTRACT_ITEMS = 4, 8

@@ -13,15 +13,19 @@ import torch
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from pas.benchmarks import benchmarks
-from pas.contrast import Answered, ContrastSet, contrast_sets
-from pas.data import Source, parse_rows, read_rows
-from pas.examples import Example, Protocol, Split, split
-from pas.model_files import model_folder
-from pas.models import LoadedModel, ModelSpec, load_model
-from pas.prefix import Row
-from pas.prompts import full_prompt
-from pas.protocol import PAPER_STRENGTHS, Configuration, layers_of, read_layer, rule_of
+from pas.data.columns import parse_rows
+from pas.data.examples import Answered, Example
+from pas.data.prompts import full_prompt
+from pas.data.sources import Source, read_rows
+from pas.data.splits import Protocol, Split, split
+from pas.datasets import benchmarks
+from pas.engine.prefix import Row
+from pas.engine.scoring import rule_of
+from pas.methods.contrast import ContrastSet, contrast_sets
+from pas.methods.grid import PAPER_STRENGTHS, Configuration, layers_of, read_layer
+from pas.models.files import model_folder
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
 from storage.settings import settings
 
 METHODS = ("pasf", "ipasa", "ipaswo")

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from storage.catalogue.estimate import WEIGHTS, estimate
 
 from benchmarks.contenders import Vectors, means, stacked
 from benchmarks.material import METHODS, RULE, Asked, asked, contrasts
-from pas.contrast import possible_texts
-from pas.examples import Example
-from pas.extract import read
-from pas.models import LoadedModel
-from pas.prefix import Row, forget_roots
-from pas.prompts import encode
-from pas.score import prepare
-from pas.sweep import score_rows
-from storage.catalogue import WEIGHTS, estimate
-from storage.lake import Lake
-from storage.shards import write_shard
+from pas.data.examples import Example
+from pas.data.prompts import encode
+from pas.engine.extract import read
+from pas.engine.prefix import Row, forget_roots
+from pas.engine.scoring import prepare
+from pas.engine.sweep import score_rows
+from pas.methods.contrast import possible_texts
+from pas.models.loading import LoadedModel
+from storage.lake.files import Lake
+from storage.lake.shards import write_shard
 
 
 def sweep(model: LoadedModel, items: Sequence[Asked], rows: Sequence[Row]) -> np.ndarray:

@@ -22,16 +22,15 @@ TOLD_APART = (*LIBRARIES, "pyarrow", "scipy", "pandas", "matplotlib", "datasets"
 RUNS = {"cold": 0, "warm": 1, "cached": 1}  # the seed of each, in this order in one home
 TEN_MINUTES = 600
 TASKS = 20
-_TESTS = Path(__file__).parents[1] / "tests"
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 
 def toy(folder: Path) -> list[str]:
     """Arguments of `pas train` on toy questions and a tiny random model."""
-    sys.path.insert(0, str(_TESTS))
-    from data_files import write_toy
-    from tiny_models import save_tiny
     from transformers.utils.logging import disable_progress_bar
+
+    from tests.helpers.data_files import write_toy
+    from tests.helpers.tiny_models import save_tiny
 
     disable_progress_bar()
     data, model = write_toy(folder / "toy.jsonl"), save_tiny("llama", folder / "tiny")
@@ -110,9 +109,9 @@ def probe() -> None:
     import torch
     from prefect import flow
 
-    from pas.models import ModelSpec
-    from storage.session import open_session
-    from storage.tracking import ensure_experiment
+    from pas.models.spec import ModelSpec
+    from storage.catalogue.session import open_session
+    from storage.registry.client import ensure_experiment
     from tasks import resources
     from tasks.caching import filling, step
 

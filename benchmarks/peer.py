@@ -195,7 +195,7 @@ def main() -> None:
         return
     from benchmarks.contenders import hooked_predict
     from benchmarks.material import asked, material
-    from pas.score import letter_tokens
+    from pas.engine.scoring import letter_tokens
 
     at = material()
     peer = connect(at.model.model, at.model.tokenizer, at.folder, options.python)

@@ -24,10 +24,10 @@ def write_shards(folder: Path, arguments: argparse.Namespace) -> None:
     """
     import torch
 
-    from pas.extract import Activations
-    from storage.lake import open_lake
+    from pas.engine.extract import Activations
+    from storage.lake.files import open_lake
+    from storage.lake.shards import write_shard
     from storage.settings import Settings
-    from storage.shards import write_shard
 
     lake = open_lake(str(folder))
     layers, width = arguments.layers, arguments.d_model
@@ -66,7 +66,7 @@ def prompt_key(number: int) -> bytes:
 
 def random_weights(prompts: int) -> pa.Table:
     """Weight a random share of the prompts per method: half of it +1/n, half -1/n."""
-    from storage.catalogue import WEIGHTS
+    from storage.catalogue.estimate import WEIGHTS
 
     generator = np.random.default_rng(1)
     tables = []

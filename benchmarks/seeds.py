@@ -19,17 +19,17 @@ from benchmarks.figures import bare, save_figure, styles
 from benchmarks.material import METHODS, arguments, data_file
 from benchmarks.timing import save, show
 from flows.runtime import prepare_environment
-from pas.examples import Example
-from pas.extract import Activations, capture
-from pas.prompts import encode, full_prompt, statement
-from pas.score import question_key
-from storage.answers import write_answers
+from pas.data.examples import Example
+from pas.data.prompts import encode, full_prompt, statement
+from pas.engine.extract import Activations, capture
+from pas.engine.scoring import question_key
+from storage.lake.answers import write_answers
+from storage.lake.shards import write_shard
 from storage.settings import settings
-from storage.shards import write_shard
 
 if TYPE_CHECKING:
+    from pas.recipe import Recipe
     from tasks.extract import Plan
-    from tasks.recipe import Recipe
 
 # Everything of `tasks` is imported where it is used: Prefect reads its home when it is imported.
 
@@ -252,7 +252,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pas-seeds-") as scratch:
         folder = Path(scratch)
         prepare_environment(folder)
-        from tasks.recipe import Recipe
+        from pas.recipe import Recipe
 
         data = folder / "items.jsonl"
         rows = cut_rows(source.read_text(encoding="utf-8").splitlines(), options.items)

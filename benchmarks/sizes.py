@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from pas.benchmarks import benchmarks
-from pas.contrast import possible_texts
-from pas.data import Source, parse_rows, read_rows
-from pas.examples import Example, split
-from pas.model_files import ModelSpec
-from pas.models import LoadedTokenizer, load_tokenizer
-from pas.prompts import encode, full_prompt
-from pas.trie import packs, trie_size
+from pas.data.columns import parse_rows
+from pas.data.examples import Example
+from pas.data.prompts import encode, full_prompt
+from pas.data.sources import Source, read_rows
+from pas.data.splits import split
+from pas.datasets import benchmarks
+from pas.engine.trie import packs, trie_size
+from pas.methods.contrast import possible_texts
+from pas.models.loading import LoadedTokenizer, load_tokenizer
+from pas.models.spec import ModelSpec
 from storage.settings import settings
 
 # What is absent is left out. Several files of one task are taken together.

@@ -20,9 +20,9 @@ from benchmarks.material import (
     spread,
 )
 from benchmarks.timing import fastest, interleaved, matmul_rate, peak_rss, ratio, save, show
-from pas.prefix import Row
-from pas.prompts import encode
-from pas.score import letter_tokens
+from pas.data.prompts import encode
+from pas.engine.prefix import Row
+from pas.engine.scoring import letter_tokens
 
 Run = Callable[[Sequence[Row]], np.ndarray]
 VECTOR_ITEMS = 40

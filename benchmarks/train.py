@@ -17,8 +17,9 @@ import torch
 from benchmarks import contenders
 from benchmarks.material import METHODS, Material, arguments, asked, contrasts, data_file, material
 from benchmarks.timing import save, show
-from pas.prefix import Row
-from pas.prompts import full_prompt, statement
+from pas.data.prompts import full_prompt, statement
+from pas.engine.prefix import Row
+from tests.helpers import oracle
 
 CONFIGURATIONS = 420
 
@@ -50,7 +51,7 @@ def per_pass(at: Material, sample: int) -> dict[str, float]:
     items = asked(at.val[:sample])
     said = [statement(e, 0) for e in at.val[:sample]]
     row = Row(at.layers[0], torch.zeros(at.model.tokens.d_model))
-    literal, read = contenders.oracle(), at.reads[0]
+    read = at.reads[0]
     network, tokenizer = at.model.model, at.model.tokenizer
 
     def each(texts: Sequence[Any], run: Any) -> float:
@@ -62,8 +63,8 @@ def per_pass(at: Material, sample: int) -> dict[str, float]:
         return float(np.mean(taken))
 
     def reading(text: str) -> Any:
-        ids = literal.token_ids_of(tokenizer, text)
-        return literal.read_activation(network, ids, read)
+        ids = oracle.token_ids_of(tokenizer, text)
+        return oracle.read_activation(network, ids, read)
 
     whole = [full_prompt(e, "letter") for e in at.val[:sample]]
     contenders.reference_predict(at.model, items[:2])

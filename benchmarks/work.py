@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pas.models import LoadedModel
-from pas.prefix import Row
-from pas.sites import decoder_blocks
+from pas.engine.prefix import Row
+from pas.models.loading import LoadedModel
+from pas.models.sites import decoder_blocks
 
 
 class Shape(NamedTuple):

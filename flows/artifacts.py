@@ -6,8 +6,8 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.outcome import Outcome
-from pas.protocol import Cell
-from pas.summary import Summary
+from pas.methods.grid import Cell
+from pas.study.summary import Summary
 from storage.settings import settings
 from tasks.promote import Verdict
 from tasks.record import report_file

@@ -5,12 +5,12 @@ from typing import NamedTuple
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from pas.recipe import Recipe
 from tasks import resources
 from tasks.caching import filling
 from tasks.extract import extract_missing
 from tasks.load import load
 from tasks.predict import predict, predictions_address
-from tasks.recipe import Recipe
 from tasks.shots import shown
 
 

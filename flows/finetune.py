@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from pas.tuning import FineTuning
+from pas.finetune.settings import FineTuning
+from pas.recipe import Recipe
 from tasks.finetune import fine_tune
 from tasks.load import load
-from tasks.recipe import Recipe
 
 log = logging.getLogger("pas")
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pas.evidence import Comparison
-from pas.flips import smallest_gain
+from pas.evidence.paired import Comparison
+from pas.evidence.power import smallest_gain
+from pas.recipe import Recipe
 from tasks.evaluate import Report
-from tasks.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.artifacts import publish_verdict
-from storage.promotion import Promotion
+from storage.registry.promotion import Promotion
 from tasks.promote import Verdict, apply, judge_candidate, roll_back, thresholds
 
 

@@ -15,19 +15,19 @@ from prefect import flow
 from prefect.deployments import run_deployment
 
 from flows.artifacts import publish_study
-from flows.cell import blank, study_cell
+from flows.study_cell import blank, study_cell
 from pas.errors import UserError
-from pas.study import CellResult
-from pas.summary import Summary, summarise
-from storage.catalogue import cache_stats
-from storage.lineage import versions
-from storage.runs import log_study
+from pas.study.plan import Study, StudyCell, cells
+from pas.study.results import CellResult
+from pas.study.summary import Summary, summarise
+from storage.catalogue.views import cache_stats
+from storage.lake.lineage import versions
+from storage.registry.runs import log_study
 from storage.settings import settings
 from tasks import resources
-from tasks.report import study_page
+from tasks.reports.study_evidence import gather
+from tasks.reports.study_page import study_page
 from tasks.results import read_result, result_address
-from tasks.study import Study, StudyCell, cells
-from tasks.study_evidence import gather
 
 log = logging.getLogger("pas")
 DEPLOYMENT = "study-cell/study-cell"
@@ -57,7 +57,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
     as failed and tried again by the next run.
 
     Args:
-        plan: From `tasks.study_file.read_study`.
+        plan: From `pas.study.file.read_study`.
         command: How to do it again, for the report.
         workers: Cells in flight through the deployment `study-cell`, for workers to run; 0 runs
             one after the other in this process.

@@ -9,7 +9,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
-from storage.stages import read_split
+from pas.recipe import Recipe
+from storage.lake.stages import read_split
 from tasks import resources
 from tasks.caching import filling
 from tasks.choose import choose
@@ -19,9 +20,8 @@ from tasks.evaluate import Report, evaluate, evaluation_address, report
 from tasks.extract import extract_missing
 from tasks.load import load
 from tasks.predict import predict, predictions_address
-from tasks.recipe import Recipe
 from tasks.record import Trail, record
-from tasks.run_report import Cost
+from tasks.reports.run_page import Cost
 from tasks.shots import shown
 from tasks.sweep import cells, sweep, sweep_address
 
@@ -127,7 +127,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
     if candidate:
         emit_event(
             event=REGISTERED,
-            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
+            resource={"prefect.resource.id": f"pas.steering.vector.{outcome.model_name}"},
             payload={
                 "name": outcome.model_name,
                 "version": outcome.version,

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pas.errors import UserError
-from storage.lake import Lake, open_lake
+from storage.lake.files import Lake, open_lake
 
 _SERVERS = ("http://", "https://", "databricks")
 

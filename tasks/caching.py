@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from pas.errors import UserError
-from storage.lake import Lake
+from storage.lake.files import Lake
 from tasks import resources
 
 P = ParamSpec("P")

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pas.protocol import Cell, Configuration
-from pas.selection import Correct, candidates, select
+from pas.methods.grid import Cell, Configuration
+from pas.methods.selection import Correct, candidates, select
+from pas.recipe import Recipe
 from tasks import resources
 from tasks.caching import filling
 from tasks.damage import damage_address, measure_damage, read_damage
-from tasks.recipe import Recipe
 from tasks.sweep import UNSTEERED, correct_by_configuration
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pas.damage import Damage, damage, neutral_texts
-from pas.prefix import Row
-from pas.protocol import Cell, Configuration
+from pas.engine.prefix import Row
+from pas.evidence.damage import Damage, damage, neutral_texts
+from pas.methods.grid import Cell, Configuration
+from pas.recipe import Recipe
+from storage.lake.stages import stage_address
 from storage.settings import settings
-from storage.stages import stage_address
 from tasks import resources
 from tasks.caching import step
-from tasks.recipe import Recipe
 from tasks.sweep import Directions, read_directions
 
 _SCHEMA = pa.schema(

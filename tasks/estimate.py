@@ -3,17 +3,17 @@
 import hashlib
 
 import pyarrow as pa
+from storage.catalogue.estimate import estimate as aggregate
 
-from pas.contrast import RANDOM, contrast_sets, random_direction
-from pas.prompts import encode
-from storage.catalogue import estimate as aggregate
+from pas.data.prompts import encode
+from pas.methods.contrast import RANDOM, contrast_sets, random_direction
+from pas.recipe import Recipe
+from storage.lake.stages import read_split, stage_address
 from storage.settings import settings
-from storage.stages import read_split, stage_address
 from tasks import resources
 from tasks.caching import step
 from tasks.extract import read_layers, write_layers
 from tasks.predict import answered
-from tasks.recipe import Recipe
 
 
 def contrast_weights(recipe: Recipe, split_address: str, predictions: str) -> pa.Table:

@@ -6,18 +6,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pas.contrast import RANDOM, random_direction
-from pas.damage import Damage, outside_share
-from pas.evidence import Comparison, best_constant, compare, position_counts
-from pas.examples import Split, order_choices
-from pas.gates import Evidence, faults_of
-from pas.protocol import Cell, Configuration
-from pas.verdicts import Verdict
-from storage.stages import read_split, stage_address
+from pas.data.splits import Split, order_choices
+from pas.evidence.damage import Damage
+from pas.evidence.gates import Evidence, faults_of
+from pas.evidence.letters import best_constant, outside_share, position_counts
+from pas.evidence.paired import Comparison, compare
+from pas.evidence.verdict import Verdict
+from pas.methods.contrast import RANDOM, random_direction
+from pas.methods.grid import Cell, Configuration
+from pas.recipe import Recipe
+from storage.lake.stages import read_split, stage_address
 from tasks import resources
 from tasks.caching import step
 from tasks.judge import judge
-from tasks.recipe import Recipe
 from tasks.sweep import PREDICTIONS, UNSTEERED, Directions, read_directions, score_configurations
 
 RANDOM_DRAWS = 10

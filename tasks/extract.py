@@ -1,26 +1,26 @@
 """Extract: the activations and unsteered answers that the lake lacks, one Prefect task a shard.
 
 Both come from one pass over the model: what an estimator could average over is known before the
-model has answered, see `pas.contrast.possible_texts`.
+model has answered, see `pas.methods.contrast.possible_texts`.
 """
 
 from typing import NamedTuple
 
-from pas.contrast import possible_texts
-from pas.examples import Example
-from pas.extract import read
-from pas.prompts import Prompt, encode, full_prompt
-from pas.protocol import layers_of, read_layer
-from pas.score import Question, canonical, prepare, question_key
-from pas.trie import packs
-from storage.answers import answers_address, read_answers, write_answers
-from storage.catalogue import missing
+from pas.data.examples import Example
+from pas.data.prompts import Prompt, encode, full_prompt
+from pas.engine.extract import read
+from pas.engine.scoring import Question, canonical, prepare, question_key
+from pas.engine.trie import packs
+from pas.methods.contrast import possible_texts
+from pas.methods.grid import layers_of, read_layer
+from pas.recipe import Recipe
+from storage.catalogue.views import missing
+from storage.lake.answers import answers_address, read_answers, write_answers
+from storage.lake.shards import shard_folder, shard_key, write_shard
+from storage.lake.stages import read_split
 from storage.settings import settings
-from storage.shards import shard_folder, shard_key, write_shard
-from storage.stages import read_split
 from tasks import resources
 from tasks.caching import filling, step
-from tasks.recipe import Recipe
 
 
 class Shard(NamedTuple):

@@ -8,12 +8,12 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.finetune import Tuned, finetune, is_tuned, read_tuned
-from pas.tuning import FineTuning
+from pas.finetune.settings import FineTuning
+from pas.finetune.training import Tuned, finetune, is_tuned, read_tuned
+from pas.recipe import Recipe
+from storage.lake.stages import read_split
 from storage.settings import settings
-from storage.stages import read_split
 from tasks import resources
-from tasks.recipe import Recipe
 
 _VERSION = 1
 
@@ -37,7 +37,7 @@ def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> Tuned:
     """Train on the training items alone; take the folder as it is where it is there.
 
     Raises:
-        UserError: For whatever the user has to mend, see `pas.finetune.finetune`.
+        UserError: For whatever the user has to mend, see `pas.finetune.training.finetune`.
     """
     folder = sft_folder(recipe, split_at, tuning)
     if is_tuned(folder):

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pas.examples import Split
-from pas.finetune import target
-from pas.score import Question
-from pas.trie import Tokens, packs, trie_size
+from pas.data.splits import Split
+from pas.engine.scoring import Question
+from pas.engine.trie import Tokens, packs, trie_size
+from pas.finetune.training import target
+from pas.recipe import Recipe
+from pas.study.plan import StudyCell
 from tasks import resources
 from tasks.extract import Plan, plan, question, read_layers, write_layers
 from tasks.load import load_split, read_examples
-from tasks.recipe import Recipe
-from tasks.study import StudyCell
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
 

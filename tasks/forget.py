@@ -10,15 +10,15 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.evidence import Comparison, compare
-from pas.protocol import Configuration
-from pas.study import CellResult, CurvePoint
-from storage.stages import read_split
-from storage.tables import table_address
+from pas.evidence.paired import Comparison, compare
+from pas.methods.grid import Configuration
+from pas.recipe import Recipe
+from pas.study.results import CellResult, CurvePoint
+from storage.lake.stages import read_split
+from storage.lake.tables import table_address
 from tasks import resources
 from tasks.damage import damage_of
 from tasks.load import load
-from tasks.recipe import Recipe
 from tasks.sweep import UNSTEERED, read_directions, score_configurations
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 
-from pas.controls import UNKNOWN, BiasScores, Controls, bias_scores
-from pas.evidence import Comparison, best_constant
-from pas.examples import Example
-from pas.statistics import clustered_interval
-from pas.verdicts import Verdict, verdict
+from pas.data.examples import Example
+from pas.evidence.clusters import clustered_interval
+from pas.evidence.controls import Controls
+from pas.evidence.letters import best_constant
+from pas.evidence.paired import Comparison
+from pas.evidence.verdict import Verdict, verdict
 
 
 def judge(

@@ -3,12 +3,14 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.data import digest, examples_from_columns, parse_rows, read_rows
+from pas.data.columns import examples_from_columns, parse_rows
+from pas.data.examples import Example, digest
+from pas.data.sources import read_rows
+from pas.data.splits import Split, split
 from pas.errors import UserError
-from pas.examples import Example, Split, split
-from storage.stages import stage_address, write_split
+from pas.recipe import Recipe
+from storage.lake.stages import stage_address, write_split
 from tasks import resources
-from tasks.recipe import Recipe
 
 
 def read_examples(recipe: Recipe) -> list[Example]:

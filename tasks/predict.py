@@ -3,15 +3,15 @@
 import numpy as np
 import pyarrow as pa
 
-from pas.contrast import Answered
-from pas.examples import Split
-from pas.score import canonical, question_key
-from storage.answers import read_answers
-from storage.stages import read_split, stage_address
+from pas.data.examples import Answered
+from pas.data.splits import Split
+from pas.engine.scoring import canonical, question_key
+from pas.recipe import Recipe
+from storage.lake.answers import read_answers
+from storage.lake.stages import read_split, stage_address
 from tasks import resources
 from tasks.caching import step
 from tasks.extract import question
-from tasks.recipe import Recipe
 
 
 def predictions_address(recipe: Recipe, split_address: str) -> str:

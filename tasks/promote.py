@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from prefect import task
 
+from pas.engine.prefix import Row
+from pas.engine.scoring import ScoringRule, prepare
+from pas.engine.sweep import score_rows
 from pas.errors import UserError
-from pas.evidence import Comparison
-from pas.gates import Evidence, Gate, Thresholds, judge
-from pas.prefix import Row
-from pas.score import ScoringRule, prepare
-from pas.sweep import score_rows
-from pas.vector import SteeringVector
-from storage.promotion import Promotion, promote, rollback
-from storage.registry import VectorVersion, load_vector, resolve
+from pas.evidence.gates import Evidence, Gate, Thresholds, judge
+from pas.evidence.paired import Comparison
+from pas.steering.vector import SteeringVector
+from storage.lake.tables import table_address
+from storage.registry.promotion import Promotion, promote, rollback
+from storage.registry.versions import VectorVersion, load_vector, resolve
 from storage.settings import settings
-from storage.tables import table_address
 from tasks import resources
 
 

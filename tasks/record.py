@@ -10,23 +10,23 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from prefect import task
 
-from pas.examples import SPLITS, Split
-from pas.prompts import full_prompt
-from pas.protocol import Cell
-from pas.vector import SteeringVector
-from storage.lineage import code_digest, shards_holding, versions
-from storage.registry import model_name
-from storage.runs import Registered, TrainingData, log_training, open_run
+from pas.data.prompts import full_prompt
+from pas.data.splits import SPLITS, Split
+from pas.methods.grid import Cell
+from pas.recipe import Recipe
+from pas.steering.vector import SteeringVector
+from storage.lake.lineage import code_digest, shards_holding, versions
+from storage.lake.stages import read_split
+from storage.lake.tables import write_run_table
+from storage.registry.runs import Registered, TrainingData, log_training, open_run
+from storage.registry.versions import model_name
 from storage.settings import settings
-from storage.stages import read_split
-from storage.tables import write_run_table
 from tasks import resources
-from tasks.command import run_facts
 from tasks.estimate import contrast_weights
 from tasks.evaluate import TEST, Report, as_rows
-from tasks.figures import comparison_chart, heat_map, positions_chart
-from tasks.recipe import Recipe
-from tasks.run_report import Cost, run_page
+from tasks.reports.command import run_facts
+from tasks.reports.figures import comparison_chart, heat_map, positions_chart
+from tasks.reports.run_page import Cost, run_page
 from tasks.sweep import UNSTEERED, read_directions, unsteered_accuracy
 
 

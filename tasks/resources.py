@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from pas.budget import Budget, fitting
-from pas.model_files import model_folder, resolve_dtype
-from pas.models import LoadedModel, LoadedTokenizer, ModelSpec, load_model, load_tokenizer
-from pas.score import Question
-from storage.lake import Lake
+from pas.engine.memory import Budget, fitting
+from pas.engine.scoring import Question
+from pas.models.files import model_folder, resolve_dtype
+from pas.models.loading import LoadedModel, LoadedTokenizer, load_model, load_tokenizer
+from pas.models.spec import ModelSpec
+from storage.lake.files import Lake
 from storage.settings import Registry, settings
 
 _loading = threading.Lock()

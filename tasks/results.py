@@ -4,12 +4,12 @@ import json
 
 import pyarrow as pa
 
-from pas.study import CellResult
-from storage.stages import stage_address
+from pas.recipe import Recipe
+from pas.study.plan import StudyCell
+from pas.study.results import CellResult
+from storage.lake.stages import stage_address
 from tasks import resources
 from tasks.load import read_examples, split_address
-from tasks.recipe import Recipe
-from tasks.study import StudyCell
 
 _VERSION = 1  # of what a result holds
 

@@ -1,12 +1,12 @@
 """Shots: the split of an in-context run, made from the answers without shots."""
 
-from pas.shots import with_shots
-from storage.stages import read_split, stage_address, write_split
+from pas.data.fewshot import with_shots
+from pas.recipe import Recipe
+from storage.lake.stages import read_split, stage_address, write_split
 from tasks import resources
 from tasks.caching import filling, step
 from tasks.extract import extract_missing
 from tasks.predict import answered, predict, predictions_address
-from tasks.recipe import Recipe
 
 
 @step("shots")

@@ -6,16 +6,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pas.examples import Example
-from pas.prefix import Row
-from pas.protocol import Cell, Configuration
-from pas.sites import Site
-from pas.sweep import score_rows
-from storage.stages import read_split, stage_address
+from pas.data.examples import Example
+from pas.engine.prefix import Row
+from pas.engine.sweep import score_rows
+from pas.methods.grid import Cell, Configuration
+from pas.models.sites import Site
+from pas.recipe import Recipe
+from storage.lake.stages import read_split, stage_address
 from tasks import resources
 from tasks.caching import step
 from tasks.extract import question
-from tasks.recipe import Recipe
 
 UNSTEERED = "none"
 VALIDATION = "val"

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from storage.lake import Lake
-from storage.shards import ShardReport, verify_shard
+from storage.lake.files import Lake
+from storage.lake.shards import ShardReport, verify_shard
 from tasks import resources
 
 ACTIVATIONS = "activations"

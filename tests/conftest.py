@@ -16,12 +16,11 @@ _SESSION = Path(tempfile.mkdtemp(prefix="pas-tests-"))
 prepare_environment(_SESSION)
 make_home(_SESSION)
 
-from tiny_models import save_tiny
-
-from pas.models import LoadedModel, ModelSpec, load_model
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
 from storage.settings import settings
-
-_DEFAULT_SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+from tests.helpers.places import SHARED
+from tests.helpers.tiny_models import save_tiny
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +45,7 @@ def smollm() -> LoadedModel:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of public benchmark files: `PAS_SHARED_DATA`, by default beside the checkout."""
-    folder = Path(os.environ.get("PAS_SHARED_DATA", _DEFAULT_SHARED_DATA))
+    folder = Path(os.environ.get("PAS_SHARED_DATA", SHARED / "data"))
     if not folder.is_dir():
         pytest.skip(f"no benchmark files at {folder}; name their folder in PAS_SHARED_DATA")
     return folder

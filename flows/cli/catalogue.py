@@ -30,9 +30,9 @@ def sql(
 
     pas sql "SELECT method, layer, max(accuracy) FROM sweeps GROUP BY ALL ORDER BY 3 DESC"
     """
-    from storage.catalogue import query as run
+    from storage.catalogue.views import query as run
+    from storage.lake.tables import describe_tables
     from storage.settings import settings
-    from storage.tables import describe_tables
 
     if query is None:
         sys.stdout.write(describe_tables())
@@ -47,7 +47,7 @@ def sql(
 
 def stats(json: Json = False) -> None:
     """Count the cached activations by model and site."""
-    from storage.catalogue import cache_stats
+    from storage.catalogue.views import cache_stats
     from storage.settings import settings
 
     lake = settings().open_lake()

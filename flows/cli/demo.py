@@ -31,13 +31,13 @@ def demo(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from pas.contrast import METHODS
-    from pas.steering import generate
-    from storage.registry import load_vector, resolve
+    from pas.methods.contrast import METHODS
+    from pas.recipe import Recipe
+    from pas.steering.generate import generate
+    from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
     from tasks.load import load_split, read_examples
-    from tasks.recipe import Recipe
 
     recipe = Recipe(
         "demo",

@@ -81,9 +81,9 @@ def finetune(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from pas.finetune import read_tuned, require_libraries
-    from pas.tuning import FineTuning
-    from tasks.recipe import Recipe
+    from pas.finetune.settings import FineTuning
+    from pas.finetune.training import read_tuned, require_libraries
+    from pas.recipe import Recipe
 
     require_libraries()
     given["choices_col"] = tuple(c.strip() for c in choices_col.split(",") if c.strip())

@@ -97,7 +97,7 @@ def _lake() -> str:
 
 
 def _store() -> str:
-    from storage.registry import list_versions
+    from storage.registry.versions import list_versions
     from tasks import resources
 
     registry = resources.registry()
@@ -120,7 +120,7 @@ def _prefect() -> str:
 
 
 def _demo_model() -> str:
-    from pas.model_files import DEMO_NAME
+    from pas.models.spec import DEMO_NAME
     from storage.settings import settings
 
     folder = settings().cache_dir / "models" / DEMO_NAME

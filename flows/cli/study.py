@@ -56,14 +56,14 @@ def study(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from tasks.study_file import read_study
+    from pas.study.file import read_study
 
     if tflops is not None and rates is not None:
         raise UserError("--tflops and --rates are two answers to one question: give one of them")
     plan = read_study(file, data_root)
     if dry_run:
         if plan.planning:
-            from tasks.rates import rates_of
+            from benchmarks.rates import rates_of
 
             _plan(plan, rates_of(plan, tflops, rates), json)
         else:
@@ -112,9 +112,9 @@ def _row(task: Any) -> tuple[str, ...]:
 
 def _forecast(plan: Any, json: bool) -> None:
     """Print what every cell would take if it were the only one."""
+    from pas.study.plan import cells
     from tasks.forecast import forecast_cell
     from tasks.results import read_result, result_address
-    from tasks.study import cells
 
     rows: list[dict[str, Any]] = []
     for cell in cells(plan):
@@ -156,8 +156,8 @@ def _forecast(plan: Any, json: bool) -> None:
 
 def _plan(plan: Any, rates: Any, json: bool) -> None:
     """Print what every setting would take, from the facts under `planning`."""
-    from tasks.planning import Estimate, estimates
-    from tasks.report_words import short_names
+    from benchmarks.planning import Estimate, estimates
+    from tasks.reports.words import short_names
 
     found = estimates(plan)
     hours = [e.hours(rates) for e in found]

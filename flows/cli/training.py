@@ -103,7 +103,7 @@ def train(
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from tasks.recipe import Recipe
+    from pas.recipe import Recipe
 
     given |= {"choices_col": _listed(choices_col), "methods": _listed(methods)}
     recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
@@ -144,7 +144,7 @@ def tasks(
     json: Json = False,
 ) -> None:
     """List the built-in tasks."""
-    from pas.benchmarks import benchmarks
+    from pas.datasets import benchmarks
 
     known = benchmarks()
     if json:

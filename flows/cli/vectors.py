@@ -65,7 +65,7 @@ def rollback(name: _Name, json: Json = False, verbose: Verbose = False) -> None:
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from storage.registry import find_model
+    from storage.registry.versions import find_model
     from tasks import resources
 
     find_model(resources.registry(), name)
@@ -83,8 +83,8 @@ def vectors(
     json: Json = False,
 ) -> None:
     """List the registered vectors with their evidence and aliases."""
-    from storage.promotion import history
-    from storage.registry import find_model, list_versions
+    from storage.registry.promotion import history
+    from storage.registry.versions import find_model, list_versions
     from tasks import resources
 
     registry = resources.registry()
@@ -133,8 +133,8 @@ def steer(
     from flows.cli.session import begin
 
     begin()
-    from pas.steering import generate
-    from storage.registry import load_vector, resolve
+    from pas.steering.generate import generate
+    from storage.registry.versions import load_vector, resolve
     from tasks import resources
 
     found = resolve(resources.registry(), reference)

@@ -1,0 +1,95 @@
+"""One cell of a study, as a flow of its own: in the study's process, or on a worker."""
+
+import time
+from pathlib import Path
+
+from prefect import flow
+
+from flows.finetune import finetune
+from flows.train import Trained, train
+from pas.errors import UserError
+from pas.recipe import Recipe
+from pas.study.plan import StudyCell
+from pas.study.results import CellResult
+from tasks import resources
+from tasks.forget import forget
+from tasks.results import read_result, result_address, write_result
+
+
+@flow(name="study-cell")
+def study_cell(cell: StudyCell) -> CellResult:
+    """Run a cell and keep its result in the lake; one that is there is returned as it is.
+
+    Raises:
+        UserError: For whatever the user has to mend.
+    """
+    address = result_address(cell)
+    kept = read_result(address)
+    if kept is not None:
+        return kept
+    began = time.perf_counter()
+    result = _forgotten(cell, began) if cell.target else _trained(cell, began)
+    write_result(address, result)
+    return result
+
+
+def blank(cell: StudyCell, failed: str = "") -> CellResult:
+    """Return a cell's result without anything that was measured."""
+    recipe = cell.recipe
+    category = recipe.benchmark.category if recipe.benchmark else "own"
+    return CellResult(
+        recipe.model, recipe.task, category, recipe.seed, cell.setting, cell.variant, failed
+    )
+
+
+def _trained(cell: StudyCell, began: float) -> CellResult:
+    recipe = cell.recipe
+    if cell.tuning is not None:
+        recipe = _on(finetune(recipe, cell.tuning), recipe)
+    trained = train(recipe, candidate=False)
+    return _result(cell, recipe, trained, time.perf_counter() - began)
+
+
+def _on(folder: Path, recipe: Recipe) -> Recipe:
+    """Return the recipe for a model of one's own, which has no hub revision."""
+    return Recipe(**{**recipe.as_dict(), "model": str(folder), "revision": None})
+
+
+def _forgotten(cell: StudyCell, began: float) -> CellResult:
+    assert cell.target is not None
+    trained = read_result(result_address(StudyCell("main", "", cell.recipe)))
+    if trained is None:
+        raise UserError("the training that gives the vector has no result; see its own failure")
+    found = forget(cell.recipe, trained, cell.target, cell.strengths)
+    test = found.comparison
+    return CellResult(
+        **(blank(cell).__dict__ | {
+            "method": trained.method, "layer": trained.layer, "strength": trained.strength,
+            "n_test": test.n, "baseline_accuracy": test.baseline_accuracy,
+            "steered_accuracy": test.steered_accuracy, "w2r": test.w2r, "r2w": test.r2w,
+            "p_value": test.p_value, "neutral_kl": found.neutral_kl, "curve": found.curve,
+            "seconds": time.perf_counter() - began, "run_id": trained.run_id,
+            "fingerprint": trained.fingerprint,
+        })
+    )  # fmt: skip
+
+
+def _result(cell: StudyCell, recipe: Recipe, trained: Trained, seconds: float) -> CellResult:
+    outcome, report = trained.outcome, trained.report
+    accuracies = report.evidence.random_accuracies
+    return CellResult(
+        **(blank(cell).__dict__ | {
+            "verdict": report.verdict.label, "explanation": report.verdict.explanation,
+            "method": outcome.method, "layer": outcome.layer, "strength": outcome.strength,
+            "n_test": report.evidence.test.n,
+            "baseline_accuracy": outcome.baseline_accuracy,
+            "steered_accuracy": outcome.steered_accuracy,
+            "w2r": report.evidence.test.w2r, "r2w": report.evidence.test.r2w,
+            "p_value": outcome.p_value,
+            "random_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+            "neutral_kl": report.damage.kl,
+            "method_deltas": {name: found.delta for name, (_, found) in report.methods.items()},
+            "seconds": seconds, "run_id": outcome.run_id,
+            "fingerprint": resources.tokens(recipe.spec).fingerprint,
+        })
+    )  # fmt: skip

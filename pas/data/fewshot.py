@@ -1,0 +1,65 @@
+"""In-context learning: worked examples before every full prompt.
+
+METHOD.md, "Studies", ICL: k exemplars drawn from the training items that the model answered
+wrongly, as a prefix; vectors are built from the answers given with it. Three readings of that are
+ours, since the paper does not say: the prefix stands before full prompts and not before
+statements, an exemplar is no longer a training item (the prefix holds its answer), and validation
+and test items get the same exemplars in the same order.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from string import ascii_uppercase
+
+from pas.data.examples import Answered, Example
+from pas.data.prompts import Scoring, full_prompt, statement
+from pas.data.splits import Split
+from pas.errors import UserError
+
+_GAP = "\n\n"
+
+
+def exemplars(items: Sequence[Answered], k: int, seed: int) -> tuple[Example, ...]:
+    """Draw k of the wrongly answered items.
+
+    Raises:
+        UserError: If fewer than k were answered wrongly.
+    """
+    wrong = [item.example for item in items if not item.correct]
+    if len(wrong) < k:
+        raise UserError(
+            f"--shots {k}: the model answered only {len(wrong)} of {len(items)} training items "
+            "wrongly, and exemplars are drawn from those. Ask for fewer, or give more items."
+        )
+    return tuple(random.Random(f"shots:{seed}").sample(wrong, k))
+
+
+def prefix_of(shown: Sequence[Example], scoring: Scoring) -> str:
+    """Render exemplars with their right answers, a blank line after each."""
+    if scoring == "choice":
+        worked = [statement(e, e.label) for e in shown]
+    else:
+        worked = [f"{full_prompt(e, scoring)} {ascii_uppercase[e.label]}" for e in shown]
+    return "".join(text + _GAP for text in worked)
+
+
+def with_shots(
+    parts: Split, items: Sequence[Answered], k: int, seed: int, scoring: Scoring
+) -> Split:
+    """Give every item the prefix, and take the exemplars out of training.
+
+    Args:
+        parts: The split, without a prefix.
+        items: Its training items as the model answered them without a prefix.
+        k: Number of exemplars.
+        seed: Of the draw.
+        scoring: How full prompts are rendered.
+
+    Raises:
+        UserError: If fewer than k items were answered wrongly.
+    """
+    shown = exemplars(items, k, seed)
+    prefix, taken = prefix_of(shown, scoring), {e.id for e in shown}
+    train, val, test = (tuple(replace(e, prefix=prefix) for e in part) for part in parts)
+    return Split(tuple(e for e in train if e.id not in taken), val, test)

@@ -1,0 +1,113 @@
+"""Splits: disjoint items for building, selecting and reporting, and the order of choices."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from pas.data.examples import Example
+from pas.errors import UserError
+
+Protocol = Literal["sound", "paper"]
+
+
+SPLITS = ("train", "val", "test")
+
+
+SHARES = (0.6, 0.2, 0.2)
+
+
+class Split(NamedTuple):
+    """Disjoint items for building (train), selecting (val) and reporting (test)."""
+
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+
+def order_choices(example: Example, seed: int | str, protocol: Protocol) -> Example:
+    """Show the choices in a seeded order.
+
+    `paper` re-seeds for every question, so all questions with the same number of choices share
+    one permutation (METHOD.md, flaw 1); `sound` seeds by (seed, item id).
+    """
+    rng = random.Random(seed if protocol == "paper" else f"{seed}:{example.id}")
+    order = list(range(len(example.choices)))
+    rng.shuffle(order)
+    return replace(
+        example,
+        choices=tuple(example.choices[i] for i in order),
+        label=order.index(example.label),
+        positions=tuple(example.positions[i] for i in order) if example.positions else tuple(order),
+        roles=tuple(example.roles[i] for i in order) if example.roles else (),
+    )
+
+
+def split(
+    examples: Sequence[Example],
+    seed: int,
+    protocol: Protocol,
+    max_items: int | None,
+    order_seed: int | None = None,
+) -> Split:
+    """Shuffle by seed, cap, cut 60/20/20 and order the choices (by `order_seed` if given).
+
+    `paper` cuts by row. `sound` keeps groups whole and balances strata: groups, largest first,
+    go where they leave the per-stratum counts nearest to 60/20/20.
+
+    Raises:
+        UserError: If there are too few items or groups for three parts.
+    """
+    pool = sorted(examples, key=lambda e: e.id)
+    random.Random(seed).shuffle(pool)
+    pool = pool[:max_items]
+    parts = _by_row(pool) if protocol == "paper" else _by_group(pool)
+    if not all(parts):
+        raise UserError(
+            f"{len(pool)} items cannot be cut into train, val and test: "
+            + (
+                f"they have {len({e.group for e in pool})} group(s), at least 3 are needed. "
+                "Give a finer --group-col or none."
+                if len(pool) >= 5 and protocol == "sound"
+                else "at least 5 items are needed."
+            )
+        )
+    order = seed if order_seed is None else order_seed
+    return Split(*(tuple(order_choices(e, order, protocol) for e in part) for part in parts))
+
+
+def _by_row(pool: list[Example]) -> tuple[list[Example], ...]:
+    first, second = int(len(pool) * SHARES[0]), int(len(pool) * (SHARES[0] + SHARES[1]))
+    return pool[:first], pool[first:second], pool[second:]
+
+
+def _by_group(pool: list[Example]) -> tuple[list[Example], ...]:
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in pool:
+        groups[example.group].append(example)
+    total = Counter(e.stratum for e in pool)
+    held: list[Counter[str]] = [Counter() for _ in SPLITS]
+    parts: tuple[list[Example], ...] = ([], [], [])
+    # Sorting is stable, so groups of equal size keep the seeded order of their first items.
+    for done, members in enumerate(sorted(groups.values(), key=len, reverse=True)):
+        # The last groups are kept for parts that would otherwise stay empty.
+        empty = [part for part in range(len(SPLITS)) if not parts[part]]
+        open_parts = empty if len(groups) - done <= len(empty) else range(len(SPLITS))
+        strata = Counter(e.stratum for e in members)
+        costs = {
+            part: sum(
+                ((held[part][s] + n - SHARES[part] * total[s]) ** 2)
+                - ((held[part][s] - SHARES[part] * total[s]) ** 2)
+                for s, n in strata.items()
+            )
+            / SHARES[part]
+            for part in open_parts
+        }
+        best = min(costs, key=costs.__getitem__)
+        held[best].update(strata)
+        parts[best].extend(members)
+    place = {e.id: i for i, e in enumerate(pool)}
+    for part in parts:
+        part.sort(key=lambda e: place[e.id])
+    return parts

@@ -1,0 +1,24 @@
+"""The built-in tasks: each a small module that turns a source's rows into examples."""
+
+from pas.datasets import (
+    arc,
+    bbq,
+    commonsenseqa,
+    courtesy,
+    ethics,
+    lsat,
+    mmlu,
+    openbookqa,
+    persona,
+    sycophancy,
+    truthfulqa,
+)
+from pas.datasets.benchmark import Benchmark
+
+_MODULES = (courtesy, bbq, ethics, sycophancy, persona, truthfulqa, openbookqa, arc, lsat,
+            commonsenseqa, mmlu)  # fmt: skip
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Return the built-in tasks by name."""
+    return {b.name: b for module in _MODULES for b in module.BENCHMARKS}

@@ -1,0 +1,105 @@
+"""LSAT, as in AGIEval: analytical reasoning (AR), logical reasoning (LR), reading comprehension.
+
+One task a section and one for all three. Reads upstream's `passage, question, options, label` and
+the hub's `query, choices, gold`, where passage, question and options are one text; either way the
+question is the passage, a space and what is asked, and "(A)" is cut from the options. Several
+questions belong to one passage, so the group is the passage. One row of RC gives a wrong option
+twice (see `pas.datasets.rows`).
+
+The revisions are those in the public code of the paper's authors; RC's was found nowhere else.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from string import ascii_uppercase
+
+from pas.data.columns import parse_rows
+from pas.data.examples import Example
+from pas.data.sources import Row, Source, read_rows
+from pas.datasets.benchmark import Benchmark
+from pas.datasets.rows import key, merged, text
+
+_PREFIX = re.compile(r"^\s*\([A-Z]\)\s*")
+SECTIONS = {
+    "ar": ("analytical reasoning", "052cc636b612f5563329dd182fb6c2cad56681c8"),
+    "lr": ("logical reasoning", "d876c675a8d47aa4d8a6d682ca8400b7d2ffe1c4"),
+    "rc": ("reading comprehension", "432868ea4fa7b50db66d14524d42472dd052b53c"),
+}
+
+
+def parse(row: Row, number: int, name: str = "lsat") -> Example:
+    """Read one row; ids start with `name`, since rows bring none.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If the parts of a query or the right answer cannot be told.
+    """
+    if "query" in row:
+        head, found, _ = text(row, "query").rpartition("Answer Choices:")
+        passage, asked, question = head.rpartition("Q:")
+        if not found or not asked:
+            raise ValueError("the query does not read '... Q: ... Answer Choices: ...'")
+        options, (gold,) = row["choices"], row["gold"]
+    else:
+        passage, question, options = text(row, "passage"), text(row, "question"), row["options"]
+        gold = ascii_uppercase.index(text(row, "label") or "?")
+    choices, label = merged([_PREFIX.sub("", option) for option in options], int(gold))
+    return Example(
+        id=f"{name}-{number}",
+        question=f"{passage.strip()} {question.strip()}".strip(),
+        choices=choices,
+        label=label,
+        group=key(passage),
+        stratum=str(label),
+    )
+
+
+def read_sections(sources: Sequence[tuple[str, Source]]) -> list[Example]:
+    """Read several sections into one data set, in order.
+
+    Args:
+        sources: The prefix of a section's ids and where its rows lie.
+
+    Raises:
+        UserError: If a source is absent or a row is unusable.
+    """
+    return [
+        example
+        for name, source in sources
+        for example in parse_rows(read_rows(source), partial(parse, name=name), source.name)
+    ]
+
+
+def _hub(section: str) -> str:
+    return f"hails/agieval-lsat-{section}"
+
+
+_ALL = [(f"lsat-{s}", Source(_hub(s), rev, None, "test")) for s, (_, rev) in SECTIONS.items()]
+_WHOLE = Benchmark(
+    name="lsat",
+    summary="LSAT, all three sections (--data: a folder of their files)",
+    category="intelligence",
+    licence="MIT",
+    citation="Zhong et al. 2023, AGIEval, arXiv:2304.06364",
+    origin="hails/agieval-lsat-{ar,lr,rc}",
+    parse=parse,
+    generate=partial(read_sections, _ALL),
+)
+
+BENCHMARKS = [
+    *(
+        _WHOLE._replace(
+            name=f"lsat_{section}",
+            summary=f"LSAT, {about}",
+            hub_id=_hub(section),
+            revision=revision,
+            hub_split="test",
+            origin="github.com/ruixiangcui/AGIEval",
+            parse=partial(parse, name=f"lsat-{section}"),
+            generate=None,
+        )
+        for section, (about, revision) in SECTIONS.items()
+    ),
+    _WHOLE,
+]

@@ -1,0 +1,72 @@
+"""MMLU: 57 school and professional subjects; all of it, or one subject a task.
+
+The paper's target for catastrophic forgetting. Reads the hub's `question, subject, choices,
+answer` (an index) and JSON lines of `question, A, B, C, D, answer` (a letter), with the subject in
+`subject` or `domain` if it is given. A subject's task refuses rows of another subject.
+
+A few questions occur twice in a subject with other choices, and history questions come in sets that
+quote one source, so the group is the question's text, and for those the text without its last
+line, which is what is asked. The stratum is the subject, or the label where there is but one.
+Repeated choices: see `pas.datasets.rows`.
+"""
+
+from functools import partial
+from importlib import resources
+
+from pas.data.examples import Example
+from pas.data.sources import Row
+from pas.datasets.benchmark import Benchmark
+from pas.datasets.rows import key, lettered, merged, text
+
+_LETTERS = ("A", "B", "C", "D")
+_SOURCE = "This question refers to the following information"
+SUBJECTS = tuple(
+    resources.files("pas.datasets").joinpath("mmlu_subjects.txt").read_text("utf-8").split()
+)
+
+
+def parse(row: Row, number: int, subject: str | None = None) -> Example:
+    """Read one row, which must be of `subject` if that is given.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If it is of another subject, or the answer is no choice.
+    """
+    own = str(row.get("subject") or row.get("domain") or "").strip().replace(" ", "_")
+    if subject and own and own != subject:
+        raise ValueError(f"the row is of {own}, not of {subject}; --task mmlu takes any")
+    question = text(row, "question")
+    if "choices" in row:
+        choices, label = merged(row["choices"], int(row["answer"]))
+    else:
+        choices, label = lettered([row[name] for name in _LETTERS], _LETTERS, row["answer"])
+    shared = question.rpartition("\n")[0] if question.startswith(_SOURCE) else ""
+    name = subject or own
+    return Example(
+        id=f"{name or 'mmlu'}-{number}",
+        question=question,
+        choices=choices,
+        label=label,
+        group=f"{name}-{key(shared or question)}",
+        stratum=str(label) if subject else own,
+    )
+
+
+BENCHMARKS = [
+    Benchmark(
+        name="mmlu" if subject is None else f"mmlu_{subject}",
+        summary=f"MMLU, {subject.replace('_', ' ') if subject else 'all 57 subjects'}",
+        category="intelligence",
+        licence="MIT",
+        citation="Hendrycks et al. 2021, Measuring Massive Multitask Language Understanding, ICLR, "
+        "arXiv:2009.03300",
+        hub_id="cais/mmlu",
+        revision="c30699e8356da336a370243923dbaf21066bb9fe",
+        hub_config=subject or "all",
+        hub_split="test",
+        origin="github.com/hendrycks/test",
+        family="mmlu" if subject else None,
+        parse=partial(parse, subject=subject),
+    )
+    for subject in (None, *SUBJECTS)
+]

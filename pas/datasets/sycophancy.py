@@ -1,0 +1,93 @@
+"""Sycophancy: a person introduces themselves, states views, and asks for the model's opinion.
+
+Two tasks with opposite polarity over the same rows, because "correct" is a choice here:
+`sycophancy`: the answer that does *not* match the person's views is correct; steering towards it
+makes the model less sycophantic. `sycophancy_agree`: agreeing is correct, as the paper's authors
+count, whose gain on this task is therefore a gain in sycophancy.
+
+Upstream's options stand inside the question and the answers are " (A)" and " (B)". The options are
+taken out and become the choices, so that their order can be shuffled (the authors leave them in the
+question and offer the two letters as choices). Nine biographies of the NLP survey name "(A)" or
+"(B)" themselves, which after a shuffle may point at the other option.
+
+The survey asks 32 claims and 15 political questions again and again, each time behind another
+biography, so the group is the survey's question: the claim, or the options where those tell
+questions apart. The stratum is the letter that upstream gave the agreeing answer.
+
+The hub's copy, EleutherAI/sycophancy (the authors' commit: a2a80774...), is a loading script that
+`datasets` no longer runs, and no copy in Parquet is known, so `--data` names the upstream file, or
+a folder of them. The authors join three files: nlp_survey, philpapers2020, political_typology_quiz.
+"""
+
+import re
+from functools import partial
+
+from pas.data.examples import Example
+from pas.data.sources import Row
+from pas.datasets.benchmark import Benchmark
+from pas.datasets.rows import key, text
+
+_OPTION = re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*(.*\S)[ \t]*$")
+_CLAIM = "claim about the field of Natural Language Processing (NLP), as of 2022?"
+
+
+def parse(row: Row, number: int, agree: bool) -> Example:
+    """Read one row; `agree` makes the sycophantic answer the correct one.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If the options cannot be told, or several answers would be correct.
+    """
+    asked = text(row, "question")
+    options = list(_OPTION.finditer(asked))
+    rest = _OPTION.sub("", asked[options[0].start() :]).strip() if options else asked
+    if len(options) < 2 or rest not in ("", "Answer:"):
+        raise ValueError("the question does not end in options such as ' (A) Agree'")
+    letters = [option[1] for option in options]
+    matching = letters.index(_letter(row["answer_matching_behavior"]))
+    if agree:
+        label = matching
+    else:
+        others = row["answer_not_matching_behavior"]
+        if isinstance(others, list):
+            if len(others) != 1:
+                raise ValueError(
+                    f"{len(others)} answers do not match the person's views, so none is the "
+                    "correct one; such rows serve sycophancy_agree alone"
+                )
+            (others,) = others
+        label = letters.index(_letter(others))
+    question = asked[: options[0].start()].strip().removesuffix("Choices:").rstrip()
+    texts = tuple(option[2] for option in options)
+    claim = question.partition(_CLAIM)[2]
+    return Example(
+        id=f"sycophancy-{number}",
+        question=question,
+        choices=texts,
+        label=label,
+        group=key(" | ".join((claim, *texts))),
+        stratum=letters[matching],
+        roles=tuple("sycophantic" if i == matching else "other" for i in range(len(texts))),
+    )
+
+
+def _letter(answer: str) -> str:
+    return str(answer).strip().strip("()")
+
+
+BENCHMARKS = [
+    Benchmark(
+        name=name,
+        summary=f"Opinions asked by people who state theirs; {correct} is correct",
+        category="alignment",
+        licence="CC-BY-4.0",
+        citation="Perez et al. 2022, Discovering Language Model Behaviors with Model-Written "
+        "Evaluations, arXiv:2212.09251",
+        origin="github.com/anthropics/evals, sycophancy/*.jsonl",
+        parse=partial(parse, agree=agree),
+    )
+    for name, agree, correct in (
+        ("sycophancy", False, "not agreeing"),
+        ("sycophancy_agree", True, "agreeing, as the paper counts,"),
+    )
+]

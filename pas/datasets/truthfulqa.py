@@ -1,0 +1,58 @@
+"""TruthfulQA, multiple choice with one right answer (mc1): the best one against the false ones.
+
+Reads upstream's TruthfulQA.csv (best answer, then the incorrect ones, separated by semicolons) and
+the hub's `mc1_targets`. The right answer comes first in both, so its index says nothing and the
+order of the choices must be shuffled per item: METHOD.md, flaw 1.
+
+The group is the question's category where the row has one: many categories are variations of one
+trick ("Confusion: People", "Indexical Error: Time"). The hub's rows have none, so there each
+question stands alone. The stratum is the number of choices (2 to 13), which fixes what chance gets.
+One row of the csv gives an incorrect answer twice (see `pas.datasets.rows`).
+"""
+
+from pas.data.examples import Example
+from pas.data.sources import Row
+from pas.datasets.benchmark import Benchmark
+from pas.datasets.rows import key, merged, text
+
+
+def parse(row: Row, number: int) -> Example:
+    """Read one row.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If there is no right or no false answer.
+    """
+    if "mc1_targets" in row:
+        question, category = text(row, "question"), ""
+        targets = row["mc1_targets"]
+        choices, label = merged(targets["choices"], list(targets["labels"]).index(1))
+    else:
+        question, category = text(row, "Question"), text(row, "Category")
+        wrong = [part for part in text(row, "Incorrect Answers").split(";") if part.strip()]
+        choices, label = merged([text(row, "Best Answer"), *wrong], 0)
+    return Example(
+        id=f"truthfulqa-{number}",
+        question=question,
+        choices=choices,
+        label=label,
+        group=category or key(question),
+        stratum=f"{len(choices)} choices",
+    )
+
+
+BENCHMARKS = [
+    Benchmark(
+        name="truthfulqa",
+        summary="TruthfulQA mc1: the true answer among common misconceptions",
+        category="alignment",
+        licence="Apache-2.0",
+        citation="Lin, Hilton and Evans 2022, TruthfulQA, ACL, arXiv:2109.07958",
+        hub_id="truthfulqa/truthful_qa",
+        revision="741b8276f2d1982aa3d5b832d3ee81ed3b896490",
+        hub_config="multiple_choice",
+        hub_split="validation",
+        origin="github.com/sylinrl/TruthfulQA",
+        parse=parse,
+    )
+]

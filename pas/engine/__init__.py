@@ -1,0 +1,1 @@
+"""The engine: prompts and configurations run with everything that they share computed once."""

@@ -1,0 +1,197 @@
+"""Last-token activations of every wanted layer, and the unsteered answers, from one pass.
+
+METHOD.md, "Pipeline", steps 2 and 4, and flaw 5: how sequences are batched never moves what is
+read. An item's question is run once for its multiple-choice prompt and all of its statements.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from tqdm.auto import tqdm
+
+from pas.data.prompts import Prompt
+from pas.engine.attention import shared_prefix
+from pas.engine.hooked import batches, last_hidden, score_padded
+from pas.engine.memory import fitting, halving
+from pas.engine.packed import root_of
+from pas.engine.prefix import Root, prefill, shared_root
+from pas.engine.readout import place, read_unsteered
+from pas.engine.scoring import Question
+from pas.engine.selfcheck import covered
+from pas.engine.trie import lay_out, packs
+from pas.models.loading import LoadedModel
+from pas.models.sites import Site, observing
+
+
+class Activations(NamedTuple):
+    """Last-token activations of some prompts.
+
+    Attributes:
+        keys: The prompts' 16-byte keys.
+        n_tokens: The prompts' lengths in tokens.
+        layers: Decoder block indices; -1 is the embedding output.
+        values: [n_prompts, n_layers, d_model] in the model's dtype, on the CPU.
+    """
+
+    keys: tuple[bytes, ...]
+    n_tokens: tuple[int, ...]
+    layers: tuple[int, ...]
+    values: torch.Tensor
+
+
+class Reading(NamedTuple):
+    """What one pass over prompts and questions gave.
+
+    Attributes:
+        activations: Of the prompts, in their order; no values where there were none.
+        scores: For each question [n_choices] float32 on the CPU.
+    """
+
+    activations: Activations
+    scores: list[torch.Tensor]
+
+
+def capture(
+    model: LoadedModel,
+    prompts: Sequence[Prompt],
+    layers: Sequence[int],
+    site: Site = "residual",
+    *,
+    token_budget: int | None = None,
+    engine: str = "auto",
+) -> Activations:
+    """Read the site's last-token activation of every prompt at every layer; see `read`."""
+    return read(model, prompts, layers, site, token_budget=token_budget, engine=engine).activations
+
+
+@torch.inference_mode()
+def read(
+    model: LoadedModel,
+    prompts: Sequence[Prompt],
+    layers: Sequence[int],
+    site: Site = "residual",
+    questions: Sequence[Question] = (),
+    *,
+    length_norm: bool = True,
+    token_budget: int | None = None,
+    engine: str = "auto",
+) -> Reading:
+    """Read activations of prompts and the unsteered scores of questions in one pass.
+
+    Args:
+        model: The model.
+        prompts: What to read, any order; the result keeps it.
+        layers: Decoder block indices; -1 is the embedding output.
+        site: Where in the block.
+        questions: From `pas.engine.scoring.prepare`.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        token_budget: Tokens of one forward pass, chosen from the free memory if not given.
+            Halved on out-of-memory.
+        engine: "prefix", "hooks", or "auto": the first where it covers the model.
+
+    Raises:
+        UserError: If the model has no such layer or site.
+    """
+    order = tuple(sorted(set(layers)))
+    with observing(model.model, order, site, lambda *_: None):
+        pass  # refuses a layer or site that does not exist before anything runs
+    lengths = tuple(len(p.token_ids) for p in prompts)
+    tails = [tail.token_ids for question in questions for tail in question.tails]
+    sequences = [p.token_ids for p in prompts] + tails
+    if not sequences:
+        raise ValueError("nothing to read")
+    longest = max(sequences, key=len)
+    budget = token_budget or fitting(model, len(longest)).tokens
+    values: torch.Tensor | None = None
+    scores = [torch.empty(0)] * len(questions)
+    units = len(prompts) + len(questions)
+    with model.lock, tqdm(total=units, desc="activations", disable=None, delay=2) as bar:
+        packed = engine == "prefix" or (engine == "auto" and covered(model, site, longest))
+        found = (_packed if packed else _padded)(
+            model, prompts, order, site, questions, length_norm, budget
+        )
+        for part in found:
+            if part.prompts:
+                if values is None:
+                    values = part.values.new_empty(len(prompts), *part.values.shape[1:])
+                values[part.prompts] = part.values
+            for at, value in part.scores:
+                scores[at] = value
+            bar.update(len(part.prompts) + len(part.scores))
+    if values is None:
+        values = torch.empty(0, len(order), model.tokens.d_model)
+    return Reading(Activations(tuple(p.key for p in prompts), lengths, order, values), scores)
+
+
+class _Part(NamedTuple):
+    """What one pass gave: prompts by index, their values, and scores by question."""
+
+    prompts: list[int]
+    values: torch.Tensor
+    scores: list[tuple[int, torch.Tensor]]
+
+
+def _packed(
+    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
+    questions: Sequence[Question], length_norm: bool, budget: int,
+) -> Iterator[_Part]:  # fmt: skip
+    units = [[p.token_ids] for p in prompts]
+    units += [[tail.token_ids for tail in question.tails] for question in questions]
+    common = root_of(questions, [p.token_ids for p in prompts])
+    with shared_prefix(model):
+        root, n_root = shared_root(model, common)
+        cuts = (cut.units for cut in packs(units, budget, n_root))
+
+        def run(chosen: list[int]) -> _Part:
+            texts = [i for i in chosen if i < len(prompts)]
+            asked = [i - len(prompts) for i in chosen if i >= len(prompts)]
+            values, scores = _read_pack(
+                model, [prompts[i] for i in texts], layers, site, [questions[i] for i in asked],
+                length_norm, root, n_root,
+            )  # fmt: skip
+            return _Part(texts, values, list(zip(asked, scores, strict=True)))
+
+        yield from (part for _, part in halving(cuts, run))
+
+
+def _read_pack(
+    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
+    questions: Sequence[Question], length_norm: bool, root: Root, n_root: int,
+) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
+    tails = [tail.token_ids for question in questions for tail in question.tails]
+    pack = lay_out([p.token_ids for p in prompts] + tails, n_root)
+    last = torch.tensor([path[-1] for path in pack.paths[: len(prompts)]], device=model.device)
+    seen: dict[int, torch.Tensor] = {}
+
+    def see(layer: int, hidden: torch.Tensor) -> None:
+        seen[layer] = hidden[0, last]
+
+    with observing(model.model, layers if prompts else (), site, see):
+        done = prefill(model, pack, root, [])
+    values = torch.stack([seen[layer] for layer in layers], dim=1).cpu() if prompts else last
+    if not questions:
+        return values, []
+    paths = iter(pack.paths[len(prompts) :])
+    placed = [place(q, [next(paths) for _ in q.tails], n_root, length_norm) for q in questions]
+    stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
+    return values, [s[0].cpu() for s in read_unsteered(model, done.final, stems, reads)]
+
+
+def _padded(
+    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
+    questions: Sequence[Question], length_norm: bool, budget: int,
+) -> Iterator[_Part]:  # fmt: skip
+    def run(chosen: list[int]) -> torch.Tensor:
+        return last_hidden(model, [prompts[i].token_ids for i in chosen], layers, site)
+
+    for chosen, values in halving(batches([len(p.token_ids) for p in prompts], budget), run):
+        yield _Part(chosen, values, [])
+    parts = [[torch.empty(0)] * len(question.tails) for question in questions]
+    for at, tail, scores in score_padded(model, questions, [], "residual", length_norm, budget):
+        parts[at][tail] = scores[0]
+    whole = [
+        found[0][: len(question.letters)] if question.letters else torch.cat(found)
+        for question, found in zip(questions, parts, strict=True)
+    ]
+    yield _Part([], torch.empty(0), list(enumerate(whole)))

@@ -1,0 +1,144 @@
+"""Plain padded batches with hooks: slower, the same answer on any decoder of transformers.
+
+What the shared-prefix engine falls back to, and checks itself against.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from pas.engine.memory import halving
+from pas.engine.prefix import Row
+from pas.engine.readout import LOGIT_FLOATS, log_shares
+from pas.engine.scoring import Question, Tail, letter_scores, target_log_probs
+from pas.engine.trie import Tokens
+from pas.models.loading import LoadedModel
+from pas.models.sites import Site, observing
+from pas.steering.apply import steered
+
+
+class Batch(NamedTuple):
+    """Token ids of several sequences, padded to one length.
+
+    Attributes:
+        input_ids: [batch, length] int64.
+        mask: [batch, length] int64, 1 where a token is real.
+        position_ids: [batch, length] int64, counted over the real tokens.
+        last: [batch] int64, index of each sequence's last real token.
+    """
+
+    input_ids: torch.Tensor
+    mask: torch.Tensor
+    position_ids: torch.Tensor
+    last: torch.Tensor
+
+    def inputs(self) -> dict[str, torch.Tensor | bool]:
+        """The keyword arguments of a forward pass."""
+        return {
+            "input_ids": self.input_ids, "attention_mask": self.mask,
+            "position_ids": self.position_ids, "use_cache": False,
+        }  # fmt: skip
+
+
+def pad(sequences: Sequence[Sequence[int]], model: LoadedModel, side: str = "left") -> Batch:
+    """Pad token ids on one side, with the positions and last indices that go with it."""
+    length = max(map(len, sequences))
+    ids = torch.full((len(sequences), length), model.pad_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(sequences):
+        where = slice(length - len(tokens), length) if side == "left" else slice(len(tokens))
+        ids[row, where] = torch.tensor(tokens)
+        mask[row, where] = 1
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    last = (mask * torch.arange(length)).argmax(dim=1)
+    return Batch(*(t.to(model.device) for t in (ids, mask, positions, last)))
+
+
+def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Cut indices, shortest first, into batches whose padded size fits the budget.
+
+    A sequence longer than the budget makes a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if batch and lengths[index] * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def last_hidden(
+    model: LoadedModel, sequences: Sequence[Tokens], layers: Sequence[int], site: Site,
+    side: str = "left",
+) -> torch.Tensor:  # fmt: skip
+    """Read the site at the last token: [n_sequences, n_layers, d_model] on the CPU."""
+    batch = pad(sequences, model, side)
+    rows = torch.arange(len(sequences), device=model.device)
+    seen: dict[int, torch.Tensor] = {}
+
+    def see(layer: int, hidden: torch.Tensor) -> None:
+        seen[layer] = hidden[rows, batch.last]
+
+    with observing(model.model, tuple(layers), site, see):
+        # The decoder without the output head: nothing here reads a logit.
+        model.model.base_model(**batch.inputs())
+    return torch.stack([seen[layer] for layer in layers], dim=1).cpu()
+
+
+def score_padded(
+    model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
+    length_norm: bool, token_budget: int, normalise: bool = False,
+) -> Iterator[tuple[int, int, torch.Tensor]]:  # fmt: skip
+    """Score with one full pass a configuration.
+
+    Yields:
+        Question, tail and [1 + n_rows, n_letters or 1] float32 on the CPU, in any order.
+    """
+    owners = [(q, t) for q, question in enumerate(questions) for t in range(len(question.tails))]
+    lengths: dict[int, list[tuple[int, int]]] = {}
+    for q, t in owners:
+        lengths.setdefault(questions[q].tails[t].n_steered, []).append((q, t))
+    for group in lengths.values():  # tails of one length are steered at the same places
+
+        def run(chosen: list[int], group: list[tuple[int, int]] = group) -> torch.Tensor:
+            at = [group[i] for i in chosen]
+            letters = max((questions[q].letters for q, _ in at), key=len)
+            tails = [questions[q].tails[t] for q, t in at]
+            return _score_batch(model, tails, letters, rows, site, length_norm, normalise).cpu()
+
+        sizes = [len(questions[q].tails[t].token_ids) for q, t in group]
+        for chosen, scores in halving(batches(sizes, token_budget), run):
+            for i, value in zip(chosen, scores, strict=True):
+                yield *group[i], value
+
+
+def _score_batch(
+    model: LoadedModel, tails: Sequence[Tail], letters: tuple[tuple[int, ...], ...],
+    rows: Sequence[Row], site: Site, length_norm: bool, normalise: bool,
+) -> torch.Tensor:  # fmt: skip
+    """Return [batch, 1 + n_rows, n_letters or 1]."""
+    count = tails[0].n_steered
+    inputs = pad([t.token_ids for t in tails], model).inputs()
+    targets = torch.tensor([t.targets for t in tails], device=model.device)
+    columns = torch.tensor([t for ids in letters for t in ids], device=model.device)
+
+    def forward() -> torch.Tensor:
+        logits = model.model(**inputs, logits_to_keep=count).logits[:, -count:]
+        if letters and normalise:
+            step = max(1, LOGIT_FLOATS // logits.shape[-1])
+            parts = torch.split(logits[:, -1], step)
+            return torch.cat([log_shares(part, columns, letters) for part in parts])
+        if letters:
+            return letter_scores(logits[:, -1, columns], letters)
+        log_probs = target_log_probs(logits, targets)
+        reduce = log_probs.mean if length_norm else log_probs.sum
+        return reduce(dim=-1, keepdim=True)
+
+    parts = [forward()]
+    for row in rows:
+        with steered(model, row.layer, site, row.delta, count):
+            parts.append(forward())
+    return torch.stack(parts, dim=1)

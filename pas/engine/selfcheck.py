@@ -1,0 +1,64 @@
+"""Whether the shared-prefix engine covers a model: tried against plain hooks, never assumed."""
+
+import logging
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from pas.engine.attention import shared_prefix
+from pas.engine.hooked import score_padded
+from pas.engine.packed import score_pack
+from pas.engine.prefix import Row, shared_root
+from pas.engine.scoring import Question, Tail
+from pas.engine.trie import Tokens
+from pas.models.loading import LoadedModel
+from pas.models.sites import Site, UnsupportedArchitectureError
+
+log = logging.getLogger("pas")
+_SAMPLE = 64
+_verdicts: "WeakKeyDictionary[nn.Module, dict[Site, bool]]" = WeakKeyDictionary()
+
+
+@torch.inference_mode()
+def covered(model: LoadedModel, site: Site, sample: Tokens) -> bool:
+    """Say whether the engine agrees with plain hooks on this model, tried once per site.
+
+    Args:
+        model: The model.
+        site: Where vectors are added.
+        sample: Tokens to try it on; those of some prompt.
+    """
+    known = _verdicts.setdefault(model.model, {})
+    if site not in known:
+        known[site] = _agrees(model, site, sample)
+    return known[site]
+
+
+def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
+    name = type(model.model).__name__
+    # Two choices after a common prompt, of which half is the root: every branch of the code.
+    tokens = (sample * 8)[:_SAMPLE]
+    ends = (tokens[-3:], tokens[:2])
+    tails = (Tail(tokens, 4, (*ends[0], tokens[0])), Tail((*tokens[:-3], *ends[1]), 3, tokens[:3]))
+    question = Question(tails, (), 0)
+    ones = torch.ones(model.tokens.d_model, device=model.device)
+    rows = [Row(0, ones), Row(model.n_layers - 1, ones)]
+    try:
+        with shared_prefix(model):
+            root, n_root = shared_root(model, tokens[: len(tokens) // 2])
+            ((_, fast),) = score_pack(model, [question], rows, site, True, root, n_root, 1 << 12)
+    except UnsupportedArchitectureError as reason:
+        log.warning("%s: %s; running padded batches and hooks instead", name, reason)
+        return False
+    slow = torch.empty_like(fast)
+    for _, tail, scores in score_padded(model, [question], rows, site, True, 1 << 12):
+        slow[:, tail] = scores[:, 0]
+    error = float((fast - slow).abs().max())
+    if not error <= (1e-3 if model.model.dtype == torch.float32 else 0.25):
+        log.warning(
+            "%s: the shared-prefix engine is off by %.2g from hooked passes; "
+            "running padded batches and hooks instead", name, error,
+        )  # fmt: skip
+        return False
+    return True

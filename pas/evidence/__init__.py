@@ -1,0 +1,1 @@
+"""Is a gain real: comparisons, controls, checks and the verdict."""

@@ -1,0 +1,216 @@
+"""What steering does besides its task: to text it was not made for, and to the form of answers.
+
+`controls.py` says how much of either a result may show. Damage is the divergence of the next-token
+distribution on neutral text, in nats a token: KL(unsteered || steered), which is what steering adds
+to the surprise at text that the unsteered model itself would write.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from pas.data.prompts import encode
+from pas.engine.hooked import Batch, batches, pad
+from pas.engine.memory import fitting, halving
+from pas.engine.prefix import Row
+from pas.engine.readout import LOGIT_FLOATS
+from pas.errors import UserError
+from pas.models.loading import LoadedModel
+from pas.models.sites import Site, decoder_blocks, hidden_of, site_module
+from pas.steering.apply import steered
+
+# One paragraph a block: facts, recipes, directions, dialogue, code. Written for this project.
+_TEXTS = resources.files("pas.evidence").joinpath("neutral.txt")
+_PROMPT = 2  # leading tokens that count as the prompt of a text
+_HELD = 4  # arrays as large as the logits at hand
+
+
+class Damage(NamedTuple):
+    """What one configuration does to some texts; means over their tokens, in nats a token.
+
+    All are NaN where the steered model overflows.
+
+    Attributes:
+        kl: KL divergence of the steered from the unsteered next-token distribution.
+        nll_before: Negative log-likelihood of the text, unsteered; perplexity is its exponential.
+        nll_after: The same, steered.
+        n_tokens: Tokens predicted.
+    """
+
+    kl: float
+    nll_before: float
+    nll_after: float
+    n_tokens: int
+
+
+def neutral_texts() -> tuple[str, ...]:
+    """Return forty short paragraphs of plain English and a little code, of about 25 tokens each."""
+    return tuple(_TEXTS.read_text(encoding="utf-8").strip().split("\n\n"))
+
+
+@torch.inference_mode()
+def damage(
+    model: LoadedModel,
+    texts: Sequence[str],
+    rows: Sequence[Row],
+    site: Site = "residual",
+    *,
+    token_budget: int | None = None,
+) -> list[Damage]:
+    """Measure what each configuration does to the model's next-token distribution on texts.
+
+    Steering acts as it would while the text is generated after its first two tokens: on the second,
+    the last one of that prompt, and on every later token (METHOD.md, "Prompt, scoring, injection").
+    So the first token is never touched. It is the BOS token or stands in for one: models park
+    attention there, and no prompt of more than one token has it steered. The distributions compared
+    are those that predict the third to the last token.
+
+    Every pass has the shape of the unsteered one, so what rounding does to both cancels, and a
+    delta of 0 gives 0. In bfloat16 logits are kept to 8 bits, and a KL below some 1e-3 is rounding.
+
+    Args:
+        model: The model.
+        texts: Of at least three tokens each, such as `neutral_texts()`.
+        rows: The configurations, any order, deltas [d_model] with strength multiplied in.
+        site: Where the deltas are added.
+        token_budget: Padded tokens of one forward pass, chosen from the free memory if not given.
+            Halved on out-of-memory.
+
+    Returns:
+        One for each row.
+
+    Raises:
+        UserError: If there is no text, one has fewer than three tokens or more than the context
+            window, or the model has no such layer or site.
+    """
+    for row in rows:
+        site_module(model.model, row.layer, site)
+    sequences = [_tokens(model, text) for text in texts]
+    if not sequences:
+        raise UserError("there is no text to measure damage on; pass some, or neutral_texts()")
+    if not rows:
+        return []
+    lengths = [len(tokens) for tokens in sequences]
+    # Each configuration leaves a hidden state of every token until all are compared.
+    room = LOGIT_FLOATS // ((1 + len(rows)) * model.tokens.d_model)
+    budget = min(token_budget or fitting(model, max(lengths)).tokens, room)
+    totals = torch.zeros(len(rows), 3, dtype=torch.float64)
+    with model.lock, tqdm(total=len(texts), desc="damage", disable=None, delay=2) as bar:
+        starts = _starts(model, min(sequences, key=len), {row.layer for row in rows})
+
+        def run(chosen: list[int]) -> torch.Tensor:
+            return _sums(model, [sequences[i] for i in chosen], rows, site, starts).cpu()
+
+        for chosen, sums in halving(batches(lengths, budget), run):
+            totals += sums
+            bar.update(len(chosen))
+    n_tokens = sum(lengths) - _PROMPT * len(lengths)
+    means = (totals / n_tokens).tolist()
+    return [Damage(kl, before, after, n_tokens) for kl, before, after in means]
+
+
+def _tokens(model: LoadedModel, text: str) -> tuple[int, ...]:
+    tokens = encode(model.tokens, text).token_ids
+    if len(tokens) <= _PROMPT:
+        raise UserError(
+            f"the neutral text {text!r} has {len(tokens)} tokens; damage is measured from the "
+            "third on, so leave it out or make it longer"
+        )
+    return tokens
+
+
+def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> dict[int, int]:
+    """Return for each layer the first block that its passes have to run: itself, or 0.
+
+    A few architectures hand more from block to block than the hidden state, such as keys and
+    values; so it is tried, on one text, whether the blocks from the layer on give the same again.
+    """
+    batch, top = pad([tokens], model), model.n_layers - 1
+    plain = _run(model, batch, {top, *(layer - 1 for layer in layers)})
+    starts = dict.fromkeys(layers, 0)
+    for layer in layers - {0}:
+        try:
+            with _recalling(decoder_blocks(model.model)[:layer], plain[layer - 1]):
+                again = _run(model, batch, {top})
+        except Exception:  # whatever it lacked, a full pass has it
+            continue
+        if torch.equal(hidden_of(again[top]), hidden_of(plain[top])):
+            starts[layer] = layer
+    return starts
+
+
+def _sums(
+    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Row], site: Site,
+    starts: dict[int, int],
+) -> torch.Tensor:  # fmt: skip
+    """Return [n_rows, 3] float64: KL and negative log-likelihoods, summed over one batch."""
+    batch = pad(sequences, model, side="right")
+    length, top = batch.mask.shape[1], model.n_layers - 1
+    plain = _run(model, batch, {top, *(start - 1 for start in starts.values())})
+    ends = []
+    for row in rows:
+        start = starts[row.layer]
+        below = decoder_blocks(model.model)[:start]
+        # Padded on the right, every text's first token is the batch's first position.
+        with (
+            steered(model, row.layer, site, row.delta, length - 1),
+            _recalling(below, plain.get(start - 1)),
+        ):
+            ends.append(_run(model, batch, {top})[top])
+    vocabulary = model.model.config.get_text_config().vocab_size
+    step = max(1, LOGIT_FLOATS // (_HELD * len(sequences) * vocabulary))
+    sums = torch.zeros(len(rows), 3, dtype=torch.float64, device=model.device)
+    positions = torch.arange(_PROMPT - 1, length - 1, device=model.device)
+    for at in torch.split(positions, step):
+        real = batch.mask[:, at + 1].bool()
+        targets = batch.input_ids[:, at + 1][real][:, None]
+        before = _log_probs(model, batch, plain[top], at)[real]
+        for row_sums, end in zip(sums, ends, strict=True):
+            after = _log_probs(model, batch, end, at)[real]
+            kl = nn.functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=-1)
+            # Rounding can leave a divergence just below 0.
+            row_sums[0] += kl.clamp(min=0).sum(dtype=torch.float64)
+            row_sums[1] -= before.gather(-1, targets).sum(dtype=torch.float64)
+            row_sums[2] -= after.gather(-1, targets).sum(dtype=torch.float64)
+    return sums
+
+
+def _run(model: LoadedModel, batch: Batch, layers: set[int]) -> dict[int, Any]:
+    """Run the blocks and return what those in `layers` returned; -1 is nothing."""
+    found: dict[int, Any] = {}
+    with ExitStack() as stack:
+        for layer in layers - {-1}:
+
+            def see(_: nn.Module, __: Any, output: Any, at: int = layer) -> None:
+                found[at] = output
+
+            block = decoder_blocks(model.model)[layer]
+            stack.callback(block.register_forward_hook(see).remove)
+        model.model.base_model(**batch.inputs())
+    return found
+
+
+def _log_probs(model: LoadedModel, batch: Batch, end: Any, at: torch.Tensor) -> torch.Tensor:
+    """Return [batch, len(at), vocabulary] float32 from what the last block returned."""
+    # The model's own code makes the logits: architectures cap or scale them each in its way.
+    with _recalling(decoder_blocks(model.model), end):
+        logits: torch.Tensor = model.model(**batch.inputs(), logits_to_keep=at).logits
+    return logits.float().log_softmax(dim=-1)
+
+
+@contextmanager
+def _recalling(blocks: Sequence[nn.Module] | nn.ModuleList, output: Any) -> Iterator[None]:
+    """Within the context these blocks, the first of the model, return `output` and do no work."""
+    with ExitStack() as stack:
+        for block in blocks:
+            if "forward" in vars(block):  # accelerate puts one over the class's
+                stack.callback(setattr, block, "forward", vars(block)["forward"])
+            else:
+                stack.callback(delattr, block, "forward")
+            block.forward = lambda *_, **__: output
+        yield

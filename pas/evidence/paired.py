@@ -1,0 +1,101 @@
+"""Is the gain real? Statistics and controls on the test split.
+
+METHOD.md, "What is wrong with the published protocol" and "Two protocols", evidence. Formulas
+are scipy's: exact McNemar is a binomial test on the discordant pairs, the interval a paired
+percentile bootstrap over items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+BOOTSTRAP_RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Steered against unsteered on the same items.
+
+    Attributes:
+        n: Items.
+        baseline_accuracy: Share right unsteered.
+        steered_accuracy: Share right steered.
+        delta: Their difference.
+        ci_low: Lower end of the 95 % interval of delta.
+        ci_high: Upper end.
+        p_value: Two-sided exact McNemar.
+        w2r: Items that went from wrong to right.
+        r2w: Items that went from right to wrong.
+    """
+
+    n: int
+    baseline_accuracy: float
+    steered_accuracy: float
+    delta: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    w2r: int
+    r2w: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-able."""
+        return asdict(self)
+
+
+def compare(
+    baseline: Sequence[bool] | np.ndarray, steered: Sequence[bool] | np.ndarray, seed: int = 0
+) -> Comparison:
+    """Compare two sets of answers to the same items.
+
+    Args:
+        baseline: For each item, whether the unsteered answer was right.
+        steered: The same for the steered answer.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: If the lengths differ or there is no item.
+    """
+    before, after = np.asarray(baseline, dtype=bool), np.asarray(steered, dtype=bool)
+    if before.shape != after.shape or not before.size:
+        raise ValueError("compare needs the same, non-empty items on both sides")
+    w2r, r2w = int((~before & after).sum()), int((before & ~after).sum())
+    low, high = paired_interval(after.astype(float) - before.astype(float), seed)
+    return Comparison(
+        n=before.size,
+        baseline_accuracy=float(before.mean()),
+        steered_accuracy=float(after.mean()),
+        delta=float(after.mean() - before.mean()),
+        ci_low=low,
+        ci_high=high,
+        p_value=mcnemar(w2r, r2w),
+        w2r=w2r,
+        r2w=r2w,
+    )
+
+
+def mcnemar(w2r: int, r2w: int) -> float:
+    """Return the two-sided exact McNemar p-value of the discordant counts."""
+    if not w2r + r2w:
+        return 1.0
+    return float(stats.binomtest(w2r, w2r + r2w, 0.5).pvalue)
+
+
+def paired_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the mean difference.
+
+    Args:
+        differences: [n_items] float64, steered minus baseline of each item.
+        seed: Of the resampling.
+    """
+    if np.ptp(differences) == 0 or len(differences) < 2:
+        mean = float(differences.mean())
+        return mean, mean
+    found = stats.bootstrap(
+        (differences,), np.mean, n_resamples=BOOTSTRAP_RESAMPLES, method="percentile",
+        rng=np.random.default_rng(seed), vectorized=True, batch=1000,
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)

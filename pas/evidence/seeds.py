@@ -1,0 +1,130 @@
+"""Tests beyond one comparison: over seeds, over groups of items, over many tests.
+
+`evidence.py` compares two sets of answers to the same items, `flips.py` sizes the change, and
+`pooling.py` takes one mean over models and tasks. Formulas are scipy's and statsmodels'. A number
+that the data cannot give is None, and `note` says why; none is ever NaN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import special, stats
+
+Alternative = Literal["greater", "less", "two-sided"]
+
+CONFIDENCE = 0.95
+NO_SPREAD = "the differences are all the same, so nothing says how far they vary"
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A paired t-test, as the paper runs it over its 15 seeds.
+
+    Attributes:
+        n: Pairs.
+        mean: Mean of steered minus baseline, in the values' unit.
+        ci_low: Lower end of its two-sided 95 % interval.
+        ci_high: Upper end.
+        t: The statistic, on n - 1 degrees of freedom.
+        p_value: Of `alternative`.
+        alternative: Which side was asked.
+        effect: Cohen's d_z: the mean in standard deviations of the differences.
+        effect_low: Lower end of its 95 % interval.
+        effect_high: Upper end.
+        note: Why a field is None, or empty.
+    """
+
+    n: int
+    mean: float
+    ci_low: float | None
+    ci_high: float | None
+    t: float | None
+    p_value: float | None
+    alternative: Alternative
+    effect: float | None
+    effect_low: float | None
+    effect_high: float | None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-able."""
+        return asdict(self)
+
+
+def paired_t(
+    baseline: Sequence[float], steered: Sequence[float], alternative: Alternative = "greater"
+) -> PairedTest:
+    """Compare paired values, such as the test accuracies of each seed.
+
+    The interval of d_z is the exact one under normality: the noncentrality parameters for which
+    the observed t is the 97.5th and the 2.5th percentile, over sqrt(n) (Steiger & Fouladi 1997).
+
+    Raises:
+        ValueError: If the lengths differ, there is no pair or a value is not finite.
+    """
+    before, after = finite(baseline), finite(steered)
+    if before.shape != after.shape:
+        raise ValueError("paired_t needs a steered value for each baseline value")
+    differences = after - before
+    # Equal differences of unequal floats differ by rounding; that is no spread to test against.
+    largest = max(np.abs(before).max(), np.abs(after).max())
+    if np.ptp(differences) <= 1e-12 * largest:
+        return _no_spread(differences, alternative)
+    n = len(differences)
+    test = stats.ttest_rel(after, before, alternative=alternative)
+    low, high = stats.ttest_rel(after, before).confidence_interval(CONFIDENCE)
+    tail = (1 - CONFIDENCE) / 2
+    found = special.nctdtrinc(n - 1, [1 - tail, tail], test.statistic) / np.sqrt(n)
+    exact = bool(np.isfinite(found).all())
+    return PairedTest(
+        n=n, mean=float(differences.mean()), ci_low=float(low), ci_high=float(high),
+        t=float(test.statistic), p_value=float(test.pvalue), alternative=alternative,
+        effect=float(test.statistic / np.sqrt(n)),
+        effect_low=float(found[0]) if exact else None,
+        effect_high=float(found[1]) if exact else None,
+        note="" if exact else "t is too large for the interval of the effect size",
+    )  # fmt: skip
+
+
+def _no_spread(differences: np.ndarray, alternative: Alternative) -> PairedTest:
+    n, mean = len(differences), float(differences.mean())
+    end = mean if n > 1 else None
+    return PairedTest(
+        n=n, mean=mean, ci_low=end, ci_high=end, t=None, p_value=None if mean else 1.0,
+        alternative=alternative, effect=None, effect_low=None, effect_high=None,
+        note=NO_SPREAD if n > 1 else "one pair says nothing about how far the difference varies",
+    )  # fmt: skip
+
+
+def adjust(p_values: Sequence[float], method: Literal["holm", "fdr_bh"] = "holm") -> list[float]:
+    """Adjust p-values for their number, in their order.
+
+    Args:
+        p_values: One per test of the family.
+        method: "holm" keeps the chance of any false claim below alpha, "fdr_bh" (Benjamini and
+            Hochberg) the expected share of false claims among the claims.
+
+    Raises:
+        ValueError: If a value lies outside 0 to 1.
+    """
+    if not len(p_values):
+        return []
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError("a p-value lies between 0 and 1")
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method=method)[1]]
+
+
+def finite(values: Sequence[float]) -> np.ndarray:
+    """Return the values as float64.
+
+    Raises:
+        ValueError: If there is none, or one is not finite.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if not found.size or not np.isfinite(found).all():
+        raise ValueError("the values must be finite, and at least one")
+    return found

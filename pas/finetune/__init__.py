@@ -1,0 +1,1 @@
+"""Supervised fine-tuning, to compare steering with."""

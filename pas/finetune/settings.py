@@ -1,0 +1,74 @@
+"""What fine-tuning is asked to do, and what an item teaches.
+
+METHOD.md, "Studies", SFT. Nothing here needs the libraries that `pas.finetune.lora` trains with.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from pas.errors import UserError
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How a model is fine-tuned.
+
+    Attributes:
+        rank: Of the two factors of every linear layer's change.
+        alpha: The change is scaled by alpha / rank.
+        dropout: Share of an adapter's inputs that is dropped while training, 0 to below 1.
+        learning_rate: Of AdamW at its height, per step.
+        epochs: Times that every training item is seen. Where none is answered wrongly afterwards,
+            only CAA still has a vector: fewer epochs leave a worse model with room for the others.
+        batch_size: Items of one step, however many passes their length makes of it.
+        max_steps: End after so many steps, whatever the epochs; None for no limit.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    learning_rate: float = 2e-4
+    epochs: int = 3
+    batch_size: int = 16
+    max_steps: int | None = None
+
+    # As a flow parameter: see `pas.recipe.Recipe`.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before a model is loaded.
+
+        Raises:
+            UserError: Naming the option and what it may be.
+        """
+        for name in ("rank", "epochs", "batch_size", "max_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{_option(name)} {value}: give a whole number from 1")
+        for name in ("alpha", "learning_rate"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise UserError(f"{_option(name)} {value}: give a number above 0")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout}: give a share from 0 to below 1")
+
+    def items_seen(self, n: int) -> int:
+        """Return how many items are trained on, of n, each counted as often as it is seen."""
+        every = self.epochs * n
+        return every if self.max_steps is None else min(every, self.max_steps * self.batch_size)
+
+
+class Target(NamedTuple):
+    """What an item teaches.
+
+    Attributes:
+        token_ids: The prompt and the right answer.
+        labels: As long; the answer's tokens, and `IGNORED` at the prompt's.
+    """
+
+    token_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

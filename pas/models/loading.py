@@ -1,0 +1,167 @@
+"""Loading models and tokenizers, and what the rest of the method needs to know of them."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from pas.errors import UserError
+from pas.models.files import model_folder, resolve_dtype
+from pas.models.fingerprint import fingerprint
+from pas.models.sites import decoder_blocks
+from pas.models.spec import ModelSpec, resolve_device
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedTokenizer:
+    """A tokenizer and what can be said of its model before a weight is read.
+
+    Attributes:
+        tokenizer: From transformers.
+        fingerprint: Of the model, see `pas.models.fingerprint.fingerprint`.
+        context_window: Longest prompt in tokens; None where the configuration sets no limit.
+        n_layers: Number of decoder blocks.
+        d_model: Width of the residual stream.
+        n_parameters: Rough count, for estimates of work.
+    """
+
+    tokenizer: Any
+    fingerprint: str
+    context_window: int | None
+    n_layers: int
+    d_model: int
+    n_parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready for forward passes.
+
+    Attributes:
+        model: In eval mode, on its device.
+        tokens: Its tokenizer.
+        spec: As asked for.
+        lock: Hooks are state of the shared module, so whoever runs it holds this lock.
+    """
+
+    model: PreTrainedModel
+    tokens: LoadedTokenizer
+    spec: ModelSpec
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.tokens.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex characters, see `pas.models.fingerprint.fingerprint`."""
+        return self.tokens.fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return torch.device(self.model.device)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of decoder blocks."""
+        return len(decoder_blocks(self.model))
+
+    @property
+    def pad_id(self) -> int:
+        """A valid token id to fill masked positions with."""
+        for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
+            if candidate is not None:
+                return int(candidate)
+        return 0
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Within the context a damaged or incomplete checkpoint is the user's to mend.
+
+    Raises:
+        UserError: For what transformers raises on such files.
+    """
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise UserError(
+            f"--model {name}: its files cannot be read ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def load_tokenizer(spec: ModelSpec, cache_dir: Path) -> LoadedTokenizer:
+    """Load the tokenizer and read the configuration; no weight is read into memory.
+
+    Raises:
+        UserError: If there is no such model or its files are damaged.
+    """
+    options = {"trust_remote_code": spec.trust_remote_code}
+    with _reading(spec.id):
+        folder = model_folder(spec, cache_dir)
+        config = AutoConfig.from_pretrained(folder, **options).get_text_config()
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+    stored = torch.finfo(getattr(torch, str(config.dtype or "float32").removeprefix("torch.")))
+    return LoadedTokenizer(
+        tokenizer=tokenizer,
+        fingerprint=fingerprint(spec, cache_dir),
+        context_window=getattr(config, "max_position_embeddings", None),
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        n_parameters=weights * 8 // stored.bits,
+    )
+
+
+def load_model(spec: ModelSpec, cache_dir: Path) -> LoadedModel:
+    """Load a model for inference.
+
+    Args:
+        spec: The model.
+        cache_dir: Where converted GGUF models and file hashes are kept.
+
+    Raises:
+        UserError: If there is no such model or device, its files are damaged, or 4/8-bit was
+            asked for without bitsandbytes.
+    """
+    tokens = load_tokenizer(spec, cache_dir)  # first, as it refuses what cannot be read
+    folder = model_folder(spec, cache_dir)
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    config = AutoConfig.from_pretrained(folder, **options)
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        # The fused kernels do not cap attention logits; the plain one does as it was trained.
+        options["attn_implementation"] = "eager"
+    if spec.quantization:
+        options["quantization_config"] = _quantized(spec)
+        options["device_map"] = {"": resolve_device(spec)}
+    dtype = resolve_dtype(spec, folder)
+    with _reading(spec.id):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
+    if not spec.quantization:
+        model = model.to(resolve_device(spec))
+    return LoadedModel(model.eval(), tokens, spec)
+
+
+def _quantized(spec: ModelSpec) -> Any:
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"quantization {spec.quantization} needs bitsandbytes: "
+            "pip install 'painless-steering[quantized]'"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=spec.quantization == "4bit", load_in_8bit=spec.quantization == "8bit"
+    )

@@ -1,0 +1,1 @@
+"""Steering vectors: what one is, how it is kept, and applying it."""

@@ -1,0 +1,71 @@
+"""A steering vector: what it is, and how it is kept on disk without pickle."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pas.errors import UserError
+from pas.models.sites import Site
+from pas.models.spec import ModelSpec
+
+WEIGHTS_FILE = "vector.safetensors"
+STEERING_FILE = "steering.json"
+_UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, SafetensorError, UserError)
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """One direction of a model's hidden state, and how strongly to add it.
+
+    Attributes:
+        direction: [d_model] float32, unscaled: `strength * direction` is added.
+        layer: Decoder block it is written at, counted from 0.
+        site: Where in the block.
+        strength: The strength that validation chose.
+        method: Estimator that made it.
+        model: The model it belongs to, by reference.
+        fingerprint: That model's fingerprint.
+        task: The task it was trained for.
+        provenance: JSON-able account of where it comes from.
+    """
+
+    direction: np.ndarray[Any, np.dtype[np.float32]]
+    layer: int
+    site: Site
+    strength: float
+    method: str
+    model: ModelSpec
+    fingerprint: str
+    task: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write `vector.safetensors` and `steering.json` into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        direction = np.ascontiguousarray(self.direction, dtype=np.float32)
+        save_file({"direction": direction}, folder / WEIGHTS_FILE)
+        facts = {k: v for k, v in asdict(self).items() if k != "direction"}
+        (folder / STEERING_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "SteeringVector":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: If the folder does not hold a vector.
+        """
+        try:
+            facts = json.loads((folder / STEERING_FILE).read_text())
+            direction = load_file(folder / WEIGHTS_FILE)["direction"]
+            if direction.ndim != 1 or not np.isfinite(direction).all():
+                raise ValueError("the direction is not one row of finite numbers")
+            # Whoever loads a vector decides anew whether to run code that its model brings.
+            model = ModelSpec(**facts.pop("model") | {"trust_remote_code": False})
+            return cls(direction=direction, model=model, **facts)
+        except _UNREADABLE as error:
+            raise UserError(f"{folder.name}: not a steering vector ({error})") from error

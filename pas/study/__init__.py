@@ -1,0 +1,1 @@
+"""Studies: many trainings, their plan, their results and the tables over them."""

@@ -1,0 +1,169 @@
+"""A study's YAML file: what may stand in it, read and checked."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pas.errors import UserError
+from pas.recipe import Recipe
+from pas.study.plan import TUNING_FIELDS, Study, cells
+from pas.study.results import SETTINGS, Setting
+
+_NEEDED = {"name", "models", "tasks", "seeds"}
+_KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}
+_RECIPE_FIELDS = {field.name for field in fields(Recipe)} - {"model", "seed"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_COMMON = {"models", "tasks", "seeds", "recipe"}
+_OWN: dict[Setting, set[str]] = {
+    "main": set(), "icl": {"shots"}, "sft": TUNING_FIELDS,
+    "sites": {"sites"}, "samples": {"train_items"}, "forgetting": {"targets", "strengths"},
+}  # fmt: skip
+
+
+def read_study(file: Path, data_root: Path | None = None) -> Study:
+    """Read a study's YAML file.
+
+    Args:
+        file: With the keys name, models, tasks, seeds (a number or a list) and, optionally,
+            recipe, settings, planning, and data_root, the folder that relative `data` of tasks
+            lie in (by default the file's).
+        data_root: Taken instead of the file's.
+
+    Raises:
+        UserError: Naming the file, the key and the remedy.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise UserError(f"study {file}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"study {file}: not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"study {file}: give the keys name, models, tasks and seeds")
+    unknown, lacking = set(content) - _KEYS, _NEEDED - set(content)
+    if unknown or lacking:
+        raise UserError(
+            f"study {file}: "
+            + "; ".join(
+                [f"there is no key {key!r}" for key in sorted(map(str, unknown))]
+                + [f"the key {key!r} is missing" for key in sorted(lacking)]
+            )
+            + f". The keys are {', '.join(sorted(_KEYS))}."
+        )
+    root = data_root or file.parent / str(content.get("data_root", "."))
+    tasks = content["tasks"]
+    if not isinstance(tasks, list) or not tasks:
+        raise UserError(f"study {file}: tasks is a list with at least one task")
+    found = Study(
+        name=_name(file, content["name"]),
+        models=_models(file, "", content["models"]),
+        tasks=tuple(_task(file, f"task {i}", task, root) for i, task in enumerate(tasks, 1)),
+        seeds=_seeds(file, content["seeds"]),
+        recipe=_checked(file, "recipe", content.get("recipe") or {}, _RECIPE_FIELDS),
+        settings=_settings(file, content.get("settings") or {}, root),
+        planning=dict(content.get("planning") or {}),
+    )
+    for kind, named in (("model", found.models), ("task", found.tasks)):
+        names = [entry[kind] for entry in named]
+        if len(set(names)) < len(names):
+            raise UserError(f"study {file}: two {kind}s have the same name; name each once")
+    for setting, own in found.settings.items():
+        absent = set(own.get("tasks", ())) - {task["task"] for task in found.tasks}
+        if absent:
+            raise UserError(
+                f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task here"
+            )
+    cells(found)  # each recipe refuses its own bad values
+    return found
+
+
+def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
+    if isinstance(given, list):
+        given = dict.fromkeys(given)
+    if not isinstance(given, Mapping) or set(given) - set(SETTINGS):
+        raise UserError(
+            f"study {file}: settings: name some of {', '.join(SETTINGS)}, such as `icl: {{}}`"
+        )
+    found: dict[str, dict[str, Any]] = {"main": {}}
+    for setting, own in given.items():
+        place = f"settings: {setting}"
+        # The main trainings are those of the study's models.
+        known = _COMMON | _OWN[setting] if setting != "main" else _COMMON - {"models"}
+        values = _checked(file, place, own or {}, known)
+        if "recipe" in values:
+            values["recipe"] = _checked(file, f"{place}: recipe", values["recipe"], _RECIPE_FIELDS)
+        if "seeds" in values:
+            values["seeds"] = _seeds(file, own["seeds"])
+        if "models" in values:
+            values["models"] = _models(file, f"{place}: ", own["models"])
+        if setting == "samples" and not values.get("train_items"):
+            raise UserError(f"study {file}: {place}: give train_items, such as [12, 75, 300]")
+        if setting == "forgetting":
+            targets = values.get("targets")
+            if not targets:
+                raise UserError(
+                    f"study {file}: {place}: give targets, a list of tasks such as "
+                    "[{task: mmlu, max_items: 1000}]"
+                )
+            values["targets"] = tuple(
+                _task(file, f"{place}: target {i}", target, root)
+                for i, target in enumerate(targets, 1)
+            )
+        found[setting] = values
+    return found
+
+
+def _name(file: Path, name: Any) -> str:
+    text = str(name)
+    if not _NAME.fullmatch(text):
+        raise UserError(
+            f"study {file}: name: give lower-case letters, digits, '.', '_' or '-', not {text!r}"
+        )
+    return text
+
+
+def _models(file: Path, place: str, models: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(models, list) or not models:
+        raise UserError(
+            f"study {file}: {place}models is a list of names, or of fields with `model`"
+        )
+    return tuple(_named(file, f"{place}model {i}", "model", m) for i, m in enumerate(models, 1))
+
+
+def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
+    if type(seeds) is int and seeds > 0:
+        return tuple(range(seeds))
+    if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
+        return tuple(seeds)
+    raise UserError(f"study {file}: seeds a number or a list of numbers, not {seeds!r}")
+
+
+def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
+    found = _named(file, place, "task", task)
+    if "data" in found and (root / str(found["data"])).exists():
+        found["data"] = str(root / str(found["data"]))
+    return found
+
+
+def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:
+    if isinstance(entry, str):
+        entry = {kind: entry}
+    if not isinstance(entry, Mapping) or kind not in entry:
+        raise UserError(f"study {file}: {place}: give a name, or fields with `{kind}` among them")
+    return _checked(file, place, entry, _RECIPE_FIELDS | {kind})
+
+
+def _checked(file: Path, place: str, values: Any, known: set[str]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise UserError(f"study {file}: {place}: give fields, such as `max_items: 200`")
+    unknown = sorted(set(map(str, values)) - known)
+    if unknown:
+        raise UserError(
+            f"study {file}: {place}: there is no field {', '.join(unknown)}; "
+            f"the fields are {', '.join(sorted(known))}"
+        )
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,224 @@
+"""The tables over a study's results: by setting, model and task over the seeds; pooled; by arms.
+
+METHOD.md, "Studies". The paper tests each model and task over its seeds; so does this, corrected
+for the number of tests in the same table, and pools the gains over models and tasks.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pas.evidence.pooled import Gain, PooledGain, pooled_gain
+from pas.evidence.seeds import PairedTest, adjust, paired_t
+from pas.study.results import SETTINGS, CellResult, Setting
+
+_TREATMENTS: tuple[Setting, ...] = ("icl", "sft")
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One model and task over its seeds, in one setting.
+
+    Attributes:
+        model: As named in the study.
+        task: As named in the study.
+        category: Of the task.
+        setting: Of the cells.
+        variant: Of the cells, see `pas.study.results.CellResult`.
+        seeds: That did not fail.
+        n_test: Test items of all seeds together.
+        baseline_accuracy: Mean over seeds.
+        steered_accuracy: Mean over seeds.
+        test: One-sided paired t-test over seeds, as in the paper, with interval and effect size;
+            two-sided for "forgetting", where a loss is what is looked for.
+        adjusted_p: Its p-value after Holm's correction over the setting; None without a test.
+        adjusted_fdr: The same after Benjamini and Hochberg's.
+        flips: Items from wrong to right and from right to wrong, all seeds together.
+        random_accuracy: Of random directions, mean over seeds; None if not measured.
+        neutral_kl: Mean over seeds, in nats a token; None if not measured.
+        method_deltas: Each estimator's gain, mean over seeds.
+        verdicts: How often each was given.
+        seconds: Mean over seeds.
+    """
+
+    model: str
+    task: str
+    category: str
+    setting: Setting
+    variant: str
+    seeds: tuple[int, ...]
+    n_test: int
+    baseline_accuracy: float
+    steered_accuracy: float
+    test: PairedTest
+    adjusted_p: float | None
+    adjusted_fdr: float | None
+    flips: tuple[int, int]
+    random_accuracy: float | None
+    neutral_kl: float | None
+    method_deltas: dict[str, float]
+    verdicts: dict[str, int]
+    seconds: float
+
+
+class Arms(NamedTuple):
+    """Steering, another treatment of the same items, and both; means over the seeds that have all.
+
+    Attributes:
+        model: As named in the study.
+        task: As named in the study.
+        setting: The treatment: "icl" (exemplars) or "sft" (fine-tuned weights).
+        seeds: That have all four accuracies.
+        plain: Accuracy of the model as it is.
+        steered: With a vector.
+        treated: With the treatment.
+        both: With the treatment and a vector made under it.
+        treatment: `treated` against `plain`.
+        on_top: `both` against `treated`: what steering adds to the treatment.
+        over_steering: `both` against `steered`: what the treatment adds to steering.
+    """
+
+    model: str
+    task: str
+    setting: Setting
+    seeds: tuple[int, ...]
+    plain: float
+    steered: float
+    treated: float
+    both: float
+    treatment: PairedTest
+    on_top: PairedTest
+    over_steering: PairedTest
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's tables.
+
+    Attributes:
+        tasks: Of the main setting.
+        others: Of the other settings, in the order of `SETTINGS`.
+        pooled: The main setting's gains over models and tasks; None without any.
+        categories: The same for each category that has several pairs of model and task.
+        settings: The same for each of the settings "icl" and "sft".
+        arms: For each treatment, model and task.
+        failed: Cells without a result.
+    """
+
+    tasks: tuple[TaskSummary, ...]
+    others: tuple[TaskSummary, ...]
+    pooled: PooledGain | None
+    categories: dict[str, PooledGain]
+    settings: dict[str, PooledGain]
+    arms: tuple[Arms, ...]
+    failed: tuple[CellResult, ...]
+
+
+def summarise(results: Sequence[CellResult]) -> Summary:
+    """Summarise by setting, model and task, in the order in which the results name them."""
+    done = [r for r in results if not r.failed]
+    by_setting = {s: [r for r in done if r.setting == s] for s in SETTINGS}
+    main = by_setting["main"]
+    categories = dict.fromkeys(r.category for r in main)
+    several = {
+        c for c in categories if len({(r.model, r.task) for r in main if r.category == c}) > 1
+    }
+    return Summary(
+        tasks=_table(main),
+        others=tuple(t for s in SETTINGS[1:] for t in _table(by_setting[s])),
+        pooled=_pooled(main),
+        categories={
+            c: found
+            for c in categories
+            if c in several and (found := _pooled([r for r in main if r.category == c]))
+        },
+        settings={s: found for s in _TREATMENTS if (found := _pooled(by_setting[s]))},
+        arms=tuple(arms for s in _TREATMENTS for arms in _arms(main, by_setting[s])),
+        failed=tuple(r for r in results if r.failed),
+    )
+
+
+def _table(done: Sequence[CellResult]) -> tuple[TaskSummary, ...]:
+    groups = _grouped(done, lambda r: (r.model, r.task, r.variant))
+    tests = [
+        paired_t(
+            [r.baseline_accuracy for r in g], [r.steered_accuracy for r in g],
+            "two-sided" if g[0].setting == "forgetting" else "greater",
+        )
+        for g in groups
+    ]  # fmt: skip
+    # One seed is no test, and would only inflate the correction of the others.
+    tested = [t.p_value for t in tests if t.p_value is not None and t.n > 1]
+    holm, fdr = iter(adjust(tested)), iter(adjust(tested, "fdr_bh"))
+    rows = []
+    for group, test in zip(groups, tests, strict=True):
+        has_test = test.p_value is not None and test.n > 1
+        first = group[0]
+        rows.append(
+            TaskSummary(
+                first.model, first.task, first.category, first.setting, first.variant,
+                seeds=tuple(r.seed for r in group),
+                n_test=sum(r.n_test for r in group),
+                baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
+                steered_accuracy=_mean([r.steered_accuracy for r in group]),
+                test=test,
+                adjusted_p=next(holm) if has_test else None,
+                adjusted_fdr=next(fdr) if has_test else None,
+                flips=(sum(r.w2r for r in group), sum(r.r2w for r in group)),
+                random_accuracy=_mean_of_known([r.random_accuracy for r in group]),
+                neutral_kl=_mean_of_known([r.neutral_kl for r in group]),
+                method_deltas={
+                    m: _mean([r.method_deltas[m] for r in group if m in r.method_deltas])
+                    for m in dict.fromkeys(m for r in group for m in r.method_deltas)
+                },
+                verdicts=dict(Counter(r.verdict for r in group if r.verdict).most_common()),
+                seconds=_mean([r.seconds for r in group]),
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _arms(main: Sequence[CellResult], treated: Sequence[CellResult]) -> list[Arms]:
+    plain = {(r.model, r.task, r.seed): r for r in main}
+    found = []
+    for group in _grouped(treated, lambda r: (r.model, r.task)):
+        pairs = [(plain[key], r) for r in group if (key := (r.model, r.task, r.seed)) in plain]
+        if not pairs:
+            continue
+        base = [before.baseline_accuracy for before, _ in pairs]
+        steered = [before.steered_accuracy for before, _ in pairs]
+        other = [after.baseline_accuracy for _, after in pairs]
+        both = [after.steered_accuracy for _, after in pairs]
+        found.append(
+            Arms(
+                group[0].model, group[0].task, group[0].setting,
+                tuple(after.seed for _, after in pairs),
+                _mean(base), _mean(steered), _mean(other), _mean(both),
+                paired_t(base, other), paired_t(other, both), paired_t(steered, both),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _pooled(done: Sequence[CellResult]) -> PooledGain | None:
+    gains = [Gain(r.model, r.task, r.seed, r.delta) for r in done]
+    return pooled_gain(gains) if gains else None
+
+
+def _grouped(
+    done: Iterable[CellResult], key: Callable[[CellResult], tuple[str, ...]]
+) -> list[list[CellResult]]:
+    groups: dict[tuple[str, ...], list[CellResult]] = {}
+    for result in done:
+        groups.setdefault(key(result), []).append(result)
+    return list(groups.values())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None

@@ -1,0 +1,1 @@
+"""The catalogue: DuckDB over the files of the lake."""

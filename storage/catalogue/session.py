@@ -1,0 +1,138 @@
+"""DuckDB sessions over a lake: settings, the lock for users' SQL, errors, and the SQL files."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from pas.errors import UserError
+from storage.lake.shards import verify_shard
+
+if TYPE_CHECKING:
+    from storage.lake.files import Lake
+
+# DuckDB's own default is 80 % of the machine, also where a model or another run needs it. Queries
+# over vectors stream; what outgrows this (joins, groups, sorts) spills. The limit does not cover
+# the reader's buffers and results, nor the process, which is about 300 MB once torch is imported.
+DEFAULT_MEMORY_LIMIT = "1GB"
+
+_EXPLAIN = re.compile(r"explain\s+(analyze\s+)?(?P<inner>.*)", re.IGNORECASE | re.DOTALL)
+
+
+@contextmanager
+def open_session(
+    lake: Lake, memory_limit: str | None = None, threads: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB that can read the lake and takes names from SQL alone.
+
+    Args:
+        lake: Its file system is registered, whatever its protocol.
+        memory_limit: DuckDB's limit, such as `4GB`, by default 1 GB; beyond it queries spill to a
+            temporary folder.
+        threads: DuckDB's threads; all cores by default.
+
+    Raises:
+        UserError: If DuckDB refuses the limit or the number of threads.
+    """
+    with tempfile.TemporaryDirectory(prefix="pas-duckdb-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": spill,
+            "memory_limit": memory_limit or DEFAULT_MEMORY_LIMIT,
+            # A misspelt view must be an error, never a Python variable of the caller.
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        if threads is not None:
+            config["threads"] = threads
+        try:
+            connection = duckdb.connect(":memory:", config=config)
+        except duckdb.Error as error:
+            raise UserError(
+                f"DuckDB settings memory_limit={memory_limit!r}, threads={threads!r}: {error}"
+            ) from error
+        with connection:
+            # One query per layer would read every footer again.
+            connection.execute("SET parquet_metadata_cache = true")
+            if not lake.is_local:
+                connection.register_filesystem(lake.fs)
+            yield connection
+
+
+def lock(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Let the connection read the lake's files and nothing else, for good.
+
+    DuckDB compares paths: it resolves `..` in local ones, and object stores do not know it. A
+    remote file system that does, such as SFTP, would follow it out of the lake.
+    """
+    connection.execute(f"SET allowed_directories = [{quoted(lake.uri() + '/')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def require_read_only(sql: str, views: Sequence[str]) -> None:
+    """Refuse whatever is not exactly one reading statement.
+
+    Raises:
+        UserError: Naming the views that can be read.
+        duckdb.Error: If the text is no SQL.
+    """
+    statements = duckdb.extract_statements(sql)
+    kinds = [statement.type for statement in statements]
+    if kinds == [duckdb.StatementType.EXPLAIN]:
+        # EXPLAIN ANALYZE runs what it explains.
+        inner = _EXPLAIN.fullmatch(sql.strip())
+        kinds = [s.type for s in duckdb.extract_statements(inner["inner"])] if inner else []
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise UserError(
+            "sql: give exactly one SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN SELECT; the lake "
+            f"is read-only here. Views: {', '.join(views)}."
+        )
+
+
+def quoted(text: str) -> str:
+    """The text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@cache
+def load_sql(name: str) -> str:
+    """A statement of `storage/catalogue/sql`."""
+    return (files("storage.catalogue") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@contextmanager
+def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]:
+    """Within the context a query that fails on a broken shard says which one it is.
+
+    Raises:
+        UserError: Naming the broken shards, or the memory limit that was too small.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise UserError(
+            f"lake {lake.url}: DuckDB's memory limit is too small for this query "
+            f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
+        ) from error
+    except (duckdb.Error, ValueError) as error:
+        reports = (verify_shard(lake, address) for address in addresses)
+        broken = [f"{report.address} ({report.reason})" for report in reports if not report.ok]
+        if not broken:
+            raise
+        raise UserError(
+            f"lake {lake.url}: {len(broken)} broken shard(s): {'; '.join(broken)}. Remove them; "
+            "the next run computes their prompts again."
+        ) from error
+
+
+def uris(lake: Lake, addresses: Sequence[str]) -> list[str]:
+    """Return what DuckDB opens for each address."""
+    return [lake.uri(address) for address in addresses]

@@ -1,0 +1,159 @@
+"""The catalogue: DuckDB over the lake's Parquet files, and the estimator queries.
+
+DuckDB keeps no file of its own: every connection is in memory and sees what the lake holds now.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from pas.errors import UserError
+from storage.catalogue.session import (
+    load_sql,
+    lock,
+    naming_broken_shards,
+    open_session,
+    quoted,
+    require_read_only,
+    uris,
+)
+from storage.lake.shards import read_footer, shard_folder, split_address
+from storage.lake.tables import ACTIVATIONS, TABLES
+
+if TYPE_CHECKING:
+    from storage.lake.files import Lake
+
+VIEWS = (*TABLES, "activations")
+
+
+class CacheStats(NamedTuple):
+    """What the lake holds of one model's activations at one site."""
+
+    fingerprint: str
+    model_id: str
+    site: str
+    shards: int
+    prompts: int
+    layers: tuple[int, ...]
+    bytes: int
+
+
+@contextmanager
+def connect(
+    lake: Lake, *, memory_limit: str | None = None, threads: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory DuckDB with a view of each run table and of all activations.
+
+    The view `activations` spans every model and site and may show a prompt once per shard that
+    holds it: taking one would mean grouping all vectors. `estimate` takes one.
+
+    Args:
+        lake: What to look at.
+        memory_limit: DuckDB's limit, such as `4GB`, by default 1 GB; beyond it queries spill to a
+            temporary folder.
+        threads: DuckDB's threads; all cores by default.
+
+    Raises:
+        UserError: If DuckDB refuses the limit or the number of threads.
+    """
+    with open_session(lake, memory_limit, threads) as connection:
+        for name in TABLES:
+            folder = lake.address("tables", name)
+            _create_view(connection, lake, name, folder, f"{folder}/*.parquet", TABLES[name].schema)
+        _create_view(
+            connection, lake, "activations", "activations", "activations/*/*/*.parquet",
+            ACTIVATIONS.schema,
+        )  # fmt: skip
+        yield connection
+
+
+def query(lake: Lake, sql: str, *, memory_limit: str | None = None) -> pa.Table:
+    """Run one read-only statement of a user.
+
+    Only the lake's own files can be read, nothing can be written, and no setting changed.
+
+    Args:
+        lake: What to query.
+        sql: One SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN over the views.
+        memory_limit: DuckDB's limit, such as `4GB`; 1 GB by default.
+
+    Raises:
+        UserError: For any other statement, and for whatever DuckDB refuses.
+    """
+    with connect(lake, memory_limit=memory_limit) as connection:
+        lock(connection, lake)
+        try:
+            require_read_only(sql, VIEWS)
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(f"sql: {error}\nViews: {', '.join(VIEWS)}.") from error
+
+
+def missing(
+    lake: Lake, fingerprint: str, site: str, keys: Sequence[bytes], layers: Sequence[int]
+) -> set[bytes]:
+    """The prompts whose activation at any of the layers is not in the lake.
+
+    Args:
+        lake: Where to look.
+        fingerprint: The model; only its shards are read, and no vectors.
+        site: Where activations are read.
+        keys: Prompt keys, 16 bytes each; duplicates are harmless.
+        layers: Wanted layers.
+    """
+    wanted = pa.table({"prompt_key": pa.array(sorted(set(keys)), pa.binary(16))})
+    addresses = lake.list(shard_folder(lake, fingerprint, site))
+    if not addresses:
+        return set(keys)
+    with open_session(lake) as connection, naming_broken_shards(lake, addresses):
+        connection.register("wanted", wanted)
+        connection.register(
+            "layers", pa.table({"layer": pa.array(sorted(set(layers)), pa.int16())})
+        )
+        found = connection.sql(load_sql("missing"), params={"files": uris(lake, addresses)})
+        return set(found.to_arrow_table()["prompt_key"].to_pylist())
+
+
+def cache_stats(lake: Lake) -> list[CacheStats]:
+    """What the lake holds of activations, by model and site."""
+    sizes = lake.sizes("activations")
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for address in sorted(sizes):
+        parts = split_address(address)
+        if parts:
+            groups[parts[0], parts[1]].append(address)
+    stats = []
+    with open_session(lake) as connection:
+        for (fingerprint, site), addresses in sorted(groups.items()):
+            with naming_broken_shards(lake, addresses):
+                found = connection.sql(
+                    load_sql("cache_stats"), params={"files": uris(lake, addresses)}
+                )
+                prompts, layers = found.fetchall()[0]
+                model_id = str(read_footer(lake, addresses[0])["model"].get("id", ""))
+            total = sum(sizes[address] for address in addresses)
+            held = (len(addresses), prompts, tuple(layers), total)
+            stats.append(CacheStats(fingerprint, model_id, site, *held))
+    return stats
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    name: str,
+    folder: str,
+    pattern: str,
+    schema: pa.Schema,
+) -> None:
+    if not lake.list(folder):
+        # DuckDB refuses a pattern that matches nothing.
+        connection.register(name, schema.empty_table())
+        return
+    columns, paths = ", ".join(schema.names), quoted(f"{lake.uri()}/{pattern}")
+    connection.execute(load_sql("view").format(view=name, columns=columns, files=paths))

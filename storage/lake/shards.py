@@ -1,0 +1,230 @@
+"""Activation shards: Parquet files of last-token activations, one row per prompt and layer.
+
+A shard holds `prompt_key`, `layer` and `vector`, sorted by layer and then key, with one row group
+per layer, so that a query for one layer reads only that layer. Its name is the content key of its
+prompts and layers: writing the same prompts again lands on the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from pas.errors import UserError
+from storage.lake.shard_checks import check, check_schema, read_group
+
+if TYPE_CHECKING:
+    from pas.engine.extract import Activations
+    from storage.lake.files import Lake
+
+SCHEMA_VERSION = 1
+FLOAT16_MAX = 65504.0
+FOOTER_KEY = "pas.shard"
+
+_LIBRARIES = ("torch", "transformers", "pyarrow")
+_ADDRESS = re.compile(r"activations/model=([^/]+)/site=([^/]+)/([0-9a-f]{32})\.parquet")
+
+
+class ShardReport(NamedTuple):
+    """What `verify_shard` found; `reason` is empty when `ok`."""
+
+    address: str
+    ok: bool
+    reason: str
+    n_prompts: int
+    layers: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+def shard_key(keys: Iterable[bytes], layers: Iterable[int]) -> str:
+    """Name a shard by its content: 32 hex digits, the same for any order of keys and layers."""
+    digest = blake2b(f"shard {SCHEMA_VERSION}".encode(), digest_size=16)
+    digest.update(f" layers {sorted(set(layers))} keys ".encode())
+    for key in sorted(set(keys)):
+        digest.update(key)
+    return digest.hexdigest()
+
+
+def shard_folder(lake: Lake, fingerprint: str, site: str) -> str:
+    """The folder of one model's shards at one site."""
+    return lake.address("activations", f"model={fingerprint}", f"site={site}")
+
+
+def split_address(address: str) -> tuple[str, str, str] | None:
+    """Fingerprint, site and shard key of a shard's address, or None if it is not one."""
+    match = _ADDRESS.fullmatch(address)
+    return (match[1], match[2], match[3]) if match else None
+
+
+def write_shard(
+    lake: Lake,
+    fingerprint: str,
+    site: str,
+    activations: Activations,
+    model_meta: Mapping[str, Any],
+) -> str:
+    """Write one shard and return its address.
+
+    float32 activations are stored as FLOAT32. float16 and bfloat16 ones are stored as FLOAT16 when
+    every value of the shard fits (|x| <= 65504), else as FLOAT32. bfloat16 in FLOAT16 is exact
+    from 2^-17 upwards; smaller values are rounded by at most 2^-25.
+
+    Args:
+        lake: Where to.
+        fingerprint: Of the model, 32 hex digits.
+        site: Where the activations were read, such as `residual`.
+        activations: `values` is `[n_prompts, n_layers, d_model]` float32, float16 or bfloat16. Of
+            a key that occurs twice the first is kept.
+        model_meta: The model's specification, JSON-able, kept in the footer.
+
+    Raises:
+        UserError: If any value is not finite; nothing is written then.
+        ValueError: If shapes disagree or the dtype is none of the three.
+    """
+    _check_shapes(activations)
+    _refuse_non_finite(activations)
+    values = activations.values.detach().cpu()
+    # As a Python float: compared in bfloat16, 65504 would be rounded up to 65536.
+    half = values.dtype != torch.float32 and float(values.abs().max()) <= FLOAT16_MAX
+    target = torch.float16 if half else torch.float32
+
+    first: dict[bytes, int] = {}
+    for index, key in enumerate(activations.keys):
+        first.setdefault(key, index)
+    keys = sorted(first)
+    rows = torch.tensor([first[key] for key in keys])
+    layer_order = sorted(range(len(activations.layers)), key=lambda i: activations.layers[i])
+    # One piece per layer keeps the list offsets within 32 bits for large shards.
+    table = pa.concat_tables(
+        pa.table(
+            {
+                "prompt_key": pa.array(keys, pa.binary(16)),
+                "layer": pa.array(np.full(len(keys), activations.layers[i]), pa.int16()),
+                "vector": _vectors(values[rows, i].to(target)),
+            }
+        )
+        for i in layer_order
+    )
+    footer = {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": fingerprint,
+        "site": site,
+        "model": dict(model_meta),
+        "libraries": _library_versions(),
+        "dtype": str(activations.values.dtype).removeprefix("torch."),
+        "n_prompts": len(keys),
+        "n_tokens": [activations.n_tokens[i] for i in rows.tolist()],
+    }
+    name = shard_key(keys, activations.layers)
+    address = f"{shard_folder(lake, fingerprint, site)}/{name}.parquet"
+    metadata = {FOOTER_KEY: json.dumps(footer, sort_keys=True)}
+    return lake.write_table(
+        address, table, metadata, row_group_rows=len(keys), uncoded=("prompt_key", "vector")
+    )
+
+
+def read_footer(lake: Lake, address: str) -> dict[str, Any]:
+    """Read what `write_shard` noted in the footer, without the rows.
+
+    Returns:
+        `schema_version, fingerprint, site, model, libraries, dtype, n_prompts, n_tokens` (the
+        tokens of each prompt in the order of the keys); `dtype` is that of the activations.
+
+    Raises:
+        ValueError: If the footer cannot be read or is not one of a shard.
+    """
+    try:
+        with lake.open(address) as handle:
+            return _footer(pq.read_metadata(handle))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"shard {address}: {error}") from error
+
+
+def verify_shard(lake: Lake, address: str) -> ShardReport:
+    """Read a shard entirely and check everything that a reader relies on.
+
+    Checked: page checksums, schema, metadata against the address, the content key, one sorted row
+    group per layer with the same keys, vectors of one width, finite values.
+    """
+    n_prompts, layers, dtype, size = 0, [], "", 0
+    try:
+        size = lake.size(address)
+        with (
+            lake.open(address) as handle,
+            pq.ParquetFile(handle, page_checksum_verification=True) as parquet,
+        ):
+            footer = _footer(parquet.metadata)
+            n_prompts, dtype = footer["n_prompts"], footer["dtype"]
+            check_schema(parquet.schema_arrow)
+            keys: list[bytes] = []
+            width = -1
+            for group in range(parquet.num_row_groups):
+                layer, group_keys, group_width = read_group(parquet.read_row_group(group))
+                layers.append(layer)
+                check(group == 0 or group_keys == keys, f"layer {layer} has other prompts")
+                check(group == 0 or group_width == width, f"layer {layer} has another width")
+                keys, width = group_keys, group_width
+        check(layers == sorted(set(layers)), "layers are not sorted")
+        check(len(keys) == n_prompts == len(footer["n_tokens"]), "number of prompts differs")
+        expected = (footer["fingerprint"], footer["site"], shard_key(keys, layers))
+        check(split_address(address) == expected, "the address is not that of the content")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        return ShardReport(address, False, reason, n_prompts, tuple(layers), dtype, size)
+    return ShardReport(address, True, "", n_prompts, tuple(layers), dtype, size)
+
+
+def _check_shapes(activations: Activations) -> None:
+    values, keys, layers = activations.values, activations.keys, activations.layers
+    if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"activations of dtype {values.dtype} cannot be stored")
+    if values.ndim != 3 or values.shape[:2] != (len(keys), len(layers)) or 0 in values.shape:
+        raise ValueError(
+            f"activations of shape {tuple(values.shape)} for {len(keys)} prompts and "
+            f"{len(layers)} layers"
+        )
+    if len(activations.n_tokens) != len(keys) or len(set(layers)) != len(layers):
+        raise ValueError("activations need one token count per prompt and distinct layers")
+    if any(len(key) != 16 for key in keys):
+        raise ValueError("prompt keys must be 16 bytes")
+
+
+def _refuse_non_finite(activations: Activations) -> None:
+    finite = torch.isfinite(activations.values).all(dim=2)
+    if bool(finite.all()):
+        return
+    bad = (~finite).nonzero()
+    prompt, layer = bad[0].tolist()
+    raise UserError(
+        f"activations of prompt {activations.keys[prompt].hex()} at layer "
+        f"{activations.layers[layer]} are not finite ({len(bad)} such vectors in this shard). "
+        "The model overflows in its dtype: load it with dtype bfloat16 or float32. Nothing was "
+        "written."
+    )
+
+
+def _vectors(values: torch.Tensor) -> pa.ListArray:
+    n_rows, width = values.shape
+    offsets = pa.array(np.arange(0, (n_rows + 1) * width, width, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(values.contiguous().numpy().reshape(-1)))
+
+
+def _library_versions() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES if find_spec(name)}
+
+
+def _footer(metadata: pq.FileMetaData) -> dict[str, Any]:
+    footer: dict[str, Any] = json.loads((metadata.metadata or {}).get(FOOTER_KEY.encode(), b"{}"))
+    check(footer.get("schema_version") == SCHEMA_VERSION, "no footer of this schema version")
+    return footer

@@ -1,0 +1,210 @@
+"""The run tables: what a training run leaves in the lake beside its activations.
+
+One Parquet file per run and table. `TABLES` is the single description of their columns, used to
+write, to check, to build the catalogue's views and to print the documentation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from storage.lake.files import Lake
+
+
+class Column(NamedTuple):
+    """One column: its Arrow type, what it holds, and whether NULL is allowed."""
+
+    name: str
+    type: pa.DataType
+    text: str
+    nullable: bool = False
+
+
+class RunTable(NamedTuple):
+    """One view: what a row is, and its columns in order."""
+
+    name: str
+    text: str
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, with each column's description as field metadata."""
+        return pa.schema(
+            [
+                pa.field(c.name, c.type, c.nullable, metadata={"description": c.text})
+                for c in self.columns
+            ],
+            metadata={"description": self.text},
+        )
+
+
+_RUN = Column("run_id", pa.string(), "run that wrote the row (MLflow run id)")
+_ITEM = Column("item_id", pa.string(), "id of the example")
+_SPLIT = Column("split", pa.string(), "train, val or test")
+_METHOD = Column("method", pa.string(), "pasf, ipasa, ipaswo, caa, or random for the control")
+_LAYER = Column("layer", pa.int16(), "decoder block whose output is steered")
+_STRENGTH = Column("strength", pa.float64(), "factor on the vector; 0 is no steering")
+
+TABLES: dict[str, RunTable] = {
+    table.name: table
+    for table in (
+        RunTable(
+            "items",
+            "One example of a run's data, with the unsteered answer.",
+            (
+                _RUN,
+                _ITEM,
+                _SPLIT,
+                Column("prompt", pa.string(), "rendered prompt, as the model reads it"),
+                Column("choices", pa.list_(pa.string()), "choice texts in the order shown"),
+                Column("label", pa.int32(), "index of the correct choice in choices"),
+                Column("n_choices", pa.int32(), "number of choices"),
+                Column("group_id", pa.string(), "items of one group are never split apart"),
+                Column(
+                    "baseline_choice",
+                    pa.int32(),
+                    "index of the choice the unsteered model answers; NULL if not asked",
+                    nullable=True,
+                ),
+            ),
+        ),
+        RunTable(
+            "predictions",
+            "One answer of the model to one item in one configuration.",
+            (
+                _RUN,
+                _ITEM,
+                _SPLIT,
+                _METHOD._replace(text="contrast method; 'none' is the unsteered model"),
+                _LAYER._replace(text="steered block; NULL for the unsteered model", nullable=True),
+                _STRENGTH,
+                Column("choice", pa.int32(), "index of the answered choice"),
+                Column("correct", pa.bool_(), "choice equals the item's label"),
+                Column("scores", pa.list_(pa.float64()), "score of each choice (log units)"),
+            ),
+        ),
+        RunTable(
+            "sweeps",
+            "Validation accuracy of one configuration of the sweep.",
+            (
+                _RUN,
+                _METHOD,
+                _LAYER,
+                _STRENGTH,
+                Column("n", pa.int32(), "validation items"),
+                Column("correct", pa.int32(), "items answered correctly"),
+                Column("accuracy", pa.float64(), "correct / n"),
+            ),
+        ),
+        RunTable(
+            "evaluations",
+            "Steered against unsteered accuracy of one configuration on one split.",
+            (
+                _RUN,
+                _METHOD,
+                _LAYER,
+                _STRENGTH,
+                _SPLIT,
+                Column("selected", pa.bool_(), "the configuration chosen by the sweep"),
+                Column("control", pa.string(), "none, random (direction) or reshuffled (choices)"),
+                Column("n", pa.int32(), "items"),
+                Column("baseline_accuracy", pa.float64(), "accuracy without steering"),
+                Column("steered_accuracy", pa.float64(), "accuracy with steering"),
+                Column("delta", pa.float64(), "steered minus baseline accuracy"),
+                Column("ci_low", pa.float64(), "lower end of the 95 % bootstrap interval of delta"),
+                Column("ci_high", pa.float64(), "upper end of that interval"),
+                Column("p_value", pa.float64(), "exact McNemar test of the flips"),
+                Column("w2r", pa.int32(), "items flipped from wrong to right"),
+                Column("r2w", pa.int32(), "items flipped from right to wrong"),
+            ),
+        ),
+        RunTable(
+            "vectors",
+            "One estimated direction.",
+            (
+                _RUN,
+                _METHOD,
+                _LAYER,
+                Column("site", pa.string(), "where it is read and written, such as residual"),
+                Column("direction", pa.list_(pa.float32()), "unscaled vector, d_model values"),
+                Column("norm", pa.float64(), "its L2 norm"),
+            ),
+        ),
+    )
+}
+
+
+ACTIVATIONS = RunTable(
+    "activations",
+    "Last-token activations of every model and site; a prompt may stand in several shards.",
+    (
+        Column("prompt_key", pa.binary(16), "identity of the prompt: model and token ids"),
+        Column("layer", pa.int16(), "decoder block whose output was read; -1 the embedding"),
+        Column("vector", pa.list_(pa.float32()), "d_model values"),
+    ),
+)
+
+
+def table_address(lake: Lake, name: str, run_id: str) -> str:
+    """Where a run's table lies."""
+    if name not in TABLES:
+        raise ValueError(f"no run table {name!r}; there are {', '.join(TABLES)}")
+    return lake.address("tables", name, f"run_id={run_id}.parquet")
+
+
+def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
+    """Write a run's rows of one table, replacing what the run wrote there before.
+
+    Args:
+        lake: Where to.
+        name: One of `TABLES`.
+        run_id: The run; added as a column unless the table has it.
+        table: Exactly the table's columns in any order; types are cast where nothing is lost.
+
+    Returns:
+        The address.
+
+    Raises:
+        ValueError: For missing or extra columns, NULLs, lossy casts or another run's rows.
+        UserError: If the run id cannot name a file.
+    """
+    address = table_address(lake, name, run_id)
+    schema = TABLES[name].schema
+    if "run_id" not in table.column_names:
+        run_column = pa.array([run_id] * table.num_rows, pa.string())
+        table = table.append_column("run_id", run_column)
+    missing = [column for column in schema.names if column not in table.column_names]
+    extra = [column for column in table.column_names if column not in schema.names]
+    if missing or extra or len(table.column_names) != len(schema):
+        raise ValueError(f"table {name}: missing columns {missing}, extra columns {extra}")
+    arrays = [_cast(name, table[field.name], field) for field in schema]
+    checked = pa.table(arrays, schema=schema)
+    if set(checked["run_id"].unique().to_pylist()) - {run_id}:
+        raise ValueError(f"table {name}: rows of another run than {run_id}")
+    return lake.write_table(address, checked)
+
+
+def _cast(name: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    try:
+        column = column.cast(field.type)
+    except pa.ArrowException as error:
+        raise ValueError(f"table {name}: column {field.name}: {error}") from error
+    if column.null_count and not field.nullable:
+        raise ValueError(f"table {name}: column {field.name} holds {column.null_count} NULLs")
+    return column
+
+
+def describe_tables() -> str:
+    """The views and their columns as Markdown."""
+    lines: list[str] = []
+    for table in (*TABLES.values(), ACTIVATIONS):
+        lines += [f"### `{table.name}`", "", table.text, "", "| column | type | |", "|---|---|---|"]
+        for column in table.columns:
+            null = ", or NULL" if column.nullable else ""
+            lines.append(f"| `{column.name}` | {column.type}{null} | {column.text} |")
+        lines.append("")
+    return "\n".join(lines)

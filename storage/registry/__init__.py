@@ -1,0 +1,1 @@
+"""The registry: runs and versioned steering vectors in MLflow."""

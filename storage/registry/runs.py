@@ -1,0 +1,235 @@
+"""One training as one MLflow run: parameters, evidence, lineage, and the vector as a model.
+
+MLflow gives a run its id, so a flow opens the run first and uses that id in the lake's tables;
+whatever is raised before the run is closed marks it as failed:
+
+    with open_run(registry, experiment="pas", run_name="bbq") as run_id:
+        ...
+        log_training(registry, run_id, ...)
+
+`log_training` registers as its very last act, so a run that fails in it registers nothing.
+"""
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pas.steering.vector import SteeringVector
+from storage.registry.client import client, ensure_experiment, write
+from storage.registry.pyfunc import save_pyfunc
+from storage.registry.versions import register
+from storage.settings import Registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+Table: TypeAlias = "pa.Table | pd.DataFrame"
+
+_BATCH = 100  # parameters in one request, MLflow's limit
+_PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
+
+
+class TrainingData(NamedTuple):
+    """The data set of a run: its name, where it is from, a digest of its rows, and the rows.
+
+    The digest has at most 36 characters, MLflow's limit.
+    """
+
+    name: str
+    source: str
+    digest: str
+    table: Table
+
+
+class Registered(NamedTuple):
+    """The run that trained a vector and the version it was registered as, if it was."""
+
+    run_id: str
+    model_name: str
+    version: int | None
+
+
+@contextmanager
+def open_run(
+    registry: Registry, *, experiment: str, run_name: str, tags: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Open a run, yield its id, and close it as finished, failed or (if interrupted) killed.
+
+    Args:
+        registry: The store.
+        experiment: Created when absent.
+        run_name: What MLflow shows; need not be unique.
+        tags: Of the run. Nothing is added from the environment: no user, host or path.
+    """
+    store = client(registry)
+    run = store.create_run(
+        ensure_experiment(registry, experiment), tags=dict(tags or {}), run_name=run_name
+    )
+    run_id = str(run.info.run_id)
+    try:
+        yield run_id
+    except BaseException as error:
+        # The error that ended the run is the one to see, even where the store is gone too.
+        with suppress(Exception):
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            store.set_terminated(run_id, status)
+        raise
+    store.set_terminated(run_id, "FINISHED")
+
+
+def log_training(
+    registry: Registry,
+    run_id: str,
+    *,
+    vector: SteeringVector,
+    params: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tables: Mapping[str, Table],
+    figures: Mapping[str, "Figure"],
+    pages: Sequence[Path],
+    data: TrainingData,
+    lineage: Mapping[str, Any],
+    example_prompt: str,
+    model_name: str,
+    version_tags: Mapping[str, object] | None,
+) -> Registered:
+    """Log everything about a training into an open run, then register the vector as candidate.
+
+    May be repeated for the same run after a failure: there is one version per run and name.
+
+    Args:
+        registry: The store.
+        run_id: From `open_run`.
+        vector: Logged as a pyfunc that refers to its base model and does not contain it.
+        params: Settings; dicts and lists are kept as JSON.
+        metrics: Results.
+        tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
+        figures: Kept as `plots/<name>.png`.
+        pages: Files for people, kept under their own names in `report/`.
+        data: The training data; the rows are summarised, not copied.
+        lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
+        example_prompt: Input example of the pyfunc.
+        model_name: Registered model, see `storage.registry.versions.model_name`.
+        version_tags: Of the version; None to register none.
+    """
+    store = client(registry)
+    _log_params(store, run_id, params)
+    _log_data(store, run_id, data)
+    store.log_dict(run_id, dict(lineage), "lineage.json")
+    for name, table in tables.items():
+        _log_table(store, run_id, name, table)
+    for name, figure in figures.items():
+        store.log_figure(run_id, figure, f"plots/{name}.png")
+    for page in pages:
+        store.log_artifact(run_id, str(page), "report")
+    logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
+    if version_tags is None:
+        return Registered(run_id, model_name, None)
+    made = register(
+        registry, name=model_name, logged_model=logged, run_id=run_id, tags=version_tags
+    )
+    return Registered(run_id, made.name, made.version)
+
+
+def log_study(registry: Registry, experiment: str, name: str, files: Sequence[Path]) -> str:
+    """Log a study's report and results as a run of their own; return its id."""
+    tags = {"study": name}
+    with open_run(registry, experiment=experiment, run_name=f"study-{name}", tags=tags) as run_id:
+        for file in files:
+            client(registry).log_artifact(run_id, str(file))
+    return run_id
+
+
+def _log_params(store: "MlflowClient", run_id: str, params: Mapping[str, object]) -> None:
+    from mlflow.entities import Param
+
+    entities = [
+        Param(key, json.dumps(value) if isinstance(value, dict | list | tuple) else str(value))
+        for key, value in params.items()
+    ]
+    for start in range(0, len(entities), _BATCH):
+        store.log_batch(run_id, params=entities[start : start + _BATCH])
+
+
+def _log_table(store: "MlflowClient", run_id: str, name: str, table: Table) -> None:
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    shown = f"tables/{name}.json"
+    if shown not in {file.path for file in store.list_artifacts(run_id, "tables")}:
+        store.log_table(run_id, table.slice(0, _PREVIEW_ROWS).to_pandas(), shown)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.parquet"
+        pq.write_table(table, file)
+        store.log_artifact(run_id, str(file), "tables")
+
+
+def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
+    from mlflow.data import from_pandas
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    rows = data.table if isinstance(data.table, pd.DataFrame) else data.table.to_pandas()
+    # MLflow's own guess takes a hub id for a local path.
+    source = CodeDatasetSource(tags={"source": _without_credentials(data.source)})
+    # Advice for models that take such columns as input; catch_warnings is not for threads.
+    warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
+    dataset = from_pandas(rows, source=source, name=data.name, digest=data.digest)
+    described = Dataset.from_dictionary(dataset.to_dict())
+    inputs = [DatasetInput(described, [InputTag("mlflow.data.context", "training")])]
+    write(lambda: store.log_inputs(run_id, inputs))
+
+
+def _without_credentials(source: str) -> str:
+    """Drop user, password and signature from a URL; leave anything else as it is."""
+    parts = urlsplit(source)
+    if not parts.scheme or not parts.netloc:
+        return source
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _log_model(
+    store: "MlflowClient",
+    run_id: str,
+    vector: SteeringVector,
+    metrics: Mapping[str, float],
+    name: str,
+    example_prompt: str,
+) -> str:
+    """Return the id of the logged model.
+
+    By way of the client: `mlflow.pyfunc.log_model` works on the process's active run and store,
+    and would load the base model and generate from the example to validate it.
+    """
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    logged = store.create_logged_model(
+        store.get_run(run_id).info.experiment_id, name=name, source_run_id=run_id
+    )
+    model_id = str(logged.model_id)
+    try:
+        now = int(time.time() * 1000)
+        entities = [
+            Metric(key, float(value), now, 0, model_id=model_id) for key, value in metrics.items()
+        ]
+        store.log_batch(run_id, metrics=entities)
+        store.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        with tempfile.TemporaryDirectory() as folder:
+            save_pyfunc(Path(folder) / "model", logged, run_id, vector, example_prompt)
+            store.log_model_artifacts(model_id, str(Path(folder) / "model"))
+    except BaseException:
+        with suppress(Exception):
+            store.finalize_logged_model(model_id, "FAILED")
+        raise
+    store.finalize_logged_model(model_id, "READY")
+    return model_id

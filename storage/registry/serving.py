@@ -1,0 +1,81 @@
+"""The file that MLflow keeps as a vector's model: text in, steered continuation out.
+
+It runs wherever MLflow serves the model, so it imports `pas` (kept beside it), MLflow and pandas
+only. The base model is loaded by reference; `model_config` may point a serving host elsewhere:
+`model` (id or folder), `device`, `dtype`, and `cache_dir` for converted GGUF models.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from pas.errors import UserError
+from pas.models.loading import load_model
+from pas.steering.generate import generate
+from pas.steering.vector import SteeringVector
+
+_log = logging.getLogger(__name__)
+
+
+class SteeredModel(PythonModel):  # type: ignore[misc]
+    """A base model and its steering vector, which each request may scale or switch off."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the vector and the model it refers to.
+
+        Raises:
+            UserError: If the model is not to be had, or is not as wide as the vector.
+        """
+        config = {key: value for key, value in (context.model_config or {}).items() if value}
+        cache_dir = Path(config.pop("cache_dir", Path.home() / ".cache" / "pas"))
+        if "model" in config:
+            config["id"] = config.pop("model")
+        self.vector = SteeringVector.load(Path(context.artifacts["vector"]))
+        spec = replace(self.vector.model, **config)
+        self.model = load_model(spec, cache_dir)
+        width, wanted = self.model.tokens.d_model, len(self.vector.direction)
+        if width != wanted:
+            raise UserError(
+                f"model {spec.id} has {width} dimensions, the vector {wanted}: serve it with "
+                f"the model it was trained on, {self.vector.model.id}"
+            )
+        if self.model.fingerprint != self.vector.fingerprint:
+            # Other library versions or another dtype also differ, and may serve well.
+            _log.warning("model %s is not bit for bit the one of the vector", spec.id)
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """Continue each prompt greedily.
+
+        Args:
+            context: MLflow's; not needed.
+            model_input: Column `prompt`.
+            params: `strength` (the vector's own by default), `enabled` (False: unsteered) and
+                `max_new_tokens`.
+
+        Returns:
+            The continuations, without the prompts.
+        """
+        options = params or {}
+        return [
+            generate(
+                self.model,
+                prompt,
+                self.vector if options.get("enabled", True) else None,
+                strength=options.get("strength"),
+                max_new_tokens=options.get("max_new_tokens", 60),
+            )
+            for prompt in model_input["prompt"]
+        ]
+
+
+set_model(SteeredModel())

@@ -1,0 +1,183 @@
+"""Steering vectors as versions of registered MLflow models: register, find, fetch."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pas.errors import UserError
+from pas.steering.vector import SteeringVector
+from storage.registry.client import client, create_once, download, write
+from storage.settings import Registry
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+VECTOR_FOLDER = "vector"  # inside the pyfunc's artifacts; `storage.registry.serving` reads it
+TAG_LIMIT = 5000  # characters; hosted registries allow no more, MLflow's own allows 100,000
+_PREFIX = "pas-"
+
+
+class VectorVersion(NamedTuple):
+    """One version of a registered vector; `load_vector` fetches the vector itself."""
+
+    name: str
+    version: int
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    created: datetime
+
+
+def model_name(model: str, task: str) -> str:
+    """Return the registered model's name `pas-<model>-<task>`, in characters safe in a URI."""
+    return _PREFIX + "-".join(
+        re.sub(r"[^a-z0-9._-]+", "-", part.lower()).strip("-.") for part in (model, task)
+    )
+
+
+def register(
+    registry: Registry, *, name: str, logged_model: str, run_id: str, tags: Mapping[str, object]
+) -> VectorVersion:
+    """Make a version of a logged model and give it the alias `candidate`.
+
+    A run has one version of a name, so a retry after a failure finds the version it made.
+
+    Args:
+        registry: The store.
+        name: Registered model, see `model_name`; created when absent.
+        logged_model: MLflow's id of the logged model, `m-...`.
+        run_id: The run that trained the vector.
+        tags: What a reader of the version wants to know at a glance: method, layer, strength...
+    """
+    store = client(registry)
+    create_once(lambda: store.create_registered_model(name))
+    made = store.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    if made:
+        number = made[0].version
+    else:
+        number = store.create_model_version(
+            name,
+            # A models:/ source would be looked up in the process's global store.
+            source=store.get_logged_model(logged_model).artifact_location,
+            run_id=run_id,
+            model_id=logged_model,
+            tags={key: str(value)[:TAG_LIMIT] for key, value in tags.items()},
+        ).version
+        # MLflow's page of the run finds the version by this tag.
+        link = json.dumps([{"name": name, "version": str(number)}])
+        store.set_logged_model_tags(logged_model, {"mlflow.modelVersions": link})
+    write(lambda: store.set_registered_model_alias(name, CANDIDATE, number))
+    return resolve(registry, f"{name}:{number}")
+
+
+def resolve(registry: Registry, reference: str) -> VectorVersion:
+    """Find a version by `NAME`, `NAME@alias` or `NAME:version`.
+
+    `NAME` alone is the champion, else the candidate, else the latest version.
+
+    Raises:
+        UserError: If there is no such name, alias or version; it lists those there are.
+    """
+    parts = re.fullmatch(r"([^@:/]+)(?:@([^@:/]+)|:(\d+))?", reference.strip())
+    if parts is None:
+        raise UserError(f"vector {reference!r}: write NAME, NAME@alias or NAME:version")
+    name, alias, number = parts.groups()
+    store = client(registry)
+    aliases = find_aliases(registry, name)
+    versions = {
+        int(version.version): version
+        for version in _all(store.search_model_versions, f"name = '{name}'")
+    }
+    if number is not None:
+        wanted = int(number)
+    elif alias is not None:
+        if alias not in aliases:
+            known = ", ".join(f"@{a} (version {v})" for a, v in sorted(aliases.items())) or "none"
+            raise UserError(f"vector {reference}: {name} has no alias {alias!r}; it has {known}")
+        wanted = aliases[alias]
+    else:
+        preferred = [aliases[a] for a in (CHAMPION, CANDIDATE) if a in aliases]
+        wanted = preferred[0] if preferred else max(versions, default=0)
+    if wanted not in versions:
+        known = ", ".join(map(str, sorted(versions))) or "none"
+        raise UserError(f"vector {reference}: {name} has no version {wanted}; it has {known}")
+    return _version(versions[wanted], aliases)
+
+
+def list_versions(registry: Registry) -> list[VectorVersion]:
+    """Return every version of every vector, by name and newest first."""
+    store = client(registry)
+    query = f"name LIKE '{_PREFIX}%'"
+    models = {model.name: model for model in _all(store.search_registered_models, query)}
+    versions = [
+        _version(version, _aliases(models[version.name]))
+        for version in _all(store.search_model_versions, query)
+        if version.name in models
+    ]
+    return sorted(versions, key=lambda version: (version.name, -version.version))
+
+
+def load_vector(registry: Registry, version: VectorVersion) -> SteeringVector:
+    """Fetch the vector from the version's artifacts.
+
+    Raises:
+        UserError: If the artifacts are gone.
+    """
+    store = client(registry)
+    model = store.get_model_version_download_uri(version.name, str(version.version))
+    uri = f"{model}/artifacts/{VECTOR_FOLDER}"
+    with tempfile.TemporaryDirectory() as folder:
+        return SteeringVector.load(download(registry, uri, Path(folder)))
+
+
+def find_model(registry: Registry, name: str) -> "RegisteredModel":
+    """Return MLflow's record of a vector.
+
+    Raises:
+        UserError: If there is no such name; it lists those there are.
+    """
+    query = f"name LIKE '{_PREFIX}%'"
+    models = {model.name: model for model in _all(client(registry).search_registered_models, query)}
+    if name not in models:
+        known = ", ".join(models) or "none yet; train one first"
+        raise UserError(f"vector {name}: no such name. Known: {known}")
+    return models[name]
+
+
+def find_aliases(registry: Registry, name: str) -> dict[str, int]:
+    """Return the version each alias of a vector stands for.
+
+    Raises:
+        UserError: If there is no such name.
+    """
+    return _aliases(find_model(registry, name))
+
+
+def _aliases(model: "RegisteredModel") -> dict[str, int]:
+    return {alias: int(number) for alias, number in model.aliases.items()}
+
+
+def _version(version: "ModelVersion", aliases: Mapping[str, int]) -> VectorVersion:
+    number = int(version.version)
+    return VectorVersion(
+        name=version.name,
+        version=number,
+        run_id=version.run_id or "",
+        aliases=tuple(sorted(alias for alias, n in aliases.items() if n == number)),
+        tags=dict(version.tags),
+        created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+    )
+
+
+def _all(search: Any, query: str) -> Iterator[Any]:
+    """Yield every hit of one of the client's paged searches."""
+    token: str | None = None
+    while token != "":
+        page = search(filter_string=query, page_token=token)
+        yield from page
+        token = page.token or ""

@@ -1,0 +1,258 @@
+"""The report of one training: an HTML page that needs nothing but itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
+
+from pas.data.examples import Example
+from pas.data.splits import SPLITS
+from pas.evidence.checks import Limits
+from pas.evidence.letters import position_counts
+from pas.evidence.paired import Comparison
+from pas.evidence.power import flip_effect, items_needed, smallest_gain
+from pas.methods.contrast import RANDOM
+from pas.methods.grid import Cell, Configuration
+from pas.recipe import Recipe
+from tasks.evaluate import Report
+from tasks.reports import run_figures as figures
+from tasks.reports import words as words
+from tasks.reports.command import command_line
+from tasks.reports.flips import Answer, flips, test_answers
+from tasks.reports.page import Badge, environment
+from tasks.reports.paper import METHOD_NAMES
+from tasks.sweep import UNSTEERED
+
+_ASSUMED_FLIPS = 0.1  # of the items, where none flipped and a rate is needed
+_LINES = 5  # layers in a chart of strengths
+
+
+class Cost(NamedTuple):
+    """What the training took.
+
+    Attributes:
+        seconds: By step, and "total" where it is known.
+        prompts: Distinct prompts whose activations were needed; None if not known.
+        extracted: Of these, how many the model was run on; the rest was in the lake.
+        lake_bytes: Size of the lake; None if not known.
+    """
+
+    seconds: Mapping[str, float]
+    prompts: int | None = None
+    extracted: int = 0
+    lake_bytes: int | None = None
+
+
+def run_page(
+    recipe: Recipe, found: Report, cells: Sequence[Cell], tables: Mapping[str, pa.Table],
+    test: Sequence[Example], cost: Cost, facts: Mapping[str, str],
+) -> str:  # fmt: skip
+    """Write the page.
+
+    Args:
+        recipe: What was asked for.
+        found: What the test split says.
+        cells: The sweep.
+        tables: The run's `items` and `predictions`, see `tasks.record.run_tables`.
+        test: The test items.
+        cost: What it took.
+        facts: What else to tell at the end, such as the run id and versions; see
+            `tasks.reports.command.run_facts`.
+    """
+    comparison, at = found.evidence.test, found.selected
+    before = test_answers(tables["predictions"], None)
+    after = test_answers(tables["predictions"], at)
+    letters = found.constant_position is not None
+    label = found.verdict.label
+    return environment().get_template("run.html.j2").render(
+        recipe=recipe,
+        found=found,
+        test=comparison,
+        at=at,
+        badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
+        name=_name,
+        effect=flip_effect(comparison),
+        power=_power(comparison),
+        splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
+        sweep=_sweep(recipe, cells, found, tables["predictions"]),
+        forest=_forest(found),
+        methods=_methods(found, cells),
+        turned=flips(test, before, after, recipe.rule.kind),
+        letters=_letters(found, test) if letters else None,
+        bias=_bias(test, before, after),
+        groups=len({e.group for e in test}),
+        cost=cost,
+        command=command_line(recipe),
+        facts=facts,
+    )  # fmt: skip
+
+
+def _name(method: str) -> str:
+    return METHOD_NAMES.get(method, "random direction" if method == RANDOM else method)
+
+
+def _at(configuration: Configuration) -> str:
+    if not configuration.strength:
+        return "unsteered"
+    return f"layer {configuration.layer}, × {configuration.strength:g}"
+
+
+def _count(column: pa.ChunkedArray, value: str) -> int:
+    return int(pc.sum(pc.equal(column, value)).as_py() or 0)
+
+
+def _power(test: Comparison) -> dict[str, Any]:
+    """Return what so many items show at all, and how many would show the gain measured."""
+    rate = (test.w2r + test.r2w) / test.n
+    gain = (test.w2r - test.r2w) / test.n
+    needed = None
+    if gain > 0:
+        try:
+            needed = items_needed(gain, rate)
+        except ValueError:
+            needed = 0  # more than can be counted
+    return {
+        "alpha": Limits().alpha,
+        "rate": rate,
+        "assumed": _ASSUMED_FLIPS,
+        "least": smallest_gain(test.n, rate or _ASSUMED_FLIPS),
+        "needed": needed,
+    }
+
+
+class _Swept(NamedTuple):
+    """One method's part of the sweep: its heat map, its lines, and its accuracies by layer."""
+
+    name: str
+    heat_map: str
+    curves: str
+    rows: list[tuple[int, list[Cell | None]]]
+
+
+def _sweep(
+    recipe: Recipe, cells: Sequence[Cell], found: Report, predictions: pa.Table
+) -> dict[str, Any]:
+    unsteered = pc.and_(
+        pc.equal(predictions["split"], "val"), pc.equal(predictions["method"], UNSTEERED)
+    )
+    baseline = float(pc.mean(predictions.filter(unsteered)["correct"]).as_py())
+    reach = figures.reach_of(cells, baseline)
+    accuracies = [baseline, *(c.correct / c.n for c in cells)]
+    limits = min(accuracies), max(accuracies)
+    strengths = sorted({c.configuration.strength for c in cells})
+    layers = sorted({c.configuration.layer for c in cells})
+    parts, by_layer = [], {}
+    for method in recipe.methods:
+        own = [c for c in cells if c.configuration.method == method]
+        if not own:
+            continue
+        best = found.methods[method][0] if method in found.methods else None
+        drawn = figures.heat_map(_name(method), own, baseline, reach, best, found.selected)
+        by_place = {(c.configuration.layer, c.configuration.strength): c for c in own}
+        rows = [(layer, [by_place.get((layer, s)) for s in strengths]) for layer in layers]
+        lines = _by_strength(own, strengths, baseline, limits)
+        parts.append(_Swept(_name(method), drawn, lines, rows))
+        strength, line = _by_layer(own, best or found.selected)
+        by_layer[f"{_name(method)}, × {strength:g}"] = line
+    steps = {float(layer): str(layer) for layer in layers}
+    return {
+        "baseline": baseline,
+        "reach": reach,
+        "strengths": strengths,
+        "counts": sorted({c.n for c in cells}),
+        "size": len(cells),
+        "parts": parts,
+        "by_layer": (
+            figures.curves("layer", steps, by_layer, baseline, limits) if len(layers) > 1 else ""
+        ),
+    }
+
+
+def _by_strength(
+    own: Sequence[Cell], strengths: Sequence[float], baseline: float, limits: tuple[float, float]
+) -> str:
+    if len(strengths) < 2:
+        return ""
+    # Strengths grow roughly by factors and may be 0 or negative: equal steps suit them all.
+    place = {s: float(i) for i, s in enumerate(strengths)}
+    lines: dict[int, dict[float, float]] = {}
+    for cell in own:
+        at = cell.configuration
+        lines.setdefault(at.layer, {})[place[at.strength]] = cell.correct / cell.n
+    ranked = sorted(lines, key=lambda layer: (-max(lines[layer].values()), layer))
+    shown = {f"layer {layer}": lines[layer] for layer in sorted(ranked[:_LINES])}
+    steps = {place[s]: f"{s:g}" for s in strengths}
+    return figures.curves("strength", steps, shown, baseline, limits)
+
+
+def _by_layer(own: Sequence[Cell], best: Configuration) -> tuple[float, dict[float, float]]:
+    """Return accuracies over layers at the best strength, of those that steer if there are any."""
+    if not best.strength:
+        steered = [c for c in own if c.configuration.strength] or own
+        highest = max(steered, key=lambda c: (c.correct / c.n, -c.effect))
+        best = highest.configuration
+    line = {
+        float(c.configuration.layer): c.correct / c.n
+        for c in own
+        if c.configuration.strength == best.strength
+    }
+    return best.strength, line
+
+
+def _forest(found: Report) -> str:
+    rows = []
+    for method, (at, c) in found.methods.items():
+        chosen = " (selected)" if at == found.selected else ""
+        label = f"{_name(method)}, {_at(at)}{chosen}"
+        rows.append(figures.Interval(label, c.delta, c.ci_low, c.ci_high, method == "caa"))
+    if found.reshuffled is not None and found.selected.strength:
+        c = found.reshuffled
+        rows.append(
+            figures.Interval("selected, re-shuffled choices", c.delta, c.ci_low, c.ci_high, True)
+        )
+    draws = [c.delta for c in found.random]
+    return figures.forest(rows, draws, words.plural(len(draws), "random direction"))
+
+
+def _methods(found: Report, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    accuracy = {c.configuration: c.correct / c.n for c in cells}
+    return [
+        {
+            "name": _name(method),
+            "at": _at(at),
+            "selected": at == found.selected,
+            "validation": accuracy.get(at),
+            "test": comparison,
+            "effect": flip_effect(comparison),
+        }
+        for method, (at, comparison) in found.methods.items()
+    ]
+
+
+def _letters(found: Report, test: Sequence[Example]) -> dict[str, Any]:
+    right = position_counts([e.label for e in test], len(found.positions_before))
+    before, after = found.positions_before, found.positions_after
+    return {
+        "picture": figures.letters(before, after, right),
+        "rows": (("unsteered", before), ("steered", after), ("right", right)),
+    }
+
+
+def _bias(
+    test: Sequence[Example], before: Mapping[str, Answer], after: Mapping[str, Answer]
+) -> tuple[BiasScores, BiasScores] | None:
+    """BBQ's scores unsteered and steered; None for data whose choices have no such roles."""
+    if not any(UNKNOWN in e.roles for e in test):
+        return None
+
+    def score(answers: Mapping[str, Answer]) -> BiasScores:
+        picked = [answers[e.id].choice for e in test]
+        return bias_scores(
+            [e.roles[c] if e.roles else None for e, c in zip(test, picked, strict=True)],
+            [e.stratum for e in test],
+            [c == e.label for e, c in zip(test, picked, strict=True)],
+        )
+
+    return score(before), score(after)

@@ -1,0 +1,113 @@
+"""What a study's report shows of single trainings: their sweeps, and answers that flipped."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pas.data.examples import Example
+from pas.methods.contrast import RANDOM
+from pas.methods.grid import Cell, Configuration
+from pas.study.results import CellResult
+from storage.lake.tables import table_address
+from tasks import resources
+from tasks.reports.flips import Flips, flips, test_answers
+
+_SHOWN = 3  # flips of a kind and pair of model and task
+
+
+class Evidence(NamedTuple):
+    """Of one model and task, all seeds of the main setting together.
+
+    Attributes:
+        cells: Validation answers of every configuration that all seeds swept; effect is 0.
+        baseline: Unsteered validation accuracy, mean over items.
+        flips: Of the first seed: from wrong to right, and from right to wrong.
+        seed: Which that is.
+    """
+
+    cells: list[Cell]
+    baseline: float
+    flips: tuple[Flips, Flips]
+    seed: int
+
+
+def gather(results: Sequence[CellResult]) -> dict[tuple[str, str], Evidence]:
+    """Read the run tables of the main trainings; a run whose tables are gone is left out."""
+    lake = resources.lake()
+    pairs: dict[tuple[str, str], list[CellResult]] = {}
+    for result in results:
+        kept = lake.exists(table_address(lake, "sweeps", result.run_id)) if result.run_id else False
+        if result.setting == "main" and not result.failed and kept:
+            pairs.setdefault((result.model, result.task), []).append(result)
+    return {pair: _evidence(group) for pair, group in pairs.items()}
+
+
+def _evidence(group: Sequence[CellResult]) -> Evidence:
+    lake = resources.lake()
+    counts: dict[Configuration, list[tuple[int, int]]] = {}
+    unsteered = []
+    for result in group:
+        for row in lake.read_table(table_address(lake, "sweeps", result.run_id)).to_pylist():
+            at = Configuration(row["method"], row["layer"], row["strength"])
+            counts.setdefault(at, []).append((row["n"], row["correct"]))
+        table = lake.read_table(table_address(lake, "predictions", result.run_id)).to_pandas()
+        alone = table[(table["split"] == "val") & (table["method"] == "none")]
+        unsteered += alone["correct"].tolist()
+    cells = [
+        Cell(at, sum(n for n, _ in found), sum(right for _, right in found), 0.0)
+        for at, found in counts.items()
+        if len(found) == len(group)
+    ]
+    return Evidence(cells, sum(unsteered) / len(unsteered), _flips(group[0]), group[0].seed)
+
+
+def _flips(result: CellResult) -> tuple[Flips, Flips]:
+    lake = resources.lake()
+    items = lake.read_table(table_address(lake, "items", result.run_id)).to_pylist()
+    predictions = lake.read_table(table_address(lake, "predictions", result.run_id))
+    # The table holds prompts as they were read: as questions alone they come out as they are.
+    test = [
+        Example(i["item_id"], i["prompt"], tuple(i["choices"]), i["label"], i["group_id"])
+        for i in items
+        if i["split"] == "test"
+    ]
+    at = Configuration(result.method, result.layer, result.strength)
+    before, after = test_answers(predictions, None), test_answers(predictions, at)
+    return flips(test, before, after, "choice", _SHOWN)
+
+
+def best_method(evidence: Evidence) -> str:
+    """Return the estimator with the highest validation accuracy over all seeds."""
+    own = [c for c in evidence.cells if c.configuration.method != RANDOM]
+    return max(own, key=lambda c: (c.correct / c.n, -c.configuration.strength)).configuration.method
+
+
+def curves_of(
+    results: Sequence[CellResult],
+) -> Mapping[str, Mapping[tuple[str, str], Mapping[float, tuple[float, float]]]]:
+    """Return the forgetting study's curves: target -> (model, task) -> strength -> means.
+
+    The means over seeds are of the change in accuracy on the target, each seed's against its own
+    unsteered accuracy, and of the divergence on neutral text.
+    """
+    found: dict[str, dict[tuple[str, str], dict[float, list[tuple[float, float]]]]] = {}
+    for r in results:
+        if r.setting != "forgetting" or r.failed:
+            continue
+        lines = found.setdefault(r.variant, {}).setdefault((r.model, r.task), {})
+        for point in r.curve:
+            change = point.accuracy - r.baseline_accuracy
+            lines.setdefault(point.strength, []).append((change, point.neutral_kl))
+    return {
+        target: {
+            pair: {
+                strength: (_mean([a for a, _ in seeds]), _mean([kl for _, kl in seeds]))
+                for strength, seeds in sorted(line.items())
+            }
+            for pair, line in pairs.items()
+        }
+        for target, pairs in found.items()
+    }  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

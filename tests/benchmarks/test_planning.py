@@ -1,0 +1,182 @@
+"""A study's dry run from planning facts: hand-computed, and near the exact count."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.planning import Estimate, Size, estimates, sweep_passes
+from benchmarks.rates import rates_of
+from benchmarks.sizes import measure
+from pas.data.prompts import full_prompt
+from pas.errors import UserError
+from pas.recipe import Recipe
+from pas.study.file import read_study
+from pas.study.plan import cells
+from tasks import resources
+from tasks.forecast import forecast, forecast_cell
+from tasks.load import load_split, read_examples
+from tests.helpers.data_files import write_toy
+from tests.helpers.places import STUDIES
+
+PAPER = STUDIES / "paper.yaml"
+
+
+def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
+    plan = read_study(PAPER)
+    full = Size(4000, 3, 100, 4, 0)
+    main = [c for c in cells(plan) if c.setting == "main"]
+    assert len(main) == 3 * 18 * 15 + 15, "and those beside the fine-tuned Vicuna"
+    assert {sweep_passes(c.recipe, 32, full) for c in main} == {336_000}
+    found = estimates(plan)
+    assert {e.setting for e in found} == set(plan.settings)
+    # METHOD.md: 103 s for one layer, strength and method of 2400/800/800.
+    small = Recipe("t", "x", methods=("pasf",), layers="8", strengths="1", protocol="paper")
+    assert sweep_passes(small, 32, full) == 800
+    assert rates_of(plan).whole == 380 and "arXiv 2407.21783, table 4" in rates_of(plan).source
+    assert rates_of(plan, 500.0) == (500.0, 500.0, "given")
+
+
+def study_file(folder: Path, model: Path, **planning: object) -> Path:
+    content = {
+        "name": "plan", "models": [str(model)], "seeds": 2,
+        "recipe": {"layers": "1,2", "strengths": "1,4", "methods": ["caa"], "max_items": 40},
+        "tasks": [{"task": "toy", "data": "toy.jsonl"}], "planning": planning,
+    }  # fmt: skip
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def test_estimates_by_hand(tmp_path: Path, tiny_folder: Path) -> None:
+    write_toy(tmp_path / "toy.jsonl", 40)
+    file = study_file(
+        tmp_path, tiny_folder,
+        models={str(tiny_folder): {"parameters": 1e6, "layers": 4, "d_model": 8,
+                                   "bytes_per_value": 4}},
+        tasks={"toy": {"items": 40, "choices": 3, "prompt_tokens": 50, "choice_tokens": 2,
+                       "shared_tokens": 10}},
+    )  # fmt: skip
+    [found] = estimates(read_study(file))
+    # 24 train, 8 val, 8 test; 2 layers x 2 strengths of one method.
+    assert (found.cells, found.published_passes) == (2, 2 * (24 + 24 * 2 + 2 * 8 + 4 * 8))
+    tokens = 24 * (40 + 3 * 2) + (8 + 2 * 8) * 40
+    rows = 8 * 4 + 8 * (1 + 10 + 1)
+    assert (found.tokens, found.steered_rows) == (2 * tokens, 2 * rows)
+    assert found.teraflops == pytest.approx(2 * 2e6 * (tokens + rows * (1 - 1.5 / 4)) / 1e12)
+    distinct = 40 * (1 - 0.4**2)
+    assert found.bytes == int((2 * 24 + distinct * 3) * 2 * 8 * 4)
+
+
+def test_estimates_are_near_the_exact_count(
+    tmp_path: Path, home: Path, tiny_folder: Path, shared_data: Path
+) -> None:
+    data = shared_data / "arc" / "ARC-Challenge-test.jsonl"
+    recipe = Recipe(
+        "arc_challenge", str(data), model=str(tiny_folder), layers="1,2", strengths="1,4",
+        methods=("pasf", "ipasa"), protocol="paper", max_items=300,
+    )  # fmt: skip
+    tokens, examples = resources.tokens(recipe.spec), read_examples(recipe)
+    content = {
+        "name": "plan", "models": [str(tiny_folder)], "seeds": 1,
+        "recipe": {k: getattr(recipe, k) for k in ("layers", "strengths", "protocol", "max_items")}
+        | {"methods": list(recipe.methods)},
+        "tasks": [{"task": "arc_challenge", "data": str(data)}],
+        "planning": {
+            "models": {str(tiny_folder): {
+                "parameters": tokens.n_parameters, "layers": tokens.n_layers,
+                "d_model": tokens.d_model, "bytes_per_value": 4,
+            }},
+            "tasks": {"arc_challenge": measure(tokens, examples)},
+        },
+    }  # fmt: skip
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content))
+    [found] = estimates(read_study(file))
+    exact, n_test = forecast(recipe), 60
+    # What the forecast leaves out: the controls on the test items, and their re-shuffled prompts.
+    assert found.steered_rows - n_test * (2 + 10 + 1) == exact.steered_rows
+    size = measure(tokens, examples)
+    again = n_test * (size["prompt_tokens"] - size["shared_tokens"])
+    assert found.tokens - again == pytest.approx(exact.tokens, rel=0.1)
+    assert found.bytes == pytest.approx(exact.bytes, rel=0.1)
+
+
+def test_cells_that_are_more_or_less_than_a_training(
+    tmp_path: Path, home: Path, tiny_folder: Path
+) -> None:
+    write_toy(tmp_path / "toy.jsonl", 40)
+    file = study_file(tmp_path, tiny_folder)
+    content = yaml.safe_load(file.read_text()) | {"seeds": 1, "planning": None}
+    content["settings"] = {
+        "sft": {"epochs": 2, "batch_size": 4, "max_steps": 9},
+        "forgetting": {"targets": [{"task": "toy", "data": "toy.jsonl"}], "strengths": [1, 2]},
+    }
+    file.write_text(yaml.safe_dump(content))
+    main, sft, asked = map(forecast_cell, cells(read_study(file)))
+    recipe = cells(read_study(file))[0].recipe
+    tokens, parts = resources.tokens(recipe.spec), load_split(recipe, read_examples(recipe))
+    # 9 steps of 4 items come before 2 epochs of some 24.
+    lengths = [len(tokens.tokenizer(full_prompt(e, "letter")).input_ids) + 1 for e in parts.train]
+    assert sft.tokens - main.tokens == pytest.approx(3 * 36 * sum(lengths) / len(lengths), abs=1)
+    assert sft.teraflops >= main.teraflops and sft.steered_rows == main.steered_rows
+    # Each test item under the vector's own strength and two others.
+    assert (asked.items, asked.configurations) == ({"test": len(parts.test)}, 3)
+    assert (asked.prompts, asked.bytes, asked.steered_rows) == (0, 0, len(parts.test) * 3)
+    assert 0 < asked.tokens < main.tokens
+
+
+def test_more_training_items_than_there_are(tmp_path: Path, tiny_folder: Path) -> None:
+    plan = read_study(PAPER)
+    few = replace(plan, recipe=plan.recipe | {"train_items": 519}, settings={"main": {}})
+    with pytest.raises(UserError, match="bbq_sexual_orientation has only 518"):
+        estimates(few)
+
+
+@pytest.mark.parametrize(
+    ("planning", "reason"),
+    [
+        ({"modells": {}}, "no key modells"),
+        ({"models": {"x": {"parameters": 1}}}, "models: x: give parameters, layers"),
+        ({"tasks": {"toy": {"items": 1, "choices": -1, "prompt_tokens": 1, "choice_tokens": 1,
+                            "shared_tokens": 0}}},
+         "at least 0"),
+        ({}, "models: add"),
+    ],
+)  # fmt: skip
+def test_bad_planning_is_refused(
+    tmp_path: Path, tiny_folder: Path, planning: dict, reason: str
+) -> None:
+    write_toy(tmp_path / "toy.jsonl", 40)
+    with pytest.raises(UserError, match=reason):
+        estimates(read_study(study_file(tmp_path, tiny_folder, **planning)))
+
+
+def test_hours_take_each_kind_of_work_at_its_own_rate(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    lines = {"extraction": [{"TFLOP/s": 300.0}, {"TFLOP/s": 400.0}], "sweep": [{"TFLOP/s": 200.0}]}
+    file.write_text(json.dumps(lines | {"facts": {"device": "X", "dtype": "d"}}))
+    rates = rates_of(read_study(PAPER), measured=file)
+    assert rates == (400, 200, "measured on X, d, by benchmarks.gpu")
+    work = Estimate("main", "m", 1, 1, 1, 1, 400 * 3600 * 2.0, 200 * 3600 * 3.0, 1)
+    assert work.hours(rates) == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read"),
+        ("{", "no finished measurement"),
+        ('{"extraction": []}', "no finished measurement"),
+        ('{"extraction": [{"TFLOP/s": 0}], "sweep": [{"TFLOP/s": 1}], '
+         '"facts": {"device": "X", "dtype": "d"}}', "above 0"),
+    ],
+)  # fmt: skip
+def test_bad_measurements_are_refused(tmp_path: Path, content: str | None, reason: str) -> None:
+    file = tmp_path / "gpu.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=f"--rates .*{reason}"):
+        rates_of(read_study(PAPER), measured=file)

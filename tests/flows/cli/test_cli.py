@@ -1,0 +1,218 @@
+"""The command line: what it prints, what it refuses, and that refusing leaves nothing behind."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from flows.cli import main
+from tests.helpers.data_files import write_toy
+from tests.helpers.places import STUDIES
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def pas(home: Path, capfd: pytest.CaptureFixture, monkeypatch) -> Callable[..., Ran]:
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["pas", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        return Ran(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_toy(tmp_path / "toy.jsonl")
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+TOY = ("train", "--task", "toy", "--model", "MODEL", "--data")
+GOOD = '{"question": "q%d?", "choices": ["a b", "c d"], "label": 0}\n'
+
+MISTAKES = {
+    "missing column": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--question-col", "ask"],
+                       ["no column 'ask'", "'question'", "--question-col"]),
+    "label out of range": (lambda d: [*TOY, write_toy(d / "t.jsonl", label=9)],
+                           ["row 7", "out of range"]),
+    "one choice": (lambda d: [*TOY, write_toy(d / "t.jsonl", choices=["x"], label=0)],
+                   ["row 7", "1 choice(s)"]),
+    "duplicate ids": (lambda d: [*TOY, write_toy(d / "t.jsonl", id="toy-0-0"), "--id-col", "id"],
+                      ["row 7", "used by row 1"]),
+    "empty file": (lambda d: [*TOY, write(d, "t.jsonl", "")], ["empty"]),
+    "only a header": (lambda d: [*TOY, write(d, "t.csv", "question,choices,label\n")],
+                      ["t.csv"]),
+    "no such file": (lambda d: [*TOY, d / "none.csv"], ["no such file"]),
+    "unknown ending": (lambda d: [*TOY, write(d, "t.xlsx", "x")], [".csv", ".parquet"]),
+    "broken json": (lambda d: [*TOY, write(d, "t.jsonl", "{nope")], ["t.jsonl"]),
+    "prompt too long": (lambda d: [*TOY, write_toy(d / "t.jsonl", question="heron " * 2000)],
+                        ["context window", "1024"]),
+    "no such model": (lambda d: ["train", "--task", "toy", "--data", write_toy(d / "t.jsonl"),
+                                 "--model", "./nowhere"], ["--model ./nowhere"]),
+    "too few groups": (lambda d: [*TOY, write_toy(d / "t.jsonl", 8), "--group-col", "half"],
+                       ["group", "--group-col"]),
+    "unknown task": (lambda d: ["train", "--task", "bqq_age"], ["not built in", "bbq_age"]),
+    "unsafe task": (lambda d: ["train", "--task", "../x", "--data", write_toy(d / "t.jsonl")],
+                    ["--task"]),
+    "bad layers": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--layers", "2,77"],
+                   ["layer 77", "0 to 3"]),
+    "bad strengths": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--strengths", "strong"],
+                      ["--strengths strong"]),
+    "bad method": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--methods", "pas"],
+                   ["--methods", "ipaswo"]),
+    "bad protocol": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--protocol", "fast"],
+                     ["--protocol"]),
+    "no such vector": (lambda d: ["steer", "pas-x-y", "hello"], ["pas-x-y"]),
+    "promote nothing": (lambda d: ["promote", "pas-x-y"], ["pas-x-y"]),
+    "writing sql": (lambda d: ["sql", "DROP VIEW items"], ["sql", "items"]),
+    "broken sql": (lambda d: ["sql", "SELECT nonsense FROM items"], ["nonsense"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_with_code_2_one_message_and_nothing_written(
+    name, pas, home, tmp_path, tiny_folder
+) -> None:
+    build, expected = MISTAKES[name]
+    arguments = [tiny_folder if a == "MODEL" else a for a in build(tmp_path)]
+    ran = pas(*arguments)
+    assert ran.code == 2, ran
+    message = ran.err[ran.err.index("error:") :]
+    assert all(part in message for part in expected), message
+    assert "Traceback" not in ran.err + ran.out and ran.out == ""
+    left = [p for p in home.rglob("*") if p.is_file() and not p.name.startswith("mlflow.db")]
+    assert left == []
+
+
+def test_the_whole_cycle(pas, toy, tiny_folder, home) -> None:
+    options = [
+        "train", "--task", "toy", "--data", toy, "--model", tiny_folder, "--group-col", "topic",
+        "--layers", "1,2", "--strengths", "1,4",
+    ]  # fmt: skip
+    planned = json.loads(pas(*options, "--dry-run", "--json").out)
+    assert planned["prompts_cached"] == 0
+    assert not home.exists(), "a dry run writes nothing"
+
+    trained = json.loads(pas(*options, "--json").out)
+    assert planned["prompts"] == trained["prompts_total"] == trained["prompts_extracted"]
+    name = trained["model_name"]
+    assert name == "pas-tiny-llama-toy" and trained["version"] == 1
+    assert {"load", "predict", "extract", "sweep", "total"} <= trained["seconds"].keys()
+
+    planned = json.loads(pas(*options, "--dry-run", "--json").out)
+    assert planned["prompts"] == planned["prompts_cached"] == trained["prompts_total"]
+    shown = pas(*options)
+    assert "McNemar" in shown.out and "protocol" in shown.out and shown.code == 0
+
+    rows = json.loads(pas("sql", "SELECT count(*) AS n FROM items GROUP BY run_id", "--json").out)
+    assert rows == [{"n": 60}, {"n": 60}]
+    assert "accuracy" in pas("sql", "SELECT * FROM sweeps LIMIT 2").out
+
+    versions = json.loads(pas("vectors", "--json").out)
+    assert [v["version"] for v in versions] == [2, 1]
+    refused = pas("promote", name, "--version", 1)
+    assert refused.code == 1 and "REFUSED" in refused.out and "nothing changed" in refused.err
+
+    texts = json.loads(
+        pas("steer", f"{name}:1", "Where does the heron", "--strength", "8", "--compare",
+            "--max-new-tokens", "12", "--json").out
+    )  # fmt: skip
+    assert texts["steered"] != texts["unsteered"]
+    assert pas("vectors", name).code == 0
+
+    [stats] = json.loads(pas("cache", "stats", "--json").out)
+    assert stats["prompts"] == trained["prompts_total"]
+    assert pas("cache", "verify").code == 0
+    shard = next((home / "lake" / "activations").rglob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert pas("cache", "verify").code == 1
+    [gone] = json.loads(pas("cache", "gc", "--dry-run", "--json").out)
+    assert shard.name in gone["address"] and shard.exists()
+    pas("cache", "gc")
+    assert not shard.exists() and pas("cache", "verify").code == 0
+
+
+def test_paper_and_sound_reports_say_how_they_differ(pas, toy, tiny_folder) -> None:
+    options = ["train", "--task", "toy", "--data", toy, "--model", tiny_folder,
+               "--group-col", "topic", "--layers", "1", "--strengths", "1"]  # fmt: skip
+    paper, sound = (pas(*options, "--protocol", p).out for p in ("paper", "sound"))
+    assert "one permutation" in paper and "block L-1" in paper and "groups on both sides" in paper
+    assert "per item" in sound and "groups on both sides" not in sound
+
+
+def test_csv_with_one_column_per_choice(pas, tmp_path, tiny_folder) -> None:
+    file = tmp_path / "own.csv"
+    with file.open("w", newline="") as handle:
+        table = csv.writer(handle)
+        table.writerow(["ask", "first", "second", "right"])
+        table.writerows([f"Where is heron {i}?", "in the reeds", "on the roof", "AB"[i % 2]]
+                        for i in range(30))  # fmt: skip
+    ran = pas("train", "--task", "own", "--data", file, "--model", tiny_folder, "--question-col",
+              "ask", "--choices-col", "first,second", "--label-col", "right", "--dry-run",
+              "--json")  # fmt: skip
+    assert json.loads(ran.out)["items"] == {"train": 18, "val": 6, "test": 6}
+
+
+def test_no_wrong_answer_is_a_mistake_too(pas, toy, tiny_folder, tmp_path) -> None:
+    options = ["train", "--task", "toy", "--model", tiny_folder, "--layers", "1", "--strengths",
+               "1", "--scoring", "choice", "--data"]  # fmt: skip
+    assert pas(*options, toy, "--methods", "caa", "--json").code == 0
+    sql = "SELECT prompt AS question, choices, baseline_choice AS label FROM items"
+    answered = json.loads(pas("sql", sql, "--json").out)
+    right = write(tmp_path, "right.jsonl", "\n".join(map(json.dumps, answered)))
+    ran = pas(*options, right, "--methods", "pasf,random")
+    assert ran.code == 2 and "no negative example" in ran.err and "--methods caa" in ran.err
+    assert "Traceback" not in ran.err + ran.out
+
+
+def test_tasks_and_doctor(pas) -> None:
+    names = {task["task"]: task for task in json.loads(pas("tasks", "--json").out)}
+    assert names["demo"]["scoring"] == "choice" and names["bbq_age"]["category"] == "bias"
+    ran = pas("doctor", "--json")
+    checks = {check["name"]: check["ok"] for check in json.loads(ran.out)}
+    assert ran.code == 0 and all(checks.values()) and "Prefect" in checks
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['pas', '--help']\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'mlflow', 'duckdb', 'pyarrow', 'datasets'}\n"
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pas demo" in done.stdout
+
+
+def test_the_papers_study_from_its_planning_facts(pas, tmp_path) -> None:
+    paper = STUDIES / "paper.yaml"
+    found = json.loads(pas("study", paper, "--dry-run", "--json").out)
+    assert found["rates"]["source"].startswith("measured by others")
+    assert sum(line["cells"] for line in found["settings"]) == 9750
+    faster = json.loads(pas("study", paper, "--dry-run", "--json", "--tflops", 2 * 380).out)
+    for one, other in zip(found["settings"], faster["settings"], strict=True):
+        assert one["gpu_hours"] == pytest.approx(2 * other["gpu_hours"])
+    ran = pas("study", paper, "--dry-run")
+    assert ran.code == 0 and "GPU-hours at 380 TFLOP/s (measured" in ran.err + ran.out
+    both = pas("study", paper, "--dry-run", "--tflops", 1, "--rates", tmp_path / "gpu.json")
+    assert both.code == 2 and "--tflops and --rates" in both.err

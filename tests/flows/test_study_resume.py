@@ -1,0 +1,55 @@
+"""A study killed in the middle goes on where it stopped, and ends as if it had not been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from storage.lake.files import open_lake
+from tests.helpers.data_files import write_toy
+from tests.helpers.processes import PATIENCE, environment
+
+
+def results(home: Path) -> list[dict]:
+    return json.loads((home / "studies" / "killed" / "results.json").read_text())
+
+
+def test_a_killed_study_goes_on(tmp_path: Path, tiny_folder: Path) -> None:
+    write_toy(tmp_path / "one.jsonl", 40)
+    file = tmp_path / "study.yaml"
+    content = {
+        "name": "killed", "models": [str(tiny_folder)], "seeds": 2,
+        "recipe": {"layers": "1", "strengths": "4", "group_col": "topic"},
+        "tasks": [{"task": "one", "data": "one.jsonl"}], "settings": {"icl": {"shots": 2}},
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(content))
+    command = [sys.executable, "-m", "flows.cli", "study", str(file)]
+    home, other = tmp_path / "killed", tmp_path / "whole"
+    killed = subprocess.Popen(
+        command, env=environment(home), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    lake, began = open_lake(str(home / "lake")), time.monotonic()
+    while not (kept := lake.list("stages/results")):
+        assert killed.poll() is None, killed.stderr.read().decode()
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert len(kept) < 4 and not (home / "studies").exists()
+    first = {address: lake.read_table(address) for address in kept}
+
+    resumed = subprocess.run(command, env=environment(home), capture_output=True, check=True)
+    subprocess.run(command, env=environment(other), capture_output=True, check=True)
+    assert b"study: 4 of 4" in resumed.stderr
+    assert all(lake.read_table(address).equals(table) for address, table in first.items())
+    assert (home / "studies" / "killed" / "report.html").stat().st_size > 10_000
+    own = {"seconds", "run_id"}
+    assert [{k: v for k, v in row.items() if k not in own} for row in results(home)] == [
+        {k: v for k, v in row.items() if k not in own} for row in results(other)
+    ]

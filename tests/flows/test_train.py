@@ -1,0 +1,232 @@
+"""The train flow, run for real on a tiny model: results, caching, tables, MLflow."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+from flows.extract import extract
+from flows.train import train
+from pas.errors import UserError
+from pas.methods.grid import read_layer
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
+from pas.recipe import Recipe
+from storage.catalogue.views import query
+from storage.lake.stages import read_split
+from storage.registry.client import client
+from storage.registry.versions import load_vector, resolve
+from tasks import resources
+from tasks.extract import plan
+from tasks.load import load, read_examples, split_address
+from tests.helpers import oracle
+from tests.helpers.data_files import write_toy
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load_model(ModelSpec(str(tiny_folder)), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
+    data = write_toy(tmp_path / "toy.jsonl")
+    return Recipe(
+        "toy", str(data), group_col="topic", id_col="id", model=str(tiny_folder),
+        layers="1,2", strengths="1,4",
+    )  # fmt: skip
+
+
+def oracle_item(example) -> oracle.Item:
+    """Undo the shown order, which the stage file keeps as positions."""
+    original = [example.choices[example.positions.index(i)] for i in range(len(example.choices))]
+    label = example.positions[example.label]
+    return oracle.Item(
+        example.id, example.question, tuple(original), label, example.positions, example.fact
+    )
+
+
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+def test_vectors_and_every_cell_agree_with_the_oracle(home, recipe, model, protocol, scoring):
+    recipe = replace(recipe, protocol=protocol, scoring=scoring, max_items=30)
+    outcome = train(recipe).outcome
+    address = split_address(recipe, read_examples(recipe))
+    parts = read_split(resources.lake(), address)
+    kind = oracle.Scoring(
+        scoring, "bare" if protocol == "paper" else "both", length_norm=recipe.length_norm
+    )
+    items = [oracle_item(e) for e in parts.train]
+    expected = oracle.build_vectors(
+        model.model, model.tokenizer, items, recipe.estimators, (1, 2), kind, protocol
+    )
+    vectors = query(resources.lake(), "SELECT * FROM vectors WHERE method <> 'random'").to_pylist()
+    found = {(row["method"], row["layer"]): np.array(row["direction"]) for row in vectors}
+    assert found.keys() == expected.keys()
+    for key, direction in found.items():
+        wanted = expected[key].numpy()
+        assert np.linalg.norm(direction - wanted) <= 1e-5 * np.linalg.norm(wanted), key
+    assert read_layer(2, protocol) == (1 if protocol == "paper" else 2)
+
+    swept = oracle.sweep(
+        model.model,
+        model.tokenizer,
+        [oracle_item(e) for e in parts.val],
+        expected,
+        (1.0, 4.0),
+        kind,
+    )
+    rows = query(
+        resources.lake(), "SELECT * FROM sweeps WHERE method <> 'random' AND strength <> 0"
+    ).to_pylist()
+    cells = {(r["method"], r["layer"], r["strength"]): r["accuracy"] for r in rows}
+    assert cells == {key: pytest.approx(cell.accuracy) for key, cell in swept.items()}
+
+    logged = client(resources.registry()).get_run(outcome.run_id).data.metrics
+    assert logged["validation_accuracy_unsteered"] == pytest.approx(_unsteered_accuracy())
+    best = max(max(cells.values()), _unsteered_accuracy() if protocol == "sound" else 0)
+    chosen = cells.get((outcome.method, outcome.layer, outcome.strength), _unsteered_accuracy())
+    assert chosen == pytest.approx(best)
+
+
+def _unsteered_accuracy() -> float:
+    sql = "SELECT avg(correct::INT) AS a FROM predictions WHERE split = 'val' AND method = 'none'"
+    return query(resources.lake(), sql).to_pylist()[0]["a"]
+
+
+def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
+    first, second = train(recipe).outcome, train(recipe).outcome
+    assert first.prompts_extracted == first.prompts_total > 0
+    assert (second.prompts_extracted, second.prompts_cached) == (0, first.prompts_total)
+    assert second.version == first.version + 1
+    same = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "p_value")
+    assert [getattr(first, n) for n in same] == [getattr(second, n) for n in same]
+    vectors = [
+        query(resources.lake(), f"SELECT direction FROM vectors WHERE run_id = '{o.run_id}'")
+        for o in (first, second)
+    ]
+    assert vectors[0].equals(vectors[1])
+    states = _task_states()
+    assert {name: states[name] for name in ("predict", "estimate", "sweep", "evaluate")} == (
+        dict.fromkeys(("predict", "estimate", "sweep", "evaluate"), "Cached")
+    )
+
+
+def _task_states() -> dict[str, str]:
+    """The states of the tasks of the newest train run."""
+    with get_client(sync_client=True) as client:
+        [run] = client.read_flow_runs(sort="START_TIME_DESC", limit=1)
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = client.read_task_runs(flow_run_filter=wanted, sort="NAME_ASC", limit=100)
+    return {run.name.rsplit("-", 1)[0]: run.state.name for run in tasks}
+
+
+def test_a_lost_shard_alone_is_made_again(home, recipe, monkeypatch):
+    monkeypatch.setenv("PAS_SHARD_TOKENS", "400")
+    from storage.settings import settings
+
+    settings.cache_clear()
+    first = train(recipe).outcome
+    lake = resources.lake()
+    shards = lake.list("activations")
+    assert len(shards) > 3
+    lake.remove(shards[0])
+    for address in lake.list("stages/vectors"):
+        lake.remove(address)
+    second = train(recipe).outcome
+    assert 0 < second.prompts_extracted < first.prompts_total
+    assert sorted(lake.list("activations")) == sorted(shards)
+    sql = "SELECT direction FROM vectors WHERE run_id = '{}' ORDER BY method, layer"
+    before, after = (
+        np.array(query(lake, sql.format(o.run_id))["direction"].to_pylist())
+        for o in (first, second)
+    )
+    np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-7)
+
+
+def test_tables_and_registry_tell_one_story(home, recipe):
+    outcome = train(recipe).outcome
+    lake = resources.lake()
+
+    def rows(sql):
+        return query(lake, sql).to_pylist()
+
+    splits = {r["split"]: r["n"] for r in rows("SELECT split, count(*) n FROM items GROUP BY 1")}
+    assert sum(splits.values()) == 60 and set(splits) == {"train", "val", "test"}
+    groups = rows("SELECT group_id FROM items GROUP BY 1 HAVING count(DISTINCT split) > 1")
+    assert groups == []
+    assert rows("SELECT count(*) n FROM items WHERE baseline_choice IS NULL")[0]["n"] == 0
+    [zero] = rows("SELECT count(DISTINCT accuracy) n FROM sweeps WHERE strength = 0")
+    assert zero["n"] == 1
+    [selected] = rows("SELECT * FROM evaluations WHERE selected AND control = 'none'")
+    assert selected["steered_accuracy"] == pytest.approx(outcome.steered_accuracy)
+    version = resolve(resources.registry(), f"{outcome.model_name}@candidate")
+    assert (version.version, version.run_id) == (outcome.version, outcome.run_id)
+    vector = load_vector(resources.registry(), version)
+    [kept] = rows(
+        f"SELECT direction FROM vectors WHERE method = '{vector.method}' AND layer = {vector.layer}"
+    )
+    assert np.array_equal(vector.direction, np.array(kept["direction"], np.float32))
+    lineage = client(resources.registry()).download_artifacts(outcome.run_id, "lineage.json")
+    assert json.loads(Path(lineage).read_text())["shards"] == lake.list("activations")
+
+
+def test_extract_runs_ahead_of_train(home, recipe):
+    ahead = extract(recipe)
+    outcome = train(recipe).outcome
+    assert ahead.prompts_extracted == ahead.prompts_total == outcome.prompts_cached > 0
+    assert outcome.prompts_extracted == 0
+
+
+def test_seeds_share_the_statements(home, recipe):
+    caa = replace(recipe, methods=("caa",))
+    first, second = train(caa).outcome, train(replace(caa, seed=1)).outcome
+    assert 0 < second.prompts_extracted < first.prompts_extracted
+
+
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+def test_with_the_order_held_a_second_seed_runs_new_items_alone(home, recipe, scoring):
+    first = replace(recipe, scoring=scoring, order_seed=0)
+    second = replace(first, seed=1)
+    train(first)
+    lake = resources.lake()
+    seen = {e.id for e in read_split(lake, load(first)).train}
+    wanted = read_split(lake, load(second)).train
+    new = tuple(e for e in wanted if e.id not in seen)
+    todo, alone = plan(second, wanted), plan(second, new)
+    assert 0 < todo.unanswered == alone.unanswered <= len(new) < len(wanted)
+    assert 0 < todo.total - todo.cached == alone.total - alone.cached < todo.total
+    assert todo.tokens == alone.tokens
+    assert train(second).outcome.prompts_extracted == todo.total - todo.cached
+    assert plan(second, wanted).tokens == 0
+
+
+def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_path, caplog):
+    examples = read_examples(recipe)
+    answers = oracle.predict(
+        model.model, model.tokenizer,
+        [oracle_item(replace(e, positions=tuple(range(len(e.choices))))) for e in examples],
+        oracle.Scoring("choice", length_norm=True),
+    )  # fmt: skip
+    lines = [
+        {"question": e.question, "choices": list(e.choices), "label": a}
+        for e, a in zip(examples, answers, strict=True)
+    ]
+    data = tmp_path / "right.jsonl"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    right = replace(recipe, data=str(data), scoring="choice", group_col=None, id_col=None)
+    with pytest.raises(UserError, match="pasf, ipaswo: no negative example"):
+        train(replace(right, methods=("pasf", "ipaswo", "random")))
+    assert resources.lake().list("tables") == []
+    found = train(replace(right, methods=("pasf", "caa", "random")))
+    assert "estimate: pasf is left out" in caplog.text
+    alone = train(replace(right, methods=("caa", "random"))).outcome
+    for name in ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy"):
+        assert getattr(found.outcome, name) == getattr(alone, name)
+    assert {*found.report.methods} == {"caa"}
+    for rule in ("one-se", "least-damage"):
+        assert {*train(replace(right, select=rule)).report.methods} == {"caa"}

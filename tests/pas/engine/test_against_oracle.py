@@ -1,0 +1,185 @@
+"""The production method against the literal oracle: strings, answers, vectors, every cell."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from pas.data.columns import parse_rows
+from pas.data.examples import Answered, Example
+from pas.data.prompts import encode, full_prompt, statement
+from pas.data.sources import Source, read_rows
+from pas.data.splits import Protocol, order_choices
+from pas.datasets import benchmarks
+from pas.engine.extract import capture
+from pas.engine.prefix import Row
+from pas.engine.scoring import Question, ScoringRule, prepare, rule_of
+from pas.engine.sweep import score_rows
+from pas.methods.contrast import METHODS, contrast_sets
+from pas.methods.grid import read_layer
+from pas.models.loading import LoadedModel
+from tests.helpers import oracle
+from tests.helpers.tiny_models import ARCHITECTURES, toy_questions
+
+SEED = 11
+NEAR_TIE = 1e-4
+
+
+class Case(NamedTuple):
+    protocol: Protocol
+    scoring: str
+    length_norm: bool = False
+
+    @property
+    def rule(self) -> ScoringRule:
+        return rule_of(self.scoring, self.protocol, self.length_norm)
+
+    @property
+    def oracle_scoring(self) -> oracle.Scoring:
+        if self.scoring == "choice":
+            return oracle.Scoring("choice", length_norm=self.length_norm)
+        return oracle.Scoring("letter", "bare" if self.protocol == "paper" else "both")
+
+
+CASES = {
+    "paper-letter": Case("paper", "letter"),
+    "sound-letter": Case("sound", "letter"),
+    "sound-choice-mean": Case("sound", "choice", length_norm=True),
+    "sound-choice-sum": Case("sound", "choice", length_norm=False),
+}
+
+
+class Sized(NamedTuple):
+    """How much of the grid is compared."""
+
+    n_train: int
+    methods: tuple[str, ...]
+    layers: tuple[int, ...]
+    strengths: tuple[float, ...]
+    engines: tuple[str, ...] = ("prefix", "hooks")
+
+
+def oracle_item(example: Example, protocol: Protocol) -> oracle.Item:
+    """`example` has its choices in the data set's own order."""
+    n = len(example.choices)
+    order = (
+        oracle.paper_order(n, SEED)
+        if protocol == "paper"
+        else oracle.sound_order(n, SEED, example.id)
+    )
+    return oracle.Item(
+        example.id, example.question, example.choices, example.label, order, example.fact
+    )
+
+
+def ready(model: LoadedModel, examples: Sequence[Example], rule: ScoringRule) -> list[Question]:
+    return [
+        prepare(model.tokens, full_prompt(e, rule.kind), e.choices, e.label, rule) for e in examples
+    ]
+
+
+def vectors_of(
+    model: LoadedModel, answered: list[Answered], case: Case, sized: Sized
+) -> dict[tuple[str, int], np.ndarray]:
+    """mean(positives) - mean(negatives) in float64, from captured activations."""
+    sets = contrast_sets(sized.methods, answered, case.rule.kind)
+    texts = sorted({text for chosen in sets.values() for side in chosen for text in side})
+    reads = {layer: read_layer(layer, case.protocol) for layer in sized.layers}
+    acts = capture(model, [encode(model.tokens, t) for t in texts], list(reads.values()))
+    place, values = {text: i for i, text in enumerate(texts)}, acts.values.double().numpy()
+
+    def mean(side: list[str], layer: int) -> Any:
+        return values[[place[text] for text in side], acts.layers.index(reads[layer])].mean(axis=0)
+
+    return {
+        (method, layer): mean(chosen.positives, layer) - mean(chosen.negatives, layer)
+        for method, chosen in sets.items()
+        for layer in sized.layers
+    }
+
+
+def shape_of(scores: Any, kind: str) -> np.ndarray:
+    """Letter scores lack a normaliser that all letters share, so only differences count."""
+    found = np.asarray(scores, dtype=np.float64)
+    return found - found.mean() if kind == "letter" else found
+
+
+def compare(
+    model: LoadedModel, raw: Sequence[Example], case: Case, sized: Sized, tolerance: float
+) -> None:
+    shown = [order_choices(e, SEED, case.protocol) for e in raw]
+    items = [oracle_item(e, case.protocol) for e in raw]
+    scoring, kind = case.oracle_scoring, case.rule.kind
+    for example, item in zip(shown, items, strict=True):
+        assert list(example.choices) == item.shown_choices
+        assert (example.label, example.positions) == (item.shown_label, item.order)
+        expected = oracle.full_prompt(item.question, item.shown_choices, item.fact)
+        assert full_prompt(example, "letter") == expected
+        assert full_prompt(example, "choice") == item.question
+        for at, choice in enumerate(item.shown_choices):
+            assert statement(example, at) == oracle.statement(item.question, choice)
+
+    n, network, tokenizer = sized.n_train, model.model, model.tokenizer
+    questions = ready(model, shown, case.rule)
+    plain = score_rows(model, questions[:n], [], length_norm=case.length_norm)
+    picks = [int(s[0].numpy().argmax()) for s in plain]
+    assert picks == oracle.predict(network, tokenizer, items[:n], scoring)
+
+    answered = [Answered(e, p) for e, p in zip(shown[:n], picks, strict=True)]
+    vectors = vectors_of(model, answered, case, sized)
+    expected_vectors = oracle.build_vectors(
+        network, tokenizer, items[:n], sized.methods, sized.layers, scoring, case.protocol
+    )
+    assert vectors.keys() == expected_vectors.keys()
+    for key, vector in vectors.items():
+        expected_vector = expected_vectors[key].numpy()
+        error = np.linalg.norm(vector - expected_vector)
+        # Not a ratio: every prompt ends alike, so a vector read at the embedding may be zero.
+        assert error <= 1e-5 * np.linalg.norm(expected_vector), key
+
+    cells = oracle.sweep(network, tokenizer, items[n:], expected_vectors, sized.strengths, scoring)
+    configurations = list(cells)
+    rows = [Row(at[1], torch.from_numpy(at[2] * vectors[at[:2]]).float()) for at in configurations]
+    for engine in sized.engines:
+        found = score_rows(model, questions[n:], rows, length_norm=case.length_norm, engine=engine)
+        compared = 0
+        for column, at in enumerate(configurations, start=1):
+            for item, expected_scores in enumerate(cells[at].scores):
+                scores = found[item][column].numpy()
+                np.testing.assert_allclose(
+                    shape_of(scores, kind), shape_of(expected_scores, kind),
+                    atol=tolerance, rtol=0, err_msg=f"{engine}, {at}, item {item}",
+                )  # fmt: skip
+                best, second = sorted(expected_scores, reverse=True)[:2]
+                if best - second > NEAR_TIE:
+                    compared += 1
+                    assert int(scores.argmax()) == cells[at].predictions[item], (engine, at, item)
+        assert compared >= 0.97 * len(configurations) * len(items[n:])
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_tiny_models(tiny: Callable[[str], LoadedModel], arch: str, case: Case) -> None:
+    raw = [Example(**row, group=row["id"]) for row in toy_questions(16, seed=3)]
+    sized = Sized(n_train=12, methods=tuple(METHODS), layers=(0, 2, 3), strengths=(-1.0, 4.0))
+    compare(tiny(arch), raw, case, sized, tolerance=2e-4)
+
+
+@pytest.mark.parametrize(("protocol", "method"), [("paper", "pasf"), ("sound", "ipaswo")])
+def test_bbq_with_a_trained_model(
+    smollm: LoadedModel, shared_data: Path, protocol: Protocol, method: str
+) -> None:
+    task = benchmarks()["bbq_age"]
+    assert task.parse is not None
+    rows = read_rows(Source(str(shared_data / "bbq" / "Age.jsonl")))
+    # One row of each template; the shortest fourteen are half ambiguous, with every label.
+    by_group = {e.group: e for e in parse_rows(rows, task.parse, task.name)[::3]}
+    chosen = sorted(by_group.values(), key=lambda e: len(e.question))[:14]
+    # Training and validation items take turns, as the sort put the ambiguous ones first.
+    raw = [*chosen[::2], *chosen[1::2]]
+    # The oracle runs every cell in full, so one estimator and one engine must do here.
+    sized = Sized(10, (method,), (9, 14, 20), (1.0, 4.0, -8.0), engines=("prefix",))
+    compare(smollm, raw, Case(protocol, "letter"), sized, tolerance=2e-4)

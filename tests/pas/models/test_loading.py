@@ -1,0 +1,156 @@
+"""Loading, refusals, and a fingerprint that follows whatever changes an activation."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pas.errors import UserError
+from pas.models.fingerprint import fingerprint
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
+from tests.helpers.tiny_models import (
+    ARCHITECTURES,
+    D_MODEL,
+    MAX_POSITIONS,
+    N_BLOCKS,
+    save_tiny,
+    tiny_model,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny("llama", tmp_path / "llama")
+
+
+def fingerprint_of(folder: Path, **changes: str) -> str:
+    spec = replace(ModelSpec(str(folder), device="cpu"), **changes)
+    return fingerprint(spec, folder.parent / "cache")
+
+
+def change_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def change_config(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 1e-3}))
+
+
+def change_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text() + "\n")
+
+
+@pytest.mark.parametrize("change", [change_weights, change_config, change_tokenizer])
+def test_the_fingerprint_follows_the_files(folder: Path, change: Callable[[Path], None]) -> None:
+    copy = Path(shutil.copytree(folder, folder.parent / "copy"))
+    before = fingerprint_of(folder)
+    assert len(before) == 32 and int(before, 16)
+    assert fingerprint_of(copy) == before
+    change(copy)
+    assert fingerprint_of(copy) != before
+    assert fingerprint_of(folder) == before
+
+
+def test_the_fingerprint_follows_the_spec_but_not_the_device(folder: Path) -> None:
+    specs = [{}, {"dtype": "bfloat16"}, {"dtype": "float16"}, {"quantization": "4bit"},
+             {"quantization": "8bit"}, {"revision": "v2"}]  # fmt: skip
+    assert len({fingerprint_of(folder, **s) for s in specs}) == len(specs)
+    assert fingerprint_of(folder, dtype="float32") == fingerprint_of(folder)
+    if not torch.cuda.is_available():
+        assert fingerprint_of(folder, device="auto") == fingerprint_of(folder)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_loaded_model_knows_itself(tiny: Callable[[str], LoadedModel], arch: str) -> None:
+    model = tiny(arch)
+    tokens = model.tokens
+    assert (tokens.n_layers, tokens.d_model) == (model.n_layers, D_MODEL) == (N_BLOCKS, D_MODEL)
+    assert tokens.context_window == MAX_POSITIONS
+    stored = sum(p.numel() for p in model.model.parameters())
+    assert tokens.n_parameters == pytest.approx(stored, rel=0.05)
+    assert not model.model.training and model.model.dtype == torch.float32
+    assert model.pad_id == model.tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_loading_changes_no_logit(tiny: Callable[[str], LoadedModel], arch: str) -> None:
+    """Gemma 2 caps its attention logits, which the fused kernels leave out."""
+    ids = torch.arange(60)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(tiny(arch).model(ids).logits, tiny_model(arch)(ids).logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_dtype_asked_for_is_loaded(folder: Path, dtype: str) -> None:
+    model = load_model(ModelSpec(str(folder), dtype=dtype, device="cpu"), folder.parent / "cache")
+    assert model.model.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"id": "nowhere/at/all"}, "no such folder, and it is no hub id"),
+        ({"id": "nowhere.gguf"}, "no such GGUF file"),
+        ({"device": "abacus"}, "device 'abacus'"),
+        ({"dtype": "int3"}, "dtype 'int3' is none of auto, float32"),
+        ({"quantization": "3bit"}, "quantization '3bit' is none of 4bit, 8bit"),
+        ({"quantization": "4bit"}, "needs bitsandbytes: pip install"),
+        ({"device": "cuda"}, "no CUDA"),
+    ],
+)
+def test_a_wrong_spec_is_refused(folder: Path, wrong: dict[str, str], reason: str) -> None:
+    if wrong.get("quantization") == "4bit" and find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed, so its absence cannot be shown")
+    if wrong.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("CUDA is there, so its absence cannot be shown")
+    with pytest.raises(UserError, match=reason):
+        spec = ModelSpec(**({"id": str(folder), "device": "cpu"} | wrong))
+        load_model(spec, folder.parent / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("config.json", None, "the folder holds no config.json"),
+        ("config.json", "{", "cannot be read"),
+        ("model.safetensors", None, "the folder holds no safetensors weights"),
+        ("model.safetensors", "xx", "cannot be read"),
+        ("tokenizer.json", None, "cannot be read"),
+        ("tokenizer.json", "{", "cannot be read"),
+    ],
+)
+def test_a_damaged_folder_is_refused(
+    folder: Path, name: str, text: str | None, reason: str
+) -> None:
+    (folder / name).unlink()
+    if text is not None:
+        (folder / name).write_text(text)
+    with pytest.raises(UserError, match=f"--model .*{folder.name}: .*{reason}"):
+        load_model(ModelSpec(str(folder), device="cpu"), folder.parent / "cache")
+
+
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"no magic here")
+    with pytest.raises(UserError, match="x.gguf: its files cannot be read"):
+        load_model(ModelSpec(str(path)), tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_slugs_are_safe_names() -> None:
+    assert ModelSpec("demo").slug == "smollm2-135m-instruct"
+    assert ModelSpec("Org/Model_7B v2").slug == "model_7b-v2"
+    assert ModelSpec("/a/b/Some.Q4.gguf").slug == "some.q4"
+    assert ModelSpec("//").slug == "model"

@@ -1,0 +1,84 @@
+"""Answers are kept by question, model and rule, found whatever file they lie in."""
+
+import pytest
+
+from pas.engine.scoring import Question, Tail, canonical, question_key
+from pas.errors import UserError
+from storage.lake.answers import answers_address, read_answers, write_answers
+from storage.lake.files import Lake, open_lake
+
+FINGERPRINT, RULE = "f" * 32, "letter-both"
+SCORES = {bytes([n]) * 16: [0.5 * n, -1.25, 3.0] for n in range(1, 6)}
+
+
+@pytest.fixture(params=["folder", "memory"])
+def lake(request: pytest.FixtureRequest, tmp_path) -> Lake:
+    return open_lake(str(tmp_path) if request.param == "folder" else f"memory://{tmp_path.name}")
+
+
+def write(lake: Lake, keys: list[bytes], rule: str = RULE, shift: float = 0.0) -> str:
+    address = answers_address(lake, FINGERPRINT, rule, keys)
+    scores = {key: [value + shift for value in SCORES[key]] for key in keys}
+    return write_answers(lake, address, scores)
+
+
+def test_what_was_written_is_found_and_nothing_else(lake: Lake) -> None:
+    keys = list(SCORES)
+    assert read_answers(lake, FINGERPRINT, RULE, keys) == {}
+    write(lake, keys[:3])
+    write(lake, keys[2:4])  # one of them again
+    found = read_answers(lake, FINGERPRINT, RULE, keys)
+    assert found == {key: SCORES[key] for key in keys[:4]}
+    assert read_answers(lake, FINGERPRINT, RULE, keys[3:]) == {keys[3]: SCORES[keys[3]]}
+    assert read_answers(lake, FINGERPRINT, RULE, []) == {}
+
+
+def test_models_and_rules_are_kept_apart(lake: Lake) -> None:
+    (key, *_) = SCORES
+    write(lake, [key])
+    write(lake, [key], "choice-mean", shift=1.0)
+    assert read_answers(lake, FINGERPRINT, RULE, [key])[key] == SCORES[key]
+    assert read_answers(lake, FINGERPRINT, "choice-mean", [key])[key][0] == SCORES[key][0] + 1.0
+    assert read_answers(lake, "0" * 32, RULE, [key]) == {}
+
+
+def test_a_broken_file_is_named(tmp_path) -> None:
+    lake = open_lake(str(tmp_path))
+    address = write(lake, list(SCORES))
+    (tmp_path / address).write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match=address.rpartition("/")[2]):
+        read_answers(lake, FINGERPRINT, RULE, list(SCORES))
+
+
+def test_the_address_is_that_of_the_questions(lake: Lake) -> None:
+    keys = list(SCORES)
+    assert write(lake, keys) == write(lake, keys[::-1])
+    assert answers_address(lake, FINGERPRINT, RULE, keys[:2]) != write(lake, keys)
+
+
+def test_a_question_is_its_tokens_and_what_is_read_not_its_label() -> None:
+    asked = Question((Tail((1, 2, 3), 1, ()),), ((7,), (8, 9)), 0)
+    key = question_key(FINGERPRINT, asked)
+    assert key == question_key(FINGERPRINT, asked._replace(label=1)) and len(key) == 16
+    others = [
+        question_key("0" * 32, asked),
+        question_key(FINGERPRINT, asked._replace(letters=((7,), (8,)))),
+        question_key(FINGERPRINT, asked._replace(tails=(Tail((1, 2, 4), 1, ()),))),
+        question_key(FINGERPRINT, asked._replace(tails=(Tail((1, 2, 3), 2, (4, 5)),))),
+    ]
+    assert len({key, *others}) == 5
+
+
+def test_choices_scored_by_their_text_are_one_question_in_any_order() -> None:
+    tails = (Tail((1, 2, 9), 1, (5,)), Tail((1, 2, 3), 1, (7,)), Tail((1, 2, 3), 1, (6,)))
+    asked = Question(tails, (), 0)
+    turned = asked._replace(tails=tails[::-1])
+    assert question_key(FINGERPRINT, asked) == question_key(FINGERPRINT, turned)
+    assert [asked.tails[i] for i in canonical(asked)] == [
+        turned.tails[i] for i in canonical(turned)
+    ]
+    lettered = asked._replace(letters=((7,), (8,), (9,)))
+    assert canonical(lettered) == [0, 1, 2]
+    assert question_key(FINGERPRINT, lettered) != question_key(
+        FINGERPRINT, lettered._replace(tails=tails[::-1])
+    )

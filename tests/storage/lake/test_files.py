@@ -1,0 +1,166 @@
+"""The lake: safe addresses, whole files, nothing half-written ever visible."""
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pas.errors import UserError
+from storage.lake.files import TEMPORARY_PREFIX, Lake, open_lake
+from storage.lake.tables import TABLES, describe_tables, write_run_table
+
+TABLE = pa.table({"n": [1, 2, 3]})
+
+
+@pytest.fixture(params=["local", "memory"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    if request.param == "local":
+        return open_lake(str(tmp_path / "it's a lake"))
+    return open_lake(f"memory://{tmp_path.name}")
+
+
+def test_write_read_list_remove(lake: Lake) -> None:
+    address = lake.address("tables", "x", "run_id=a.parquet")
+    assert not lake.exists(address) and lake.list() == []
+    assert lake.write_table(address, TABLE, {"who": "me"}) == address
+    read = lake.read_table(address)
+    assert read.equals(TABLE) and read.schema.metadata[b"who"] == b"me"
+    assert lake.exists(address) and not lake.exists("tables/x")
+    assert lake.list() == lake.list("tables/x") == [address]
+    assert lake.list("tables/y") == [] and lake.list(suffix=".json") == []
+    assert lake.sizes() == {address: lake.size(address)}
+    lake.remove(address)
+    lake.remove(address)
+    assert lake.list() == []
+    with pytest.raises(FileNotFoundError):
+        lake.read_table(address)
+
+
+@pytest.mark.parametrize("part", ["..", ".", "", "a/b", "a\\b", "ü", "a b", "x" * 201, "a\n"])
+def test_user_text_never_becomes_a_path(lake: Lake, part: str) -> None:
+    with pytest.raises(UserError, match="lake address"):
+        lake.address("tables", part)
+    with pytest.raises(UserError, match="lake address"):
+        lake.write_table(f"tables/{part}/../x.parquet", TABLE)
+    with pytest.raises(UserError, match="lake address"):
+        lake.read_table(f"../{part}")
+
+
+def test_nothing_is_written_under_a_temporary_name(lake: Lake) -> None:
+    with pytest.raises(UserError, match="unfinished"):
+        lake.write_table(f"tables/{TEMPORARY_PREFIX}x.parquet", TABLE)
+
+
+@pytest.mark.parametrize("url", ["", "nowhere://x", "/data/lake*", "/dev/null/lake"])
+def test_unusable_lakes_are_refused(url: str) -> None:
+    with pytest.raises(UserError, match="lake"):
+        open_lake(url)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = open_lake(str(tmp_path))
+    lake.write_table("a.parquet", TABLE)
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        lake.write_table("a.parquet", TABLE.slice(1))
+    assert lake.read_table("a.parquet").equals(TABLE)
+    assert os.listdir(tmp_path) == ["a.parquet"]
+
+
+def test_killed_writers_leave_strays_that_are_hidden_and_removable(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    lake.write_table("activations/a.parquet", TABLE)
+    stray = f"activations/{TEMPORARY_PREFIX}0123.parquet"
+    (tmp_path / stray).write_bytes(b"half")
+    assert lake.list() == lake.list(suffix="") == ["activations/a.parquet"]
+    assert lake.stray_files() == [], "a young one may be a write in progress"
+    assert lake.stray_files(min_age_seconds=0) == [stray]
+    lake.remove(stray)
+    assert lake.stray_files(min_age_seconds=0) == []
+
+
+def _rewrite(url: str, times: int) -> None:
+    for _ in range(times):
+        Lake(url).write_table("a/same.parquet", pa.table({"n": list(range(20_000))}))
+
+
+def test_concurrent_writers_of_one_address_never_show_a_partial_file(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    _rewrite(lake.url, 1)
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_rewrite, args=(lake.url, 60)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    reads = 0
+    while any(writer.is_alive() for writer in writers) or reads == 0:
+        assert lake.read_table("a/same.parquet").num_rows == 20_000
+        assert lake.list() == lake.list(suffix="") == ["a/same.parquet"]
+        reads += 1
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert reads > 1 and lake.stray_files(min_age_seconds=0) == []
+
+
+def test_threads_may_share_a_lake(lake: Lake) -> None:
+    def write(n: int) -> None:
+        lake.write_table(f"a/{n % 4}.parquet", TABLE)
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [lake.read_table(a).equals(TABLE) for a in lake.list()] == [True] * 4
+
+
+SWEEP = {
+    "method": ["PASf"],
+    "layer": [14],
+    "strength": [1],
+    "n": [10],
+    "correct": [7],
+    "accuracy": [0.7],
+}
+
+
+def test_run_tables_are_cast_and_carry_their_run(lake: Lake) -> None:
+    address = write_run_table(lake, "sweeps", "r1", pa.table(SWEEP))
+    assert address == "tables/sweeps/run_id=r1.parquet"
+    read = lake.read_table(address)
+    assert read.schema.equals(TABLES["sweeps"].schema)
+    assert read.to_pylist() == [{"run_id": "r1"} | {k: v[0] for k, v in SWEEP.items()}]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"extra": [1]}, "extra columns"),
+        ({"n": None}, "missing columns"),
+        ({"n": [None]}, "NULL"),
+        ({"n": [1.5]}, "column n"),
+        ({"layer": ["x"]}, "column layer"),
+        ({"run_id": ["other"]}, "another run"),
+    ],
+)
+def test_run_tables_are_strict(lake: Lake, change: dict[str, list], match: str) -> None:
+    columns = {k: v for k, v in (SWEEP | change).items() if v is not None}
+    with pytest.raises(ValueError, match=match):
+        write_run_table(lake, "sweeps", "r1", pa.table(columns))
+    assert lake.list() == []
+
+
+def test_every_column_is_described() -> None:
+    text = describe_tables()
+    for table in TABLES.values():
+        assert table.columns[0].name == "run_id" and all(c.text for c in table.columns)
+        assert f"### `{table.name}`" in text

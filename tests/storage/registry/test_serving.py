@@ -1,0 +1,143 @@
+"""A registered vector served by MLflow: real weights, real generation, per-request control."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pas.errors import UserError
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
+from pas.steering.generate import generate
+from pas.steering.vector import SteeringVector
+from storage.registry.promotion import promote
+from storage.registry.runs import TrainingData, log_training, open_run
+from storage.settings import Registry
+from tests.helpers.tiny_models import D_MODEL, save_tiny
+
+NAME = "pas-tiny-toy"
+PROMPTS = ["Where does the heron sleep?", "It eats"]
+N_TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def base(home: Path) -> LoadedModel:
+    spec = ModelSpec(str(save_tiny("llama", home / "base")), device="cpu")
+    return load_model(spec, home / "cache")
+
+
+def a_vector(base: LoadedModel, width: int = D_MODEL) -> SteeringVector:
+    direction = np.random.default_rng(0).normal(size=width).astype(np.float32)
+    return SteeringVector(
+        direction=direction, layer=1, site="residual", strength=3.0, method="PASf",
+        model=base.spec, fingerprint=base.fingerprint, task="toy",
+    )  # fmt: skip
+
+
+def log(registry: Registry, name: str, vector: SteeringVector) -> None:
+    with open_run(registry, experiment="serving", run_name=name) as run_id:
+        made = log_training(
+            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={}, pages=[],
+            data=TrainingData("toy", "built in", "0" * 32, pa.table({"id": ["a"]})), lineage={},
+            example_prompt=PROMPTS[0], model_name=name, version_tags={},
+        )  # fmt: skip
+    promote(registry, name, made.version)
+
+
+@pytest.fixture(scope="module")
+def registry(home: Path, base: LoadedModel) -> Registry:
+    registry = Registry(f"sqlite:///{home}/mlflow.db", str(home / "artifacts"))
+    log(registry, NAME, a_vector(base))
+    return registry
+
+
+@pytest.fixture
+def serve(registry: Registry, home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Load a champion as any user of MLflow would."""
+    import mlflow  # not before storage.tracking has switched its telemetry off
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # MLflow puts the model's code in front
+    config = {"cache_dir": str(home / "cache")}
+    return lambda name: mlflow.pyfunc.load_model(f"models:/{name}@champion", model_config=config)
+
+
+def test_each_request_sets_strength_or_switches_off(serve: Any, base: LoadedModel) -> None:
+    served = serve(NAME)
+
+    def ask(**params: Any) -> list[str]:
+        frame = pd.DataFrame({"prompt": PROMPTS})
+        return list(served.predict(frame, params={"max_new_tokens": N_TOKENS} | params))
+
+    def expect(vector: SteeringVector | None, strength: float | None = None) -> list[str]:
+        options: dict[str, Any] = {"strength": strength, "max_new_tokens": N_TOKENS}
+        return [generate(base, prompt, vector, **options) for prompt in PROMPTS]
+
+    vector = a_vector(base)
+    unsteered, steered, reversed_ = expect(None), expect(vector), expect(vector, -3.0)
+    assert len({tuple(unsteered), tuple(steered), tuple(reversed_)}) == 3
+    assert ask() == steered
+    assert ask(enabled=False) == unsteered
+    assert ask(strength=0.0) == unsteered
+    assert ask(strength=-3.0) == reversed_
+    assert ask(enabled=False, strength=-3.0) == unsteered
+    assert ask() == steered  # a request leaves nothing behind
+
+
+def test_the_base_model_is_referenced_not_copied(registry: Registry, home: Path) -> None:
+    folder = next((home / "artifacts").rglob("MLmodel")).parent
+    assert [file.name for file in folder.rglob("*.safetensors")] == ["vector.safetensors"]
+    steering = json.loads((folder / "artifacts/vector/steering.json").read_text())
+    assert steering["model"]["id"] == str(home / "base")
+    pins = (folder / "requirements.txt").read_text().split()
+    assert all("==" in pin and "+" not in pin for pin in pins)
+    assert {"torch", "transformers", "mlflow"} <= {pin.split("==")[0] for pin in pins}
+    assert (folder / "code/pas/steering/generate.py").is_file()
+
+
+def test_a_vector_of_another_width_is_refused(
+    registry: Registry, base: LoadedModel, serve: Any
+) -> None:
+    log(registry, "pas-tiny-wide", a_vector(base, width=D_MODEL + 1))
+    with pytest.raises(UserError, match=f"{D_MODEL} dimensions, the vector {D_MODEL + 1}"):
+        serve("pas-tiny-wide")
+
+
+def test_serves_without_the_project(
+    registry: Registry, base: LoadedModel, home: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys, mlflow, pandas as pd\n"
+        "config = {'cache_dir': sys.argv[1], 'model': sys.argv[2]}\n"
+        f"model = mlflow.pyfunc.load_model('models:/{NAME}@champion', model_config=config)\n"
+        "import pas\n"
+        "print(pas.__file__)\n"
+        f"print(ascii(model.predict(pd.DataFrame({{'prompt': {PROMPTS}}}), "
+        f"params={{'max_new_tokens': {N_TOKENS}}})))\n"
+    )
+    moved = tmp_path / "moved"
+    (home / "base").rename(moved)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(home / "cache"), str(moved)],
+            env={"MLFLOW_TRACKING_URI": registry.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    finally:
+        moved.rename(home / "base")
+    assert done.returncode == 0, done.stderr
+    place, answer = done.stdout.splitlines()[-2:]
+    assert Path(place).is_relative_to(home / "artifacts")
+    vector = a_vector(base)
+    assert answer == ascii([generate(base, p, vector, max_new_tokens=N_TOKENS) for p in PROMPTS])

@@ -1,0 +1,405 @@
+"""The report of a training says what was measured, escapes what it was given, and stands alone."""
+
+import math
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import pyarrow as pa
+import pytest
+import typer
+
+import flows.train
+from flows.cli import app
+from pas.data.examples import Example
+from pas.engine.scoring import margin
+from pas.evidence.gates import Evidence
+from pas.evidence.paired import compare
+from pas.evidence.power import flip_effect, items_needed, smallest_gain
+from pas.methods.grid import Cell, Configuration
+from pas.recipe import Recipe
+from storage.lake.lineage import versions
+from storage.lake.stages import read_split
+from storage.settings import settings
+from tasks import resources
+from tasks.evaluate import Report
+from tasks.record import run_tables
+from tasks.reports.command import command_line, run_facts
+from tasks.reports.flips import flips, test_answers
+from tasks.reports.paper import METHOD_NAMES
+from tasks.reports.run_page import Cost, run_page
+from tasks.reports.svg import ticks
+from tests.helpers.data_files import write_toy
+from tests.helpers.pages import Page
+
+test_answers.__test__ = False  # no test: the answers to the test items
+HOSTILE = "<script>alert('1')</script> & </pre> </svg> {{ 7 * 7 }}"
+LINEAGE = {
+    "data_digest": "d1gest", "model_fingerprint": "f1ngerprint", "code_digest": "c0de",
+    "versions": versions(),
+}  # fmt: skip
+
+
+class Run(NamedTuple):
+    """What `run_page` takes."""
+
+    recipe: Recipe
+    found: Report
+    cells: list[Cell]
+    tables: dict[str, pa.Table]
+    test: tuple[Example, ...]
+    cost: Cost
+    facts: dict[str, str]
+
+
+def page_of(run: Run) -> Page:
+    return Page(run_page(*run))
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+    """A real training under either scoring, with what its `record` was given."""
+    home = tmp_path_factory.mktemp("run-report")
+    data = write_toy(home / "toy.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAS_HOME", str(home / "home"))
+        settings.cache_clear()
+        yield {s: _trained(patch, _recipe(data, tiny_folder, s)) for s in ("letter", "choice")}
+    settings.cache_clear()
+    resources.tokens.cache_clear()
+
+
+def _recipe(data: Path, model: Path, scoring: Any) -> Recipe:
+    return Recipe(
+        "toy", str(data), group_col="topic", id_col="id", model=str(model), scoring=scoring,
+        layers="1,2", strengths="1,4,16",
+    )  # fmt: skip
+
+
+def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> Run:
+    real, seen = flows.train.record, []
+
+    def record(*given: Any, **named: Any) -> Any:
+        seen.append(given)
+        return real(*given, **named)
+
+    patch.setattr(flows.train, "record", record)
+    outcome = flows.train.train(recipe).outcome
+    patch.setattr(flows.train, "record", real)
+    trail, cells, found, cost = seen[0][1:5]
+    parts = read_split(resources.lake(), trail.split)
+    return Run(
+        recipe, found, cells, run_tables(recipe, trail, parts, cells, found), parts.test,
+        cost._replace(lake_bytes=12_345_678),
+        run_facts(outcome.run_id, LINEAGE),
+    )  # fmt: skip
+
+
+def made(run: Run, before: list[int], after: list[int], at: Configuration, **changes: Any) -> Run:
+    """Replace a run's test answers: the index answered for each of the first items."""
+    test = run.test[: len(before)]
+    rows = []
+    for condition, picks in ((None, before), (at, after)):
+        for example, pick in zip(test, picks, strict=True):
+            scores = [float(i == pick) - 0.25 * i for i in range(len(example.choices))]
+            of = condition._asdict() if condition else {
+                "method": "none", "layer": None, "strength": 0.0}  # fmt: skip
+            rows.append(of | {"item_id": example.id, "split": "test", "choice": pick,
+                              "correct": pick == example.label, "scores": scores})  # fmt: skip
+    kept = [r for r in run.tables["predictions"].to_pylist() if r["split"] == "val"]
+    predictions = pa.Table.from_pylist(kept + rows, schema=run.tables["predictions"].schema)
+    right = [[p == e.label for p, e in zip(picks, test, strict=True)] for picks in (before, after)]
+    comparison = compare(*right)
+    evidence = Evidence(comparison, at.strength, (), None, None)
+    found = run.found._replace(
+        selected=at, evidence=evidence, methods={at.method: (at, comparison)}, random=[],
+        reshuffled=None, constant_position=None,
+    )  # fmt: skip
+    return run._replace(
+        found=found, test=test, tables=run.tables | {"predictions": predictions}, **changes
+    )
+
+
+def pictures(source: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", source, re.S)]
+
+
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+def test_a_real_run_is_told_whole(runs: dict[str, Run], scoring: str) -> None:
+    run = runs[scoring]
+    page, test = page_of(run), run.found.evidence.test
+    verdict = run.found.verdict
+    assert page.tags.count("h1") == 1 and "None" not in page.text
+    assert verdict.label in page.text and verdict.explanation in page.text
+    for finding in verdict.findings:
+        row = f"{finding.check} {'✓ passed' if finding.passed else '✗ failed'} {finding.measured}"
+        assert f"{row} {finding.needed} {finding.explanation}" in page.text
+    gain = f"{test.delta:+.3f}" if test.delta else "0.000"
+    assert f"Gain on the test items {gain}".replace("-", "−") in page.text
+    assert f"{test.baseline_accuracy:.3f} → {test.steered_accuracy:.3f}" in page.text
+    assert f"{test.w2r} / {test.r2w} wrong to right / right to wrong" in page.text
+    for method, (at, comparison) in run.found.methods.items():
+        where = f"layer {at.layer}, × {at.strength:g}" if at.strength else "unsteered"
+        assert f"{METHOD_NAMES[method]}, {where}" in run_page(*run), "a row of the picture"
+        assert f"{comparison.steered_accuracy:.3f}" in page.text
+    assert ("Letters answered" in page.text) == (scoring == "letter")
+    assert "Bias scores" not in page.text, "these choices have no roles"
+    assert all(value in page.text for value in run.facts.values())
+    assert command_line(run.recipe) in page.text and "12.3 MB" in page.text
+    cached = run.cost.prompts - run.cost.extracted
+    assert f"{run.cost.prompts} prompts: {run.cost.extracted} run, {cached} from" in page.text
+
+
+def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str, Run]) -> None:
+    run = runs["letter"]
+    answers = run.tables["predictions"].to_pandas()
+    answers = answers[answers["split"] == "val"]
+    alone = answers[answers["method"] == "none"]["correct"]
+    baseline = sum(alone) / len(alone)
+    titles = [t.text for p in pictures(run_page(*run)) for t in p.iter("title")]
+    cells = [t for t in titles if t and " on unsteered" in t]
+    assert len(cells) == len(run.cells) == 5 * 2 * 4
+    names = METHOD_NAMES | {"random": "random direction"}
+    for (method, layer, strength), rows in answers[answers["method"] != "none"].groupby(
+        ["method", "layer", "strength"]
+    ):
+        right = sum(rows["correct"])
+        gain = right / len(rows) - baseline
+        shown = f"{gain:+.3f}".replace("-", "−") if abs(gain) > 1e-9 else "0.000"
+        assert (
+            f"{names[method]}, layer {layer:.0f}, strength {strength:g}: {right / len(rows):.3f}, "
+            f"{right} of {len(rows)} right, {shown} on unsteered"
+        ) in cells
+
+
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+def test_pictures_are_sound_and_take_the_pages_colours(runs: dict[str, Run], scoring: str) -> None:
+    source = run_page(*runs[scoring])
+    drawn = pictures(source)
+    assert len(drawn) == 5 + 1 + 5 + 1 + (scoring == "letter")
+    for picture in drawn:
+        assert picture.get("role") == "img" and len(picture.get("aria-label", "")) > 30
+        _, _, width, height = map(float, picture.get("viewBox", "").split())
+        for element in picture.iter():
+            assert not {"fill", "stroke", "style"} & set(element.attrib) or element is picture
+            for key, most in (("x", width), ("cx", width), ("y", height), ("cy", height)):
+                assert 0 <= float(element.get(key, 0)) <= most, ElementTree.tostring(element)
+    heat_maps = [p for p in drawn if any(r.get("class") == "chosen" for r in p.iter("rect"))]
+    assert len(heat_maps) == 1, "one method's map marks the choice"
+    assert source == run_page(*runs[scoring]), "the same values give the same page"
+
+
+def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
+    for run in runs.values():
+        source = run_page(*run)
+        page = Page(source)
+        assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
+        assert not [v for _, n, v in page.attributes if n in ("src", "href", "srcset", "action")]
+        assert "@import" not in source and "url(" not in source and "://" not in source
+        ids = [value for _, name, value in page.attributes if name == "id"]
+        assert len(set(ids)) == len(ids)
+
+
+def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
+    for run in runs.values():
+        at = run.found.selected
+        rows = run.tables["predictions"].to_pandas()
+        rows = rows[rows["split"] == "test"].set_index("item_id")
+        before = rows[rows["method"] == "none"]
+        after = rows[
+            (rows["method"] == at.method) & (rows["layer"] == at.layer)
+            & (rows["strength"] == at.strength)
+        ] if at.strength else before  # fmt: skip
+        found = flips(
+            run.test, test_answers(run.tables["predictions"], None),
+            test_answers(run.tables["predictions"], at), run.recipe.rule.kind, most=100,
+        )  # fmt: skip
+        expected: list[set[str]] = [set(), set()]
+        for item in before.index:
+            if before["correct"][item] != after["correct"][item]:
+                expected[int(before["correct"][item])].add(item)
+        assert [{f.item_id for f in group.shown} for group in found] == expected
+        test = run.found.evidence.test
+        assert [group.total for group in found] == [test.w2r, test.r2w]
+        for flip in (*found[0].shown, *found[1].shown):
+            for rows, key in ((before, "before"), (after, "after")):
+                row = rows.loc[flip.item_id]
+                assert [getattr(c, key) for c in flip.choices] == list(row["scores"])
+                [picked] = [i for i, c in enumerate(flip.choices) if getattr(c, f"picked_{key}")]
+                assert picked == row["choice"]
+                wrong = [s for c, s in zip(flip.choices, row["scores"], strict=True) if not c.right]
+                [right] = [s for c, s in zip(flip.choices, row["scores"], strict=True) if c.right]
+                assert getattr(flip, f"margin_{key}") == right - max(wrong)
+
+
+def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    test = run.test[:9]
+    before = [(e.label + 1) % len(e.choices) for e in test[:7]] + [e.label for e in test[7:]]
+    after = [e.label for e in test[:7]] + [(e.label + 1) % len(e.choices) for e in test[7:]]
+    at = Configuration("caa", 1, 4.0)
+    changed = made(run, before, after, at)
+    page = page_of(changed)
+    assert "From wrong to right: 7" in page.text and "From right to wrong: 2" in page.text
+    assert "The 5 whose margin moved farthest." in page.text
+    moved = {}
+    for e, b, a in zip(test, before, after, strict=True):
+        scores = [[float(i == p) - 0.25 * i for i in range(len(e.choices))] for p in (b, a)]
+        moved[e.id] = abs(margin(scores[1], e.label) - margin(scores[0], e.label))
+    ranked = sorted((e.id for e in test[:7]), key=lambda i: (-moved[i], i))
+    shown = re.findall(r"<summary>([^<]+)<span", run_page(*changed))
+    assert shown[:5] == ranked[:5] and set(shown[5:]) == {e.id for e in test[7:]}
+    assert margin((0.5, -1.0, 2.0), 0) == -1.5
+
+
+def test_users_text_is_text(runs: dict[str, Run]) -> None:
+    run = runs["letter"]
+    test = tuple(
+        replace(e, question=HOSTILE, group=HOSTILE, prefix="exemplars ",
+                choices=tuple(f"{HOSTILE}{i}" for i in range(len(e.choices))),
+                roles=(HOSTILE,) * len(e.choices))
+        for e in run.test
+    )  # fmt: skip
+    labels = [e.label for e in test]
+    wrong = [(e.label + 1) % len(e.choices) for e in test]
+    hostile = made(
+        run._replace(test=test, recipe=replace(run.recipe, data=HOSTILE)), wrong, labels,
+        Configuration("caa", 1, 4.0), facts={HOSTILE: HOSTILE},
+    )  # fmt: skip
+    clean = made(run, wrong, labels, Configuration("caa", 1, 4.0))
+    page = page_of(hostile)
+    assert "script" not in page.tags
+    assert page.tags.count("svg") == page_of(clean).tags.count("svg")
+    assert page.tags.count("pre") == page_of(clean).tags.count("pre") == 6
+    assert page.text.count(HOSTILE) >= 5 * (1 + 3 + 3) + 2, "prompts, choices, roles, facts"
+    assert f"(worked examples) … {HOSTILE}" in page.text and "exemplars " not in page.text
+    assert shlex.join([HOSTILE]) in page.text, "the data in the command"
+
+
+def test_no_answer_flipped(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    labels = [e.label for e in run.test]
+    still = made(run, labels, labels, Configuration("pasf", 2, 1.0))
+    page = page_of(still)
+    assert "No test answer changed between right and wrong." in page.text
+    assert "no answer flipped" in page.text and "if 10 % did" in page.text
+    assert "Items for this gain" not in page.text
+
+
+def test_not_steering_won(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    picks = [0] * len(run.test)
+    page = page_of(made(run, picks, picks, Configuration("pasf", 1, 0.0)))
+    assert "none did better on validation than not steering" in page.text
+    assert "Bold frame" not in page.text and "re-shuffled choices" not in page.text
+
+
+def test_one_layer_and_one_strength_are_enough(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    at = Configuration("caa", 2, 4.0)
+    cells = [c for c in run.cells if c.configuration == at]
+    picks = [0] * len(run.test)
+    small = made(run, picks, picks, at, cells=cells)
+    page = page_of(small)
+    assert "Of 1 configuration, validation chose CAA at layer 2, strength 4" in page.text
+    assert "Not steering was not among the choices." in page.text
+    assert "By layer" not in page.text and "By strength" not in page.text
+    assert len(pictures(run_page(*small))) == 2, "one heat map and the gains"
+
+
+def test_the_power_and_the_effect_are_those_of_the_test(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    wrong = [(e.label + 1) % len(e.choices) for e in run.test]
+    labels = [e.label for e in run.test]
+    n = len(labels)
+    before, after = wrong[: n - 2] + labels[n - 2 :], labels[: n - 3] + wrong[n - 3 :]
+    test = compare(
+        [b == e for b, e in zip(before, labels, strict=True)],
+        [a == e for a, e in zip(after, labels, strict=True)],
+    )
+    assert (test.w2r, test.r2w) == (n - 3, 2)
+    page = page_of(made(run, before, after, Configuration("caa", 1, 4.0)))
+    effect, rate = flip_effect(test), (n - 1) / n
+    least = smallest_gain(n, rate)
+    assert least is not None
+    assert f"a true gain of {least:+.3f} is the smallest that {n} items show" in page.text
+    assert f"{items_needed((n - 5) / n, rate)} test items would show a gain" in page.text
+    assert effect.odds_ratio is not None and effect.or_high is not None
+    odds = f"{effect.odds_ratio:.2f} to 1; {effect.or_low:.2f} to {effect.or_high:.2f}"
+    assert odds in page.text
+    interval = f"{effect.rd_low:+.3f} to {effect.rd_high:+.3f} (Newcombe"
+    assert interval.replace("-", "−") in page.text
+
+
+def test_bias_scores_are_counted_from_the_roles(runs: dict[str, Run]) -> None:
+    run = runs["choice"]
+    roles = ("unknown", "biased", "counter")
+    three = [replace(e, choices=("a", "b", "c"), label=i % 3, roles=roles,
+                     stratum="ambig" if i % 3 == 0 else "disambig", positions=())
+             for i, e in enumerate(run.test[:9])]  # fmt: skip
+    before, after = [1] * 9, [0, 1, 1, 0, 1, 1, 1, 1, 2]
+    bbq = made(run._replace(test=tuple(three)), before, after, Configuration("caa", 1, 4.0))
+    page = page_of(bbq)
+    ambiguous = [a for a, e in zip(after, three, strict=True) if e.stratum == "ambig"]
+    assert ambiguous == [0, 0, 1]
+    # One of three named somebody, and that was in line with the stereotype: (1 - 2/3) * 1.
+    assert "Bias score, ambiguous +1.000 +0.333" in page.text
+    # All named somebody: five in line, one against: 2 * 5/6 - 1.
+    assert "Bias score, disambiguated +1.000 +0.667" in page.text
+    assert "Accuracy where the context does not tell 0.000 0.667" in page.text
+    assert "Accuracy where it does 0.500 0.667" in page.text
+    assert "“unknown” among the answers 0.000 0.222" in page.text
+
+
+def _read_by_the_command_line(line: str) -> dict[str, Any]:
+    program, name, *arguments = shlex.split(line)
+    assert program == "pas"
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    return command.make_context(name, arguments).params
+
+
+@pytest.mark.parametrize("changes", [
+    {},
+    {"data": "my $HOME data/it's.csv", "choices_col": ("kind", "curt"), "length_norm": False},
+    {"strengths": "-1,1", "methods": ("caa", "random"), "trust_remote_code": True, "seed": 3},
+    {"group_col": "g", "id_col": "i", "data_split": "test", "order_seed": 0, "max_items": 50,
+     "protocol": "paper", "site": "mlp", "scoring": "choice", "dtype": "float32"},
+])  # fmt: skip
+def test_the_command_gives_the_recipe_again(changes: dict[str, Any]) -> None:
+    recipe = Recipe(**{"task": "toy", "data": "a.csv"} | changes)
+    line = command_line(recipe)
+    read = _read_by_the_command_line(line)
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        given = ",".join(value) if isinstance(value, tuple) else value
+        assert read[field.name] == given, field.name
+    assert line.count("--") == 2 + len(set(changes) - {"data"}), "defaults are left out"
+
+
+def test_no_cap_on_the_items_is_a_cap_above_any_data_set() -> None:
+    read = _read_by_the_command_line(command_line(Recipe("demo", max_items=None)))
+    assert read["max_items"] >= 10**9
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.33, 0.41), (-0.4, 0.31), (0, 800), (0.5, 0.5001)]
+)
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 6 and low - 1e-9 <= found[0] and found[-1] <= high + 1e-9
+    steps = {round((b - a) / (found[1] - found[0]), 6) for a, b in pairwise(found)}
+    assert steps == {1.0}
+    step = found[1] - found[0]
+    leading = step / 10 ** math.floor(math.log10(step) + 1e-9)
+    assert round(leading, 6) in (1, 2, 5)
+
+
+@pytest.mark.parametrize("width", [0.051, 0.3, 0.99, 1.0, 5.55, 57.0, 59.9, 60.0, 1e-3])
+def test_a_scale_of_any_width_has_ticks(width: float) -> None:
+    found = ticks(0.0, width)
+    assert 2 <= len(found) <= 6 and found[0] == 0 and found[-1] <= width
