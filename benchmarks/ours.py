@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from storage.catalogue.estimate import WEIGHTS, estimate
 
 from benchmarks.contenders import Vectors, means, stacked
 from benchmarks.material import METHODS, RULE, Asked, asked, contrasts
@@ -16,6 +15,7 @@ from pas.engine.scoring import prepare
 from pas.engine.sweep import score_rows
 from pas.methods.contrast import possible_texts
 from pas.models.loading import LoadedModel
+from storage.catalogue.estimate import WEIGHTS, estimate
 from storage.lake.files import Lake
 from storage.lake.shards import write_shard
 

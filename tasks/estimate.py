@@ -3,11 +3,11 @@
 import hashlib
 
 import pyarrow as pa
-from storage.catalogue.estimate import estimate as aggregate
 
 from pas.data.prompts import encode
 from pas.methods.contrast import RANDOM, contrast_sets, random_direction
 from pas.recipe import Recipe
+from storage.catalogue.estimate import estimate as aggregate
 from storage.lake.stages import read_split, stage_address
 from storage.settings import settings
 from tasks import resources

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 
 from pas.data.examples import Example
+from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 from pas.evidence.clusters import clustered_interval
 from pas.evidence.controls import Controls
 from pas.evidence.letters import best_constant

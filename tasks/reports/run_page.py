@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 
 from pas.data.examples import Example
 from pas.data.splits import SPLITS
+from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 from pas.evidence.checks import Limits
 from pas.evidence.letters import position_counts
 from pas.evidence.paired import Comparison

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pas.evidence.bias import BiasScores
 
+from pas.evidence.bias import BiasScores
 from pas.evidence.controls import Controls
 from pas.evidence.gates import Evidence, Thresholds, faults_of, judge
 from pas.evidence.paired import Comparison

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pas.evidence.bias import BiasScores, bias_scores
 
+from pas.evidence.bias import BiasScores, bias_scores
 from pas.evidence.checks import Limits
 from pas.evidence.clusters import ClusteredInterval
 from pas.evidence.controls import Controls
