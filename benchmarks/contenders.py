@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.material import Asked
-from pas.engine.prefix import Row
+from benchmarks.material import LetterPrompt
+from pas.engine.prefix import Steering
 from pas.engine.scoring import letter_tokens
 from pas.methods.contrast import ContrastSet
 from pas.models.loading import LoadedModel
 from tests.helpers import oracle
 
 Vectors = dict[tuple[str, int], np.ndarray]
-MaybeRow = Row | None
+MaybeRow = Steering | None
 NEAR_TIE = 1e-3  # of the two best scores: rounding decides such a prediction
 
 
@@ -28,12 +28,12 @@ NEAR_TIE = 1e-3  # of the two best scores: rounding decides such a prediction
 
 
 def reference_sweep(
-    model: LoadedModel, items: Sequence[Asked], rows: Sequence[MaybeRow]
+    model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[MaybeRow]
 ) -> np.ndarray:
     """The whole prompt again for every configuration of every item."""
     steerings = [None if row is None else oracle.Steering(row.layer, row.delta) for row in rows]
 
-    def scores(item: Asked, steering: Any) -> list[float]:
+    def scores(item: LetterPrompt, steering: Any) -> list[float]:
         return oracle.letter_scores(  # type: ignore[no-any-return]
             model.model, model.tokenizer, item.text, len(item.choices), "bare", steering
         )
@@ -41,7 +41,7 @@ def reference_sweep(
     return stacked([np.array([scores(item, at) for at in steerings]) for item in items])
 
 
-def reference_predict(model: LoadedModel, items: Sequence[Asked]) -> np.ndarray:
+def reference_predict(model: LoadedModel, items: Sequence[LetterPrompt]) -> np.ndarray:
     """One pass an item."""
     return reference_sweep(model, items, [None])
 
@@ -63,11 +63,11 @@ def reference_extraction(
 
 
 def hooked_sweep(
-    model: LoadedModel, items: Sequence[Asked], rows: Sequence[MaybeRow], batch_size: int
+    model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[MaybeRow], batch_size: int
 ) -> np.ndarray:
     """One batched, hooked pass per configuration; only the last position's logits."""
     network = model.model
-    letters = [ids[0] for ids in letter_tokens(model.tokens, _widest(items), "bare")]
+    letters = [ids[0] for ids in letter_tokens(model.info, _widest(items), "bare")]
     found = np.full((len(items), len(rows), len(letters)), -np.inf)
     with torch.inference_mode():
         for chosen, inputs in _batches(model, [item.text for item in items], batch_size):
@@ -80,7 +80,9 @@ def hooked_sweep(
     return found
 
 
-def hooked_predict(model: LoadedModel, items: Sequence[Asked], batch_size: int) -> np.ndarray:
+def hooked_predict(
+    model: LoadedModel, items: Sequence[LetterPrompt], batch_size: int
+) -> np.ndarray:
     """One batched pass."""
     return hooked_sweep(model, items, [None], batch_size)
 
@@ -195,7 +197,7 @@ def distance(ours: Vectors, theirs: Vectors) -> float:
     )
 
 
-def _widest(items: Sequence[Asked]) -> int:
+def _widest(items: Sequence[LetterPrompt]) -> int:
     return max(len(item.choices) for item in items)
 
 

@@ -39,7 +39,7 @@ def runners(
         return lambda: contenders.hooked_extraction(model, sets, at.reads, size)
 
     pairs = peer.paired(sets)
-    letters = [ids[0] for ids in letter_tokens(model.tokens, len(items[0].choices), "bare")]
+    letters = [ids[0] for ids in letter_tokens(model.info, len(items[0].choices), "bare")]
 
     def peer_predict(size: int) -> Run:
         assert other is not None

@@ -19,7 +19,7 @@ from benchmarks.gpu_letters import agreement
 from benchmarks.gpu_model import (
     CHOICES,
     SHAPES,
-    Drawn,
+    EngineInputs,
     build,
     draw,
     grid,
@@ -32,7 +32,7 @@ from benchmarks.timing import save, show
 from pas.engine.extract import read
 from pas.engine.memory import Budget, fitting
 from pas.engine.packed import root_of
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.selfcheck import covered
 from pas.engine.sweep import score_rows
 from pas.engine.trie import packs
@@ -65,7 +65,7 @@ class Meter:
         }  # fmt: skip
 
 
-def extraction(at: Meter, drawn: Drawn, budgets: Sequence[int]) -> list[dict[str, Any]]:
+def extraction(at: Meter, drawn: EngineInputs, budgets: Sequence[int]) -> list[dict[str, Any]]:
     """Activations of all prompts and answers to all questions, for every token budget."""
     model, layers = at.model, layers_of("auto", at.model.n_layers)
     flops = work.sweep_flops(work.shape_of(model), drawn.sequences, [], CHOICES)
@@ -91,7 +91,11 @@ def extraction(at: Meter, drawn: Drawn, budgets: Sequence[int]) -> list[dict[str
 
 
 def sweeping(
-    at: Meter, drawn: Drawn, rows: Sequence[Row], budgets: Sequence[Budget], repeats: int
+    at: Meter,
+    drawn: EngineInputs,
+    rows: Sequence[Steering],
+    budgets: Sequence[Budget],
+    repeats: int,
 ) -> list[dict[str, Any]]:
     """All items under all configurations, for every budget."""
     needed = work.sweep_flops(work.shape_of(at.model), drawn.asked, rows, CHOICES)
@@ -116,7 +120,7 @@ def facts(model: LoadedModel) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(model.device) if cuda else "cpu",
         "memory_gb": torch.cuda.mem_get_info(model.device)[1] / 1e9 if cuda else None,
         "cuda": torch.version.cuda, "dtype": str(model.model.dtype),
-        "parameters": model.tokens.n_parameters,
+        "parameters": model.info.n_parameters,
     }  # fmt: skip
 
 
@@ -214,7 +218,7 @@ def main() -> None:
     best = min(scanned or [], key=lambda line: line["s"], default={"row budget": budget.rows})
     chosen = [Budget(tokens["token budget"], best["row budget"]), budget]
     part("sweep", lambda: sweeping(at, drawn, rows, list(dict.fromkeys(chosen)), options.repeats))
-    fits = not large or torch.cuda.mem_get_info(device)[0] > 5 * model.tokens.n_parameters
+    fits = not large or torch.cuda.mem_get_info(device)[0] > 5 * model.info.n_parameters
     part("agreement", lambda: agreement(
         model, drawn.first(options.check), grid(model, options.check_configurations),
         fits and not options.no_exact,

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks import work
-from benchmarks.gpu_model import Drawn, seconds
+from benchmarks.gpu_model import EngineInputs, seconds
 from pas.engine.passes import groups_of
 from pas.engine.trie import lay_out, packs
 from pas.models.loading import LoadedModel
@@ -84,7 +84,7 @@ def profiled(run: Callable[[], object], device: torch.device) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def attention(model: LoadedModel, drawn: Drawn, budget: int) -> dict[str, Any]:
+def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str, Any]:
     """The prefill's attention on one real pack, in one block: what torch takes and what it could.
 
     `flash, ragged` runs the whole pack in one call: a span's tokens see all of its path up to
@@ -167,7 +167,9 @@ def attention(model: LoadedModel, drawn: Drawn, budget: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def row_attention(model: LoadedModel, drawn: Drawn, rows: int, row_budget: int) -> dict[str, Any]:
+def row_attention(
+    model: LoadedModel, drawn: EngineInputs, rows: int, row_budget: int
+) -> dict[str, Any]:
     """The walk's attention at its real size, in one block: as it is, and by a fused kernel.
 
     The kernel tells the logarithm of its sum too, so what it read of the prefix can be joined with
@@ -235,7 +237,7 @@ def fused(model: LoadedModel, sizes: Sequence[int]) -> list[dict[str, Any]]:
 
     lines = []
     for rows in sizes:
-        shape = 1, rows, model.tokens.d_model
+        shape = 1, rows, model.info.d_model
         hidden = torch.randn(shape, device=model.device, dtype=model.model.dtype)
         line: dict[str, Any] = {"rows": rows}
         for name, run in (("eager", half), ("compiled", torch.compile(half, dynamic=False))):

@@ -6,15 +6,17 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_model import CHOICES, Drawn, loaded
-from pas.engine.prefix import Row
+from benchmarks.gpu_model import CHOICES, EngineInputs, loaded
+from pas.engine.prefix import Steering
 from pas.engine.sweep import score_rows
 from pas.models.loading import LoadedModel
 
 BF16_STEP = 2.0**-8  # half of what separates neighbouring numbers, relative, at its largest
 
 
-def agreement(model: LoadedModel, drawn: Drawn, rows: Sequence[Row], exact: bool) -> dict[str, Any]:
+def agreement(
+    model: LoadedModel, drawn: EngineInputs, rows: Sequence[Steering], exact: bool
+) -> dict[str, Any]:
     """The engine's letters against one hooked pass a configuration, and both against float32."""
 
     def scores(of: LoadedModel, engine: str) -> torch.Tensor:

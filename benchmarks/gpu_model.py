@@ -11,11 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from pas.data.prompts import Prompt, prompt_key
-from pas.engine.prefix import Row
-from pas.engine.scoring import Question, Tail
+from pas.engine.prefix import Steering
+from pas.engine.scoring import Query, ScoredSequence
 from pas.engine.trie import Tokens
 from pas.methods.grid import PAPER_STRENGTHS, layers_of
-from pas.models.loading import LoadedModel, LoadedTokenizer
+from pas.models.loading import LoadedModel, ModelInfo
 from pas.models.spec import ModelSpec
 
 METHODS = 3
@@ -48,16 +48,16 @@ class Item(NamedTuple):
     statements: tuple[Tokens, ...]
 
 
-class Drawn(NamedTuple):
+class EngineInputs(NamedTuple):
     """Items as the engine takes them."""
 
     prompts: list[Prompt]
-    questions: list[Question]
+    questions: list[Query]
 
-    def first(self, count: int) -> "Drawn":
+    def first(self, count: int) -> "EngineInputs":
         """Of the first items only."""
         each = len(self.prompts) // len(self.questions)
-        return Drawn(self.prompts[: count * each], self.questions[:count])
+        return EngineInputs(self.prompts[: count * each], self.questions[:count])
 
     @property
     def sequences(self) -> list[Tokens]:
@@ -67,7 +67,7 @@ class Drawn(NamedTuple):
     @property
     def asked(self) -> list[Tokens]:
         """All that the sweep runs."""
-        return [question.tails[0].token_ids for question in self.questions]
+        return [question.sequences[0].token_ids for question in self.questions]
 
 
 def build(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -84,7 +84,7 @@ def build(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
 def loaded(model: Any, shape: str) -> LoadedModel:
     """Wrap as `pas.models.loading.load_model` does."""
     config = model.config
-    tokens = LoadedTokenizer(
+    tokens = ModelInfo(
         NoText(), "0" * 32, config.max_position_embeddings, config.num_hidden_layers,
         config.hidden_size, sum(p.numel() for p in model.parameters()),
     )  # fmt: skip
@@ -109,7 +109,7 @@ def draw(n: int, vocabulary: int, shots: int, seed: int = 0) -> list[Item]:
     return found[:n]
 
 
-def prepared(items: Sequence[Item], vocabulary: int) -> Drawn:
+def prepared(items: Sequence[Item], vocabulary: int) -> EngineInputs:
     """What `read` and `score_rows` take; the letters are tokens that no item decides."""
     letters = tuple((vocabulary - 1 - i,) for i in range(CHOICES))
     prompts = [
@@ -117,19 +117,21 @@ def prepared(items: Sequence[Item], vocabulary: int) -> Drawn:
         for item in items
         for ids in (item.asked, *item.statements)
     ]
-    return Drawn(prompts, [Question((Tail(i.asked, 1, ()),), letters, 0) for i in items])
+    return EngineInputs(
+        prompts, [Query((ScoredSequence(i.asked, 1, ()),), letters, 0) for i in items]
+    )
 
 
-def grid(model: LoadedModel, count: int) -> list[Row]:
+def grid(model: LoadedModel, count: int) -> list[Steering]:
     """`count` of the paper's 420 configurations, spread over its layers, strengths and methods."""
     made = torch.Generator().manual_seed(1)
     cells = []
     for layer in layers_of("auto", model.n_layers):
         for _ in range(METHODS):
             # As long as an embedding, so that the strengths go from little to overwhelming.
-            direction = torch.randn(model.tokens.d_model, generator=made)
+            direction = torch.randn(model.info.d_model, generator=made)
             direction *= SPREAD / direction.norm()
-            cells += [Row(layer, strength * direction) for strength in PAPER_STRENGTHS]
+            cells += [Steering(layer, strength * direction) for strength in PAPER_STRENGTHS]
     return [cells[i * len(cells) // count] for i in range(min(count, len(cells)))]
 
 

@@ -11,12 +11,21 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.figures import bare, save_figure
-from benchmarks.material import METHODS, RULE, Asked, Material, arguments, asked, grid, material
+from benchmarks.material import (
+    METHODS,
+    RULE,
+    LetterPrompt,
+    Material,
+    arguments,
+    asked,
+    grid,
+    material,
+)
 from benchmarks.timing import interleaved, peak_rss, save, show
 from pas.data.examples import Example
 from pas.data.prompts import encode
 from pas.engine.extract import read
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.scoring import prepare
 from pas.engine.sweep import score_rows
 from pas.methods.contrast import possible_texts, random_direction
@@ -52,11 +61,13 @@ class Series(NamedTuple):
     points: list[Point]
 
 
-def rows_at(model: LoadedModel, configurations: Sequence[Configuration]) -> list[Row]:
+def rows_at(model: LoadedModel, configurations: Sequence[Configuration]) -> list[Steering]:
     """Random directions: how long a sweep takes does not depend on what is added."""
-    width = model.tokens.d_model
+    width = model.info.d_model
     return [
-        Row(c.layer, torch.from_numpy(random_direction(width, c.strength, f"{c.method}:{c.layer}")))
+        Steering(
+            c.layer, torch.from_numpy(random_direction(width, c.strength, f"{c.method}:{c.layer}"))
+        )
         for c in configurations
     ]
 
@@ -86,8 +97,8 @@ def lengthened(model: LoadedModel, items: Sequence[Example], tokens: int) -> lis
     return longer
 
 
-def n_tokens(model: LoadedModel, items: Sequence[Asked]) -> int:
-    return sum(len(encode(model.tokens, item.text).token_ids) for item in items)
+def n_tokens(model: LoadedModel, items: Sequence[LetterPrompt]) -> int:
+    return sum(len(encode(model.info, item.text).token_ids) for item in items)
 
 
 def sweep_at(
@@ -96,7 +107,7 @@ def sweep_at(
 ) -> Point:  # fmt: skip
     """From prepared questions; a size of None is the mean length of the prompts."""
     texts, rows = asked(items), rows_at(model, configurations)
-    questions = [prepare(model.tokens, i.text, i.choices, 0, RULE) for i in texts]
+    questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in texts]
     tokens = n_tokens(model, texts)
     at = tokens / len(items) if size is None else size
     return Point(at, lambda: score_rows(model, questions, rows), tokens)
@@ -107,8 +118,8 @@ def extract_at(
 ) -> Point:
     """Answers and activations of whatever an answer could call for, in one pass."""
     texts = dict.fromkeys(t for i in items for t in possible_texts(METHODS, i, RULE.kind))
-    prompts = [encode(model.tokens, text) for text in texts]
-    questions = [prepare(model.tokens, i.text, i.choices, 0, RULE) for i in asked(items)]
+    prompts = [encode(model.info, text) for text in texts]
+    questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in asked(items)]
     tokens = sum(len(p.token_ids) for p in prompts)
     return Point(size, lambda: read(model, prompts, layers, questions=questions), tokens)
 
@@ -229,7 +240,7 @@ def main() -> None:
     options = parser.parse_args()
     at = material()
     lines = measure(all_series(at, options.quick), options.repeats)
-    shortest = fmean(len(encode(at.model.tokens, i.text).token_ids) for i in asked(at.val[:4]))
+    shortest = fmean(len(encode(at.model.info, i.text).token_ids) for i in asked(at.val[:4]))
     notes = [
         f"Medians of {options.repeats} rounds in which all points take turns. Exponent: slope of "
         "log seconds over log size through the last three points of a series; 1 is proportional.",

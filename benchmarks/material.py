@@ -14,12 +14,12 @@ from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from pas.data.columns import parse_rows
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import full_prompt
 from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, Split, split
 from pas.datasets import benchmarks
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.scoring import rule_of
 from pas.methods.contrast import ContrastSet, contrast_sets
 from pas.methods.grid import PAPER_STRENGTHS, Configuration, layers_of, read_layer
@@ -33,7 +33,7 @@ RULE = rule_of("letter", "paper", False)
 _DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-class Asked(NamedTuple):
+class LetterPrompt(NamedTuple):
     """A rendered prompt and the choices that its letters stand for."""
 
     text: str
@@ -86,17 +86,18 @@ def material(protocol: Protocol = "paper") -> Material:
     return Material(load_model(spec, cache), model_folder(spec, cache), parts.train, parts.val)
 
 
-def asked(items: Sequence[Example], exemplars: Sequence[Example] = ()) -> list[Asked]:
+def asked(items: Sequence[Example], exemplars: Sequence[Example] = ()) -> list[LetterPrompt]:
     """Render the items, after the exemplars with their answers if there are any."""
     before = [f"{full_prompt(e, 'letter')} {ascii_uppercase[e.label]}" for e in exemplars]
     return [
-        Asked("\n\n".join([*before, full_prompt(item, "letter")]), item.choices) for item in items
+        LetterPrompt("\n\n".join([*before, full_prompt(item, "letter")]), item.choices)
+        for item in items
     ]
 
 
 def contrasts(items: Sequence[Example], picks: Sequence[int]) -> dict[str, ContrastSet]:
     """The three methods' contrast sets, from the model's own answers."""
-    answered = [Answered(item, int(pick)) for item, pick in zip(items, picks, strict=True)]
+    answered = [ItemAnswer(item, int(pick)) for item, pick in zip(items, picks, strict=True)]
     return contrast_sets(METHODS, answered, "letter")
 
 
@@ -140,11 +141,13 @@ def by_layer(configurations: Sequence[Configuration]) -> dict[int, list[Configur
 
 def rows_of(
     configurations: Sequence[Configuration], vectors: dict[tuple[str, int], np.ndarray]
-) -> list[Row]:
+) -> list[Steering]:
     """What is added where; `vectors` by (method, block read) in float64."""
     return [
-        Row(c.layer, torch.from_numpy(c.strength * vectors[c.method, read_layer(c.layer, "paper")])
-            .float())
+        Steering(
+            c.layer,
+            torch.from_numpy(c.strength * vectors[c.method, read_layer(c.layer, "paper")]).float(),
+        )
         for c in configurations
     ]  # fmt: skip
 

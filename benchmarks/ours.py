@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.contenders import Vectors, means, stacked
-from benchmarks.material import METHODS, RULE, Asked, asked, contrasts
+from benchmarks.material import METHODS, RULE, LetterPrompt, asked, contrasts
 from pas.data.examples import Example
 from pas.data.prompts import encode
 from pas.engine.extract import read
-from pas.engine.prefix import Row, forget_roots
+from pas.engine.prefix import Steering, forget_roots
 from pas.engine.scoring import prepare
 from pas.engine.sweep import score_rows
 from pas.methods.contrast import possible_texts
@@ -20,10 +20,12 @@ from storage.lake.files import Lake
 from storage.lake.shards import write_shard
 
 
-def sweep(model: LoadedModel, items: Sequence[Asked], rows: Sequence[Row]) -> np.ndarray:
+def sweep(
+    model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[Steering]
+) -> np.ndarray:
     """Every configuration; the unsteered scores, which come along, are left out."""
     forget_roots()  # a round must not find the few-shot prefix of the one before
-    questions = [prepare(model.tokens, i.text, i.choices, 0, RULE) for i in items]
+    questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in items]
     return stacked([scores[1:].numpy() for scores in score_rows(model, questions, rows)])
 
 
@@ -38,8 +40,8 @@ def extraction(
     texts = dict.fromkeys(
         text for item in items for text in possible_texts(METHODS, item, RULE.kind)
     )
-    prompts = [encode(model.tokens, text) for text in texts]
-    questions = [prepare(model.tokens, i.text, i.choices, 0, RULE) for i in asked(items)]
+    prompts = [encode(model.info, text) for text in texts]
+    questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in asked(items)]
     captured, scores = read(model, prompts, reads, questions=questions)
     found = stacked([value[None].numpy() for value in scores])
     sets = contrasts(items, found[:, 0].argmax(axis=-1))

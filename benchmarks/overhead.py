@@ -143,7 +143,7 @@ def probe() -> None:
     timed("DuckDB: first session", query)
     timed("DuckDB: a session", query)
     spec = ModelSpec(sys.argv[-1], device="cpu")
-    timed("model: tokenizer and fingerprint", lambda: resources.tokens(spec))
+    timed("model: tokenizer and fingerprint", lambda: resources.model_info(spec))
     timed("model: weights", lambda: resources.model(spec))
     from prefect.server.api.server import SubprocessASGIServer
 

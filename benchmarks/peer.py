@@ -202,7 +202,7 @@ def main() -> None:
     if peer is None:
         raise SystemExit(f"not installed: {INSTALL}")
     items = asked(at.val[:4])
-    letters = [ids[0] for ids in letter_tokens(at.model.tokens, 3, "bare")]
+    letters = [ids[0] for ids in letter_tokens(at.model.info, 3, "bare")]
     plain = peer.sweep([item.text for item in items], letters, [None], 4)
     error = np.abs(plain - hooked_predict(at.model, items, 4)).max()
     print(f"{peer.where}: letter logits differ by {error:.1e} at most")

@@ -22,7 +22,7 @@ from flows.runtime import prepare_environment
 from pas.data.examples import Example
 from pas.data.prompts import encode, full_prompt, statement
 from pas.engine.extract import Activations, capture
-from pas.engine.scoring import question_key
+from pas.engine.scoring import query_key
 from storage.lake.answers import write_answers
 from storage.lake.shards import write_shard
 from storage.settings import settings
@@ -111,10 +111,10 @@ def n_passes(recipe: "Recipe", todo: "Plan") -> int:
     from tasks import resources
     from tasks.extract import question
 
-    tokens = resources.tokens(recipe.spec)
-    texts = {encode(tokens, text).token_ids for shard in todo.shards for text in shard.texts}
+    info = resources.model_info(recipe.spec)
+    texts = {encode(info, text).token_ids for shard in todo.shards for text in shard.texts}
     items = [question(recipe, item) for shard in todo.shards for item in shard.items]
-    return len(texts | {tail.token_ids for asked in items for tail in asked.tails})
+    return len(texts | {tail.token_ids for asked in items for tail in asked.sequences})
 
 
 def mark(recipe: "Recipe", todo: "Plan") -> None:
@@ -122,17 +122,17 @@ def mark(recipe: "Recipe", todo: "Plan") -> None:
     from tasks import resources
     from tasks.extract import question, read_layers
 
-    lake, tokens, layers = resources.lake(), resources.tokens(recipe.spec), read_layers(recipe)
+    lake, info, layers = resources.lake(), resources.model_info(recipe.spec), read_layers(recipe)
     for shard in todo.shards:
-        prompts = [encode(tokens, text) for text in shard.texts]
+        prompts = [encode(info, text) for text in shard.texts]
         if prompts:
-            values = torch.zeros(len(prompts), len(layers), tokens.d_model)
+            values = torch.zeros(len(prompts), len(layers), info.d_model)
             lengths = tuple(len(p.token_ids) for p in prompts)
             zeros = Activations(tuple(p.key for p in prompts), lengths, layers, values)
-            write_shard(lake, tokens.fingerprint, recipe.site, zeros, recipe.spec.as_dict())
+            write_shard(lake, info.fingerprint, recipe.site, zeros, recipe.spec.as_dict())
         if shard.items:
             scores = {
-                question_key(tokens.fingerprint, question(recipe, item)): [0.0] * len(item.choices)
+                query_key(info.fingerprint, question(recipe, item)): [0.0] * len(item.choices)
                 for item in shard.items
             }
             write_answers(lake, shard.address, scores)
@@ -152,7 +152,7 @@ def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[Count
 
     if really:  # loads the model, and reads its weights from their file
         model = resources.model(recipes[0].spec)
-        capture(model, [encode(model.tokens, "The library opens at nine.")], (0,))
+        capture(model, [encode(model.info, "The library opens at nine.")], (0,))
     found = []
     for recipe in recipes:
         with home(folder / "empty"):
@@ -180,12 +180,12 @@ def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
     found = []
     for recipe in recipes:
         train = load_split(recipe, read_examples(recipe)).train
-        tokens = resources.tokens(recipe.spec)
+        info = resources.model_info(recipe.spec)
         used = 0.0
         for item in train:
-            whole = len(encode(tokens, full_prompt(item, "letter")).token_ids)
+            whole = len(encode(info, full_prompt(item, "letter")).token_ids)
             said = fmean(
-                len(encode(tokens, statement(item, choice)).token_ids)
+                len(encode(info, statement(item, choice)).token_ids)
                 for choice in range(len(item.choices))
             )
             used += whole * (1 + PUBLISHED_LAYERS) + said * (len(METHODS) - 1) * PUBLISHED_LAYERS

@@ -13,7 +13,7 @@ from pas.data.splits import split
 from pas.datasets import benchmarks
 from pas.engine.trie import packs, trie_size
 from pas.methods.contrast import possible_texts
-from pas.models.loading import LoadedTokenizer, load_tokenizer
+from pas.models.loading import ModelInfo, load_model_info
 from pas.models.spec import ModelSpec
 from storage.settings import settings
 
@@ -61,15 +61,15 @@ def read(task: str, files: Sequence[Path]) -> list[Example]:
     ]
 
 
-def measure(tokens: LoadedTokenizer, examples: Sequence[Example]) -> dict[str, float]:
+def measure(info: ModelInfo, examples: Sequence[Example]) -> dict[str, float]:
     """Means over the training items of the paper's split of seed 0, in tokens.
 
     `shared_tokens` are those of an item that packs laid out for its neighbours already.
     """
     train = split(examples, 0, "paper", 4000).train
-    prompts = [encode(tokens, full_prompt(e, "letter")).token_ids for e in train]
+    prompts = [encode(info, full_prompt(e, "letter")).token_ids for e in train]
     units = [
-        [encode(tokens, text).token_ids for text in possible_texts(_METHODS, e, "letter")]
+        [encode(info, text).token_ids for text in possible_texts(_METHODS, e, "letter")]
         for e in train
     ]
     alone = sum(map(trie_size, units))
@@ -92,13 +92,13 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, help="folder of the upstream files")
     options = parser.parse_args()
-    tokens = load_tokenizer(ModelSpec("demo"), settings().cache_dir)
+    info = load_model_info(ModelSpec("demo"), settings().cache_dir)
     for task, names in FILES.items():
         files = [options.data / name for name in names if (options.data / name).is_file()]
         if not files:
             print(f"# {task}: no file of it there")
             continue
-        facts = measure(tokens, read(task, files))
+        facts = measure(info, read(task, files))
         print(f"{task}: {{{', '.join(f'{name}: {value}' for name, value in facts.items())}}}")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import contenders, ours, peer, work
 from benchmarks.material import (
-    Asked,
+    LetterPrompt,
     Material,
     arguments,
     asked,
@@ -21,10 +21,10 @@ from benchmarks.material import (
 )
 from benchmarks.timing import fastest, interleaved, matmul_rate, peak_rss, ratio, save, show
 from pas.data.prompts import encode
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.scoring import letter_tokens
 
-Run = Callable[[Sequence[Row]], np.ndarray]
+Run = Callable[[Sequence[Steering]], np.ndarray]
 VECTOR_ITEMS = 40
 HOOKED_SIZES = (8, 16, 32)
 
@@ -41,7 +41,7 @@ def sizes(candidates: Sequence[int], count: int) -> list[int]:
     return sorted({min(size, count) for size in candidates})
 
 
-def like(items: list[Asked], count: int) -> list[int]:
+def like(items: list[LetterPrompt], count: int) -> list[int]:
     """`count` of the items, spread evenly over their lengths."""
     order = sorted(range(len(items)), key=lambda i: len(items[i].text))
     wanted = np.linspace(0, len(items), count, endpoint=False) + len(items) / count / 2
@@ -49,7 +49,7 @@ def like(items: list[Asked], count: int) -> list[int]:
 
 
 def runners(
-    at: Material, whole: list[Asked], items: list[Asked], one: Sequence[Row],
+    at: Material, whole: list[LetterPrompt], items: list[LetterPrompt], one: Sequence[Steering],
     other: peer.Peer | None,
 ) -> tuple[dict[str, Run], dict[str, int]]:  # fmt: skip
     """Everyone who takes part, and the batch sizes that were fastest on `one` configuration."""
@@ -58,7 +58,7 @@ def runners(
         return lambda rows: contenders.hooked_sweep(at.model, items, rows, size)
 
     letters = [
-        ids[0] for ids in letter_tokens(at.model.tokens, max(len(i.choices) for i in items), "bare")
+        ids[0] for ids in letter_tokens(at.model.info, max(len(i.choices) for i in items), "bare")
     ]
 
     def package(size: int) -> Run:
@@ -83,7 +83,7 @@ def runners(
 
 
 def measure(
-    runs: dict[str, Run], rows: Sequence[Row], few: Sequence[Row], repeats: int
+    runs: dict[str, Run], rows: Sequence[Steering], few: Sequence[Steering], repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, np.ndarray], dict[str, float | None]]:
     """Times, scores, and megabytes above the start; all but ours run `few` of the `rows`."""
     share = {name: rows if name == "ours" else few for name in runs}
@@ -101,9 +101,9 @@ def measure(
     return interleaved({name: timed(name) for name in runs}, repeats, 0), scores, memory
 
 
-def least(at: Material, items: list[Asked], rows: Sequence[Row]) -> dict[str, Any]:
+def least(at: Material, items: list[LetterPrompt], rows: Sequence[Steering]) -> dict[str, Any]:
     """The arithmetic of the whole sweep."""
-    sequences = [encode(at.model.tokens, item.text).token_ids for item in items]
+    sequences = [encode(at.model.info, item.text).token_ids for item in items]
     widest = max(len(item.choices) for item in items)
     flops = work.sweep_flops(work.shape_of(at.model), sequences, rows, widest)
     total = flops["prefill"] + flops["rows"] + flops["head"]

@@ -18,7 +18,7 @@ from benchmarks import contenders
 from benchmarks.material import METHODS, Material, arguments, asked, contrasts, data_file, material
 from benchmarks.timing import save, show
 from pas.data.prompts import full_prompt, statement
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from tests.helpers import oracle
 
 CONFIGURATIONS = 420
@@ -50,7 +50,7 @@ def per_pass(at: Material, sample: int) -> dict[str, float]:
     """Median seconds of one pass of the published loop: answering, reading, steering."""
     items = asked(at.val[:sample])
     said = [statement(e, 0) for e in at.val[:sample]]
-    row = Row(at.layers[0], torch.zeros(at.model.tokens.d_model))
+    row = Steering(at.layers[0], torch.zeros(at.model.info.d_model))
     read = at.reads[0]
     network, tokenizer = at.model.model, at.model.tokenizer
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.models.loading import LoadedModel
 from pas.models.sites import decoder_blocks
 
@@ -67,7 +67,7 @@ def row_flops(shape: Shape, layer: int, context: int) -> int:
 
 
 def sweep_flops(
-    shape: Shape, sequences: Sequence[Sequence[int]], rows: Sequence[Row], n_letters: int
+    shape: Shape, sequences: Sequence[Sequence[int]], rows: Sequence[Steering], n_letters: int
 ) -> dict[str, int]:
     """The least of all items and configurations; what prompts begin with alike counts once."""
     ordered = sorted(tuple(ids) for ids in sequences)

@@ -14,7 +14,7 @@ from tasks.predict import predict, predictions_address
 from tasks.shots import shown
 
 
-class Extracted(NamedTuple):
+class ExtractionCounts(NamedTuple):
     """How many prompts were wanted, in the lake already, and run."""
 
     prompts_total: int
@@ -23,7 +23,7 @@ class Extracted(NamedTuple):
 
 
 @flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def extract(recipe: Recipe) -> Extracted:
+def extract(recipe: Recipe) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 
     Raises:
@@ -34,4 +34,4 @@ def extract(recipe: Recipe) -> Extracted:
     plan = extract_missing(recipe, split_at)
     predicted_at = predictions_address(recipe, split_at)
     filling(predict, lake, predicted_at)(recipe, split_at, predicted_at)
-    return Extracted(plan.total, plan.cached, plan.total - plan.cached)
+    return ExtractionCounts(plan.total, plan.cached, plan.total - plan.cached)

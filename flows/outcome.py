@@ -19,7 +19,7 @@ class Outcome:
 
     Attributes:
         run_id: MLflow run, and the key of the run tables.
-        model_name: Registered model.
+        model_name: Registration model.
         version: Its new version; None where nothing was registered.
         method: The winner's estimator.
         layer: Where it is written.

@@ -14,7 +14,7 @@ def promote(name: str, version: int | None = None) -> Verdict:
     A refusal changes nothing; the verdict names the gates with their numbers.
 
     Args:
-        name: Registered model.
+        name: Registration model.
         version: Version to judge; the candidate by default.
 
     Raises:

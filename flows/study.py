@@ -18,7 +18,7 @@ from flows.artifacts import publish_study
 from flows.study_cell import blank, study_cell
 from pas.errors import UserError
 from pas.study.plan import Study, StudyCell, cells
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from pas.study.summary import Summary, summarise
 from storage.catalogue.views import cache_stats
 from storage.lake.lineage import versions
@@ -33,10 +33,10 @@ log = logging.getLogger("pas")
 DEPLOYMENT = "study-cell/study-cell"
 
 
-class Studied(NamedTuple):
+class StudyOutcome(NamedTuple):
     """A study's results, their summary, and the page that shows them."""
 
-    results: list[CellResult]
+    results: list[StudyResult]
     summary: Summary
     page: Path
 
@@ -44,13 +44,13 @@ class Studied(NamedTuple):
 class _Done(NamedTuple):
     """A cell's result, whether it was run now, and the seconds that it took."""
 
-    result: CellResult
+    result: StudyResult
     fresh: bool
     seconds: float
 
 
 @flow(name="study")
-def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
+def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     """Run what is missing, one sub-flow a cell, and write the report.
 
     A cell whose data and model are unchanged is taken from the lake; one that fails is reported
@@ -92,7 +92,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> Studied:
     table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
     run_id = log_study(resources.registry(), settings().experiment, plan.name, [page, table])
     publish_study(plan.name, summary, run_id, page)
-    return Studied(results, summary, page)
+    return StudyOutcome(results, summary, page)
 
 
 def _run(wanted: Sequence[StudyCell], workers: int) -> Iterator[tuple[int, _Done]]:
@@ -110,7 +110,7 @@ def _run(wanted: Sequence[StudyCell], workers: int) -> Iterator[tuple[int, _Done
         yield from ((i, futures[i].result()) for i in range(len(wanted)))
 
 
-def _one(cell: StudyCell, run: Callable[[StudyCell], CellResult]) -> _Done:
+def _one(cell: StudyCell, run: Callable[[StudyCell], StudyResult]) -> _Done:
     began = time.perf_counter()
     try:
         kept = read_result(result_address(cell))
@@ -125,7 +125,7 @@ def _one(cell: StudyCell, run: Callable[[StudyCell], CellResult]) -> _Done:
     return _Done(result, True, time.perf_counter() - began)
 
 
-def _on_a_worker(cell: StudyCell) -> CellResult:
+def _on_a_worker(cell: StudyCell) -> StudyResult:
     """Have a worker run the cell; its result comes back by way of the lake.
 
     Raises:
@@ -139,7 +139,7 @@ def _on_a_worker(cell: StudyCell) -> CellResult:
     return result
 
 
-def _said(result: CellResult) -> str:
+def _said(result: StudyResult) -> str:
     return f"{result.delta:+.3f}" + (f", {result.verdict}" if result.verdict else "")
 
 
@@ -158,7 +158,7 @@ def _left(todo: Sequence[StudyCell], done: Sequence[_Done], workers: int) -> str
     return f"about {seconds / 60 / max(1, workers):.0f} min left if none of it is in the lake"
 
 
-def _stored(results: Sequence[CellResult]) -> str:
+def _stored(results: Sequence[StudyResult]) -> str:
     models = {result.fingerprint for result in results}
     found = [entry for entry in cache_stats(resources.lake()) if entry.fingerprint in models]
     prompts, size = sum(e.prompts for e in found), sum(e.bytes for e in found)

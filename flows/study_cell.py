@@ -6,18 +6,18 @@ from pathlib import Path
 from prefect import flow
 
 from flows.finetune import finetune
-from flows.train import Trained, train
+from flows.train import Training, train
 from pas.errors import UserError
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from tasks import resources
 from tasks.forget import forget
 from tasks.results import read_result, result_address, write_result
 
 
 @flow(name="study-cell")
-def study_cell(cell: StudyCell) -> CellResult:
+def study_cell(cell: StudyCell) -> StudyResult:
     """Run a cell and keep its result in the lake; one that is there is returned as it is.
 
     Raises:
@@ -33,16 +33,16 @@ def study_cell(cell: StudyCell) -> CellResult:
     return result
 
 
-def blank(cell: StudyCell, failed: str = "") -> CellResult:
+def blank(cell: StudyCell, failed: str = "") -> StudyResult:
     """Return a cell's result without anything that was measured."""
     recipe = cell.recipe
     category = recipe.benchmark.category if recipe.benchmark else "own"
-    return CellResult(
+    return StudyResult(
         recipe.model, recipe.task, category, recipe.seed, cell.setting, cell.variant, failed
     )
 
 
-def _trained(cell: StudyCell, began: float) -> CellResult:
+def _trained(cell: StudyCell, began: float) -> StudyResult:
     recipe = cell.recipe
     if cell.tuning is not None:
         recipe = _on(finetune(recipe, cell.tuning), recipe)
@@ -55,14 +55,14 @@ def _on(folder: Path, recipe: Recipe) -> Recipe:
     return Recipe(**{**recipe.as_dict(), "model": str(folder), "revision": None})
 
 
-def _forgotten(cell: StudyCell, began: float) -> CellResult:
+def _forgotten(cell: StudyCell, began: float) -> StudyResult:
     assert cell.target is not None
     trained = read_result(result_address(StudyCell("main", "", cell.recipe)))
     if trained is None:
         raise UserError("the training that gives the vector has no result; see its own failure")
     found = forget(cell.recipe, trained, cell.target, cell.strengths)
     test = found.comparison
-    return CellResult(
+    return StudyResult(
         **(blank(cell).__dict__ | {
             "method": trained.method, "layer": trained.layer, "strength": trained.strength,
             "n_test": test.n, "baseline_accuracy": test.baseline_accuracy,
@@ -74,10 +74,10 @@ def _forgotten(cell: StudyCell, began: float) -> CellResult:
     )  # fmt: skip
 
 
-def _result(cell: StudyCell, recipe: Recipe, trained: Trained, seconds: float) -> CellResult:
+def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) -> StudyResult:
     outcome, report = trained.outcome, trained.report
     accuracies = report.evidence.random_accuracies
-    return CellResult(
+    return StudyResult(
         **(blank(cell).__dict__ | {
             "verdict": report.verdict.label, "explanation": report.verdict.explanation,
             "method": outcome.method, "layer": outcome.layer, "strength": outcome.strength,
@@ -90,6 +90,6 @@ def _result(cell: StudyCell, recipe: Recipe, trained: Trained, seconds: float) -
             "neutral_kl": report.damage.kl,
             "method_deltas": {name: found.delta for name, (_, found) in report.methods.items()},
             "seconds": seconds, "run_id": outcome.run_id,
-            "fingerprint": resources.tokens(recipe.spec).fingerprint,
+            "fingerprint": resources.model_info(recipe.spec).fingerprint,
         })
     )  # fmt: skip

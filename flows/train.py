@@ -31,7 +31,7 @@ log.setLevel(logging.INFO)
 REGISTERED = "pas.candidate.registered"
 
 
-class Trained(NamedTuple):
+class Training(NamedTuple):
     """A training's numbers, all its evidence, and rows (what, measured, note) for people."""
 
     outcome: Outcome
@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
 # Two shards in flight: one is written while the model runs the next.
 @flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def train(recipe: Recipe, candidate: bool = True) -> Trained:
+def train(recipe: Recipe, candidate: bool = True) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record.
 
     Every step fills a content-addressed place in the lake and is skipped where that is filled, so
@@ -134,4 +134,4 @@ def train(recipe: Recipe, candidate: bool = True) -> Trained:
                 "delta": outcome.delta,
             },
         )
-    return Trained(outcome, found, rows)
+    return Training(outcome, found, rows)

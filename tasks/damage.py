@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.evidence.damage import Damage, damage, neutral_texts
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
@@ -34,7 +34,7 @@ def damage_of(
 ) -> dict[Configuration, Damage]:
     """Run neutral text under each configuration; strength 0 is measured too, and gives 0."""
     rows = [
-        Row(at.layer, torch.from_numpy(np.float32(at.strength) * directions.direction[at[:2]]))
+        Steering(at.layer, torch.from_numpy(np.float32(at.strength) * directions.direction[at[:2]]))
         for at in wanted
     ]
     found = damage(
@@ -48,7 +48,7 @@ def damage_address(recipe: Recipe, vectors: str, best: dict[str, Cell]) -> str:
     """Return where the damage of the chosen configurations lies, or will."""
     texts = hashlib.blake2b("\n\n".join(neutral_texts()).encode(), digest_size=16).hexdigest()
     return stage_address(
-        resources.lake(), "damage", resources.tokens(recipe.spec).fingerprint, vectors, texts,
+        resources.lake(), "damage", resources.model_info(recipe.spec).fingerprint, vectors, texts,
         sorted({cell.configuration for cell in best.values()}),
     )  # fmt: skip
 

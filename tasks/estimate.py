@@ -21,14 +21,14 @@ def contrast_weights(recipe: Recipe, split_address: str, predictions: str) -> pa
 
     A prompt that occurs several times has its weights added up.
     """
-    tokens = resources.tokens(recipe.spec)
+    info = resources.model_info(recipe.spec)
     parts = read_split(resources.lake(), split_address)
     items = answered(parts, predictions)
     weights: dict[tuple[str, bytes], float] = {}
     for method, contrast in contrast_sets(recipe.estimators, items, recipe.rule.kind).items():
         for sign, texts in ((1.0, contrast.positives), (-1.0, contrast.negatives)):
             for text in texts:
-                key = (method, encode(tokens, text).key)
+                key = (method, encode(info, text).key)
                 weights[key] = weights.get(key, 0.0) + sign / len(texts)
     ordered = sorted(weights.items())
     return pa.table(
@@ -46,7 +46,7 @@ def vectors_address(recipe: Recipe, weights: pa.Table) -> str:
     for column in weights.columns:
         content.update(repr(column.to_pylist()).encode())
     return stage_address(
-        resources.lake(), "vectors", resources.tokens(recipe.spec).fingerprint, recipe.site,
+        resources.lake(), "vectors", resources.model_info(recipe.spec).fingerprint, recipe.site,
         content.hexdigest(), read_layers(recipe), write_layers(recipe), RANDOM in recipe.methods,
         recipe.seed,
     )  # fmt: skip
@@ -59,10 +59,10 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
     `layer` is where the vector is written. The random control's direction at a layer has the
     mean norm of the estimated ones there.
     """
-    lake, tokens = resources.lake(), resources.tokens(recipe.spec)
+    lake, info = resources.lake(), resources.model_info(recipe.spec)
     weights = contrast_weights(recipe, split_address, predictions)
     found = aggregate(
-        lake, tokens.fingerprint, recipe.site, weights, read_layers(recipe),
+        lake, info.fingerprint, recipe.site, weights, read_layers(recipe),
         memory_limit=settings().memory_limit,
     ).to_pylist()  # fmt: skip
     written_at = dict(zip(read_layers(recipe), write_layers(recipe), strict=True))
@@ -72,7 +72,7 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
             norms = [row["norm"] for row in rows if row["layer"] == layer]
             norm = sum(norms) / len(norms)
             seed = f"sweep:{recipe.seed}:{layer}"
-            direction = random_direction(tokens.d_model, norm, seed).tolist()
+            direction = random_direction(info.d_model, norm, seed).tolist()
             rows.append({"method": RANDOM, "layer": layer, "direction": direction, "norm": norm})
     schema = pa.schema(
         [

@@ -100,7 +100,7 @@ def evaluate(
         (
             Configuration(RANDOM, at.layer, at.strength),
             random_direction(
-                resources.tokens(recipe.spec).d_model, sign * winner.effect,
+                resources.model_info(recipe.spec).d_model, sign * winner.effect,
                 f"test:{recipe.seed}:{draw}",
             ),
         )

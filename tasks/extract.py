@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pas.data.examples import Example
 from pas.data.prompts import Prompt, encode, full_prompt
 from pas.engine.extract import read
-from pas.engine.scoring import Question, canonical, prepare, question_key
+from pas.engine.scoring import Query, canonical, prepare, query_key
 from pas.engine.trie import packs
 from pas.methods.contrast import possible_texts
 from pas.methods.grid import layers_of, read_layer
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
 def write_layers(recipe: Recipe) -> tuple[int, ...]:
     """Return the layers that the sweep writes at."""
-    return layers_of(recipe.layers, resources.tokens(recipe.spec).n_layers)
+    return layers_of(recipe.layers, resources.model_info(recipe.spec).n_layers)
 
 
 def read_layers(recipe: Recipe) -> tuple[int, ...]:
@@ -65,15 +65,15 @@ def read_layers(recipe: Recipe) -> tuple[int, ...]:
     return tuple(read_layer(layer, recipe.protocol) for layer in write_layers(recipe))
 
 
-def question(recipe: Recipe, example: Example) -> Question:
+def question(recipe: Recipe, example: Example) -> Query:
     """Make an item ready for scoring.
 
     Raises:
         UserError: If a prompt exceeds the context window.
     """
     text, rule = full_prompt(example, recipe.rule.kind), recipe.rule
-    tokens = resources.tokens(recipe.spec)
-    return prepare(tokens, text, example.choices, example.label, rule)
+    info = resources.model_info(recipe.spec)
+    return prepare(info, text, example.choices, example.label, rule)
 
 
 def plan(
@@ -90,29 +90,31 @@ def plan(
     Raises:
         UserError: If a prompt exceeds the context window.
     """
-    lake, tokens, layers = resources.lake(), resources.tokens(recipe.spec), read_layers(recipe)
+    lake, info, layers = resources.lake(), resources.model_info(recipe.spec), read_layers(recipe)
     kind = recipe.rule.kind
     wanted = recipe.methods if methods is None else methods
     texts = {text for e in train for text in possible_texts(wanted, e, kind)}
-    prompts = {p.key: p for p in (encode(tokens, text) for text in texts)}
+    prompts = {p.key: p for p in (encode(info, text) for text in texts)}
     asked = {e: question(recipe, e) for e in train}
-    keys = {e: question_key(tokens.fingerprint, q) for e, q in asked.items()}
-    absent = missing(lake, tokens.fingerprint, recipe.site, list(prompts), layers)
-    answered = read_answers(lake, tokens.fingerprint, recipe.rule.name, list(keys.values()))
+    keys = {e: query_key(info.fingerprint, q) for e, q in asked.items()}
+    absent = missing(lake, info.fingerprint, recipe.site, list(prompts), layers)
+    answered = read_answers(lake, info.fingerprint, recipe.rule.name, list(keys.values()))
     lacking: list[Prompt | Example] = [prompts[key] for key in sorted(absent)]
     lacking += [e for e in train if keys[e] not in answered]
     units = [
-        [todo.token_ids] if isinstance(todo, Prompt) else [t.token_ids for t in asked[todo].tails]
+        [todo.token_ids]
+        if isinstance(todo, Prompt)
+        else [t.token_ids for t in asked[todo].sequences]
         for todo in lacking
     ]
-    folder, shards, n_tokens = shard_folder(lake, tokens.fingerprint, recipe.site), [], 0
+    folder, shards, n_tokens = shard_folder(lake, info.fingerprint, recipe.site), [], 0
     for cut in packs(units, settings().shard_tokens):
         chosen = [lacking[i] for i in cut.units]
         items = [e for e in chosen if isinstance(e, Example)]
         found = [p for p in chosen if isinstance(p, Prompt)]
         if items:
             address = answers_address(
-                lake, tokens.fingerprint, recipe.rule.name, [keys[e] for e in items]
+                lake, info.fingerprint, recipe.rule.name, [keys[e] for e in items]
             )
         else:
             address = f"{folder}/{shard_key([p.key for p in found], layers)}.parquet"
@@ -126,7 +128,7 @@ def plan(
 def extract_shard(recipe: Recipe, texts: list[str], items: list[Example], address: str) -> str:
     """Run the model over texts and items; write activations, then answers; return the address."""
     lake, model = resources.lake(), resources.model(recipe.spec)
-    prompts = [encode(model.tokens, text) for text in texts]
+    prompts = [encode(model.info, text) for text in texts]
     questions = [question(recipe, example) for example in items]
     activations, scores = read(
         model, prompts, read_layers(recipe), recipe.site, questions,
@@ -137,7 +139,7 @@ def extract_shard(recipe: Recipe, texts: list[str], items: list[Example], addres
         meta = recipe.spec.as_dict()
         written = write_shard(lake, model.fingerprint, recipe.site, activations, meta)
     if questions:
-        keys = [question_key(model.fingerprint, q) for q in questions]
+        keys = [query_key(model.fingerprint, q) for q in questions]
         by_key = {
             key: found[canonical(asked)].tolist()
             for key, asked, found in zip(keys, questions, scores, strict=True)

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from pas.finetune.settings import FineTuning
-from pas.finetune.training import Tuned, finetune, is_tuned, read_tuned
+from pas.finetune.training import FineTunedModel, finetune, is_fine_tuned, read_fine_tuned
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from storage.settings import settings
@@ -24,7 +24,7 @@ def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
     The name is made from all that determines the weights: the base, the split with its choices in
     the order shown, what the scoring reads, the settings and the seed.
     """
-    base = resources.tokens(recipe.spec).fingerprint
+    base = resources.model_info(recipe.spec).fingerprint
     determinants = [_VERSION, base, split_at, recipe.rule.name, asdict(tuning), recipe.seed]
     text = json.dumps(determinants, sort_keys=True)
     name = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
@@ -33,15 +33,15 @@ def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
 
 # The folder is on this machine alone and may have been removed, so Prefect's cache cannot know.
 @task(name="fine-tune", task_run_name="fine-tune {recipe.task}", cache_policy=NO_CACHE)
-def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> Tuned:
+def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> FineTunedModel:
     """Train on the training items alone; take the folder as it is where it is there.
 
     Raises:
         UserError: For whatever the user has to mend, see `pas.finetune.training.finetune`.
     """
     folder = sft_folder(recipe, split_at, tuning)
-    if is_tuned(folder):
-        return read_tuned(folder)
+    if is_fine_tuned(folder):
+        return read_fine_tuned(folder)
     items = read_split(resources.lake(), split_at).train
     return finetune(
         recipe.spec, settings().cache_dir, items, recipe.rule, tuning, folder, recipe.seed

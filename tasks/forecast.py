@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pas.data.splits import Split
-from pas.engine.scoring import Question
+from pas.engine.scoring import Query
 from pas.engine.trie import Tokens, packs, trie_size
 from pas.finetune.training import target
 from pas.recipe import Recipe
@@ -103,7 +103,7 @@ def forecast_cell(cell: StudyCell) -> Forecast:
     if cell.tuning is None:
         return found
     parts = load_split(cell.recipe, read_examples(cell.recipe))
-    read, rule = resources.tokens(cell.recipe.spec), cell.recipe.rule
+    read, rule = resources.model_info(cell.recipe.spec), cell.recipe.rule
     taught = [len(target(read, e, rule).token_ids) for e in parts.train]
     tokens = found.tokens + 3 * sum(taught) * cell.tuning.items_seen(len(taught)) // len(taught)
     return found._replace(
@@ -111,25 +111,25 @@ def forecast_cell(cell: StudyCell) -> Forecast:
     )
 
 
-def _units(asked: Sequence[Question]) -> list[list[Tokens]]:
-    return [[t.token_ids for t in q.tails] for q in asked]
+def _units(asked: Sequence[Query]) -> list[list[Tokens]]:
+    return [[t.token_ids for t in q.sequences] for q in asked]
 
 
-def _held(asked: Sequence[Question]) -> int:
+def _held(asked: Sequence[Query]) -> int:
     """Return the tokens that questions run through the whole model, shared ones once."""
     return sum(cut.tokens for cut in packs(_units(asked), _PACK))
 
 
-def _steered(asked: Sequence[Question]) -> int:
+def _steered(asked: Sequence[Query]) -> int:
     """Return the steered tokens of the questions under one configuration."""
     return sum(
-        trie_size(unit) - len(unit[0]) + q.tails[0].n_steered
+        trie_size(unit) - len(unit[0]) + q.sequences[0].n_steered
         for unit, q in zip(_units(asked), asked, strict=True)
     )
 
 
 def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
-    layers, model = write_layers(recipe), resources.tokens(recipe.spec)
+    layers, model = write_layers(recipe), resources.model_info(recipe.spec)
     # A row joins at its layer, so it runs through the blocks above that only.
     share = 1 - sum(layers) / len(layers) / model.n_layers
     return round(2 * model.n_parameters * (tokens + rows * share) / 1e12, 2)
@@ -137,5 +137,5 @@ def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:
     width = 4 if resources.activation_dtype(recipe.spec) == "float32" else 2
-    values = len(read_layers(recipe)) * resources.tokens(recipe.spec).d_model
+    values = len(read_layers(recipe)) * resources.model_info(recipe.spec).d_model
     return (todo.total - todo.cached) * values * width

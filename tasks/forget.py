@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from pas.evidence.paired import Comparison, compare
 from pas.methods.grid import Configuration
 from pas.recipe import Recipe
-from pas.study.results import CellResult, CurvePoint
+from pas.study.results import CurvePoint, StudyResult
 from storage.lake.stages import read_split
 from storage.lake.tables import table_address
 from tasks import resources
@@ -22,7 +22,7 @@ from tasks.load import load
 from tasks.sweep import UNSTEERED, read_directions, score_configurations
 
 
-class Forgotten(NamedTuple):
+class Forgetting(NamedTuple):
     """What was found on another task's test items.
 
     Attributes:
@@ -38,8 +38,8 @@ class Forgotten(NamedTuple):
 
 @task(name="forget", cache_policy=NO_CACHE)
 def forget(
-    recipe: Recipe, trained: CellResult, target: Recipe, strengths: tuple[float, ...]
-) -> Forgotten:
+    recipe: Recipe, trained: StudyResult, target: Recipe, strengths: tuple[float, ...]
+) -> Forgetting:
     """Ask another task's test items under a training's vector.
 
     Args:
@@ -67,7 +67,7 @@ def forget(
         if at.strength
     }
     damage = damage_of(recipe, directions, tried)
-    return Forgotten(
+    return Forgetting(
         compare(unsteered, right[own].to_numpy() if own.strength else unsteered),
         damage[own].kl,
         tuple(

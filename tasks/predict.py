@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
-from pas.data.examples import Answered
+from pas.data.examples import ItemAnswer
 from pas.data.splits import Split
-from pas.engine.scoring import canonical, question_key
+from pas.engine.scoring import canonical, query_key
 from pas.recipe import Recipe
 from storage.lake.answers import read_answers
 from storage.lake.stages import read_split, stage_address
@@ -16,7 +16,7 @@ from tasks.extract import question
 
 def predictions_address(recipe: Recipe, split_address: str) -> str:
     """Return where the predictions of a split's training items lie, or will."""
-    fingerprint = resources.tokens(recipe.spec).fingerprint
+    fingerprint = resources.model_info(recipe.spec).fingerprint
     return stage_address(
         resources.lake(), "predictions", fingerprint, recipe.rule.name, split_address
     )
@@ -29,10 +29,10 @@ def predict(recipe: Recipe, split_address: str, address: str) -> str:
     Raises:
         LookupError: If an item has not been answered.
     """
-    lake, fingerprint = resources.lake(), resources.tokens(recipe.spec).fingerprint
+    lake, fingerprint = resources.lake(), resources.model_info(recipe.spec).fingerprint
     train = read_split(lake, split_address).train
     asked = [question(recipe, e) for e in train]
-    keys = [question_key(fingerprint, q) for q in asked]
+    keys = [query_key(fingerprint, q) for q in asked]
     found = read_answers(lake, fingerprint, recipe.rule.name, keys)
     if len(found) < len(set(keys)):
         lacking = len(set(keys)) - len(found)
@@ -55,8 +55,8 @@ def predict(recipe: Recipe, split_address: str, address: str) -> str:
     )
 
 
-def answered(parts: Split, address: str) -> list[Answered]:
+def answered(parts: Split, address: str) -> list[ItemAnswer]:
     """Join the training items with their predictions."""
     table = resources.lake().read_table(address)
     picked = dict(zip(table["item_id"].to_pylist(), table["choice"].to_pylist(), strict=True))
-    return [Answered(example, picked[example.id]) for example in parts.train]
+    return [ItemAnswer(example, picked[example.id]) for example in parts.train]

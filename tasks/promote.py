@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from prefect import task
 
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.scoring import ScoringRule, prepare
 from pas.engine.sweep import score_rows
 from pas.errors import UserError
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
     """What was decided of a candidate.
 
     Attributes:
-        name: Registered model.
+        name: Registration model.
         version: The candidate's version.
         promoted: Whether it is the champion now by this decision.
         unchanged: Whether it is, or holds the very vector of, the champion already.
@@ -89,8 +89,8 @@ def accuracy_on_items_of(
         )
     items = [row for row in lake.read_table(address).to_pylist() if row["split"] == "test"]
     model = resources.model(vector.model)
-    ready = [prepare(model.tokens, i["prompt"], i["choices"], i["label"], rule) for i in items]
-    row = Row(vector.layer, torch.from_numpy(np.float32(vector.strength) * vector.direction))
+    ready = [prepare(model.info, i["prompt"], i["choices"], i["label"], rule) for i in items]
+    row = Steering(vector.layer, torch.from_numpy(np.float32(vector.strength) * vector.direction))
     scores = score_rows(
         model, ready, [row], vector.site,
         length_norm=rule.length_norm, budget=resources.budget(model, ready),

@@ -18,7 +18,7 @@ from pas.steering.vector import SteeringVector
 from storage.lake.lineage import code_digest, shards_holding, versions
 from storage.lake.stages import read_split
 from storage.lake.tables import write_run_table
-from storage.registry.runs import Registered, TrainingData, log_training, open_run
+from storage.registry.runs import Registration, TrainingData, log_training, open_run
 from storage.registry.versions import model_name
 from storage.settings import settings
 from tasks import resources
@@ -44,7 +44,7 @@ class Trail(NamedTuple):
 def record(
     recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, cost: Cost,
     candidate: bool = True,
-) -> Registered:  # fmt: skip
+) -> Registration:  # fmt: skip
     """Write the run tables, log the run and register the vector with the alias `candidate`.
 
     The run's report lies among its artifacts, and as `runs/<run id>.html` in the home. Where the
@@ -195,7 +195,7 @@ def _vector(recipe: Recipe, trail: Trail, found: Report) -> SteeringVector:
         strength=at.strength,
         method=at.method,
         model=recipe.spec,
-        fingerprint=resources.tokens(recipe.spec).fingerprint,
+        fingerprint=resources.model_info(recipe.spec).fingerprint,
         task=recipe.task,
         provenance={
             "protocol": recipe.protocol,
@@ -227,7 +227,7 @@ def _version_tags(recipe: Recipe, found: Report) -> dict[str, Any]:
 
 
 def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
-    lake, fingerprint = resources.lake(), resources.tokens(recipe.spec).fingerprint
+    lake, fingerprint = resources.lake(), resources.model_info(recipe.spec).fingerprint
     weights = contrast_weights(recipe, trail.split, trail.predictions)
     keys = weights["prompt_key"].to_pylist()
     return {

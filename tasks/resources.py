@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from pas.engine.memory import Budget, fitting
-from pas.engine.scoring import Question
+from pas.engine.scoring import Query
 from pas.models.files import model_folder, resolve_dtype
-from pas.models.loading import LoadedModel, LoadedTokenizer, load_model, load_tokenizer
+from pas.models.loading import LoadedModel, ModelInfo, load_model, load_model_info
 from pas.models.spec import ModelSpec
 from storage.lake.files import Lake
 from storage.settings import Registry, settings
@@ -26,16 +26,16 @@ def registry() -> Registry:
     return settings().open_registry()
 
 
-def budget(model: LoadedModel, questions: Sequence[Question]) -> Budget:
+def budget(model: LoadedModel, questions: Sequence[Query]) -> Budget:
     """Return the limits of a scoring pass: what is set, or what the free memory holds."""
-    longest = max((len(t.token_ids) for q in questions for t in q.tails), default=1)
+    longest = max((len(t.token_ids) for q in questions for t in q.sequences), default=1)
     return fitting(model, longest, settings().batch_tokens, settings().batch_rows)
 
 
 @lru_cache(maxsize=4)
-def tokens(spec: ModelSpec) -> LoadedTokenizer:
+def model_info(spec: ModelSpec) -> ModelInfo:
     """Return the tokenizer and the facts of a model, loaded once per process."""
-    return load_tokenizer(spec, settings().cache_dir)
+    return load_model_info(spec, settings().cache_dir)
 
 
 def activation_dtype(spec: ModelSpec) -> str:

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from storage.lake.stages import stage_address
 from tasks import resources
 from tasks.load import read_examples, split_address
@@ -31,20 +31,20 @@ def result_address(cell: StudyCell) -> str:
 def _content(recipe: Recipe) -> list[object]:
     """Return what a recipe stands for: the split's address stands for the data's content."""
     return [
-        split_address(recipe, read_examples(recipe)), resources.tokens(recipe.spec).fingerprint,
+        split_address(recipe, read_examples(recipe)), resources.model_info(recipe.spec).fingerprint,
         recipe.as_dict() | {"data": None},
     ]  # fmt: skip
 
 
-def write_result(address: str, result: CellResult) -> None:
+def write_result(address: str, result: StudyResult) -> None:
     """Keep a cell's result for the next run of the study."""
     text = json.dumps(result.as_dict())
     resources.lake().write_table(address, pa.table({"result": [text]}))
 
 
-def read_result(address: str) -> CellResult | None:
+def read_result(address: str) -> StudyResult | None:
     """Return what `write_result` kept, or None."""
     lake = resources.lake()
     if not lake.exists(address):
         return None
-    return CellResult.from_dict(json.loads(lake.read_table(address)["result"][0].as_py()))
+    return StudyResult.from_dict(json.loads(lake.read_table(address)["result"][0].as_py()))

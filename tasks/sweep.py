@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from pas.data.examples import Example
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.sweep import score_rows
 from pas.methods.grid import Cell, Configuration
 from pas.models.sites import Site
@@ -81,7 +81,7 @@ def score_configurations(
         Rows of `PREDICTIONS`; those of the unsteered model have the method "none".
     """
     ready = [question(recipe, example) for example in examples]
-    rows = [Row(at.layer, torch.from_numpy(delta)) for at, delta in deltas]
+    rows = [Steering(at.layer, torch.from_numpy(delta)) for at, delta in deltas]
     model = resources.model(recipe.spec)
     scores = score_rows(
         model, ready, rows, site or recipe.site, normalise=condition != VALIDATION,
@@ -104,7 +104,7 @@ def score_configurations(
 def sweep_address(recipe: Recipe, split_address: str, vectors: str) -> str:
     """Return where the sweep's predictions lie, or will."""
     return stage_address(
-        resources.lake(), "sweeps", resources.tokens(recipe.spec).fingerprint, recipe.rule.name,
+        resources.lake(), "sweeps", resources.model_info(recipe.spec).fingerprint, recipe.rule.name,
         split_address, vectors, recipe.grid_strengths,
     )  # fmt: skip
 

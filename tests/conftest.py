@@ -60,7 +60,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
     yield tmp_path / "home"
     settings.cache_clear()
-    resources.tokens.cache_clear()
+    resources.model_info.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def demo(
         methods=tuple(METHODS),
     )
     say("model: SmolLM2-135M-Instruct (downloaded and converted the first time)")
-    resources.tokens(recipe.spec)
+    resources.model_info(recipe.spec)
     from flows.promote import promote
     from flows.train import train
 

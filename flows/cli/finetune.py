@@ -82,7 +82,7 @@ def finetune(
 
     begin(verbose=verbose)
     from pas.finetune.settings import FineTuning
-    from pas.finetune.training import read_tuned, require_libraries
+    from pas.finetune.training import read_fine_tuned, require_libraries
     from pas.recipe import Recipe
 
     require_libraries()
@@ -92,7 +92,7 @@ def finetune(
     tuning = FineTuning(**{field.name: given[field.name] for field in fields(FineTuning)})
     from flows.finetune import finetune as run
 
-    tuned = read_tuned(call(run, recipe, tuning))
+    tuned = read_fine_tuned(call(run, recipe, tuning))
     if json:
         print_json(tuned._asdict())
         return

@@ -99,7 +99,7 @@ def _faults(example: Example) -> Iterable[str]:
         yield f"{len(example.roles)} role(s) for {len(example.choices)} choices"
 
 
-class Answered(NamedTuple):
+class ItemAnswer(NamedTuple):
     """An item and the choice that the unsteered model picked, by its shown index."""
 
     example: Example

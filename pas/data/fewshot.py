@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import Scoring, full_prompt, statement
 from pas.data.splits import Split
 from pas.errors import UserError
@@ -20,7 +20,7 @@ from pas.errors import UserError
 _GAP = "\n\n"
 
 
-def exemplars(items: Sequence[Answered], k: int, seed: int) -> tuple[Example, ...]:
+def exemplars(items: Sequence[ItemAnswer], k: int, seed: int) -> tuple[Example, ...]:
     """Draw k of the wrongly answered items.
 
     Raises:
@@ -45,7 +45,7 @@ def prefix_of(shown: Sequence[Example], scoring: Scoring) -> str:
 
 
 def with_shots(
-    parts: Split, items: Sequence[Answered], k: int, seed: int, scoring: Scoring
+    parts: Split, items: Sequence[ItemAnswer], k: int, seed: int, scoring: Scoring
 ) -> Split:
     """Give every item the prefix, and take the exemplars out of training.
 

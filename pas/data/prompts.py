@@ -14,7 +14,7 @@ from pas.errors import UserError
 
 if TYPE_CHECKING:
     from pas.data.examples import Example
-    from pas.models.loading import LoadedTokenizer
+    from pas.models.loading import ModelInfo
 
 Scoring = Literal["letter", "choice"]
 
@@ -55,7 +55,7 @@ def statement(example: "Example", choice: int) -> str:
     return f"{example.question} {example.choices[choice]}"
 
 
-def encode(tokenizer: "LoadedTokenizer", text: str) -> Prompt:
+def encode(tokenizer: "ModelInfo", text: str) -> Prompt:
     """Tokenise a text and name it.
 
     Raises:

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from pas.engine.passes import Pass, Recorded, Rows, current
+from pas.engine.passes import KeyValues, Pass, Rows, current
 from pas.models.loading import LoadedModel
 from pas.models.sites import UnsupportedArchitectureError
 
@@ -63,7 +63,7 @@ def _attention(
         raise UnsupportedArchitectureError(f"{type(module).__name__} got no mask")
     # By token, so that a token's keys of all heads are gathered in one piece.
     keys, values = (part[0].transpose(0, 1).contiguous() for part in (key, value))
-    state.recorded[module] = Recorded(keys, values, attention_mask[0, 0])
+    state.recorded[module] = KeyValues(keys, values, attention_mask[0, 0])
     return _attend_pack(state, module, query, scale, softcap), None
 
 
@@ -166,7 +166,7 @@ def _gathered(by_token: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     return found.view(*at.shape, *by_token.shape[1:]).transpose(1, 2)
 
 
-def _everyone(root: Recorded, mask: torch.Tensor | None) -> _Keys:
+def _everyone(root: KeyValues, mask: torch.Tensor | None) -> _Keys:
     """The root's keys, which all sequences share."""
     return _Keys(root.key.transpose(0, 1)[None], root.value.transpose(0, 1)[None], mask)
 

@@ -17,7 +17,7 @@ from pas.engine.memory import fitting, halving
 from pas.engine.packed import root_of
 from pas.engine.prefix import Root, prefill, shared_root
 from pas.engine.readout import place, read_unsteered
-from pas.engine.scoring import Question
+from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
 from pas.engine.trie import lay_out, packs
 from pas.models.loading import LoadedModel
@@ -71,7 +71,7 @@ def read(
     prompts: Sequence[Prompt],
     layers: Sequence[int],
     site: Site = "residual",
-    questions: Sequence[Question] = (),
+    questions: Sequence[Query] = (),
     *,
     length_norm: bool = True,
     token_budget: int | None = None,
@@ -97,7 +97,7 @@ def read(
     with observing(model.model, order, site, lambda *_: None):
         pass  # refuses a layer or site that does not exist before anything runs
     lengths = tuple(len(p.token_ids) for p in prompts)
-    tails = [tail.token_ids for question in questions for tail in question.tails]
+    tails = [tail.token_ids for question in questions for tail in question.sequences]
     sequences = [p.token_ids for p in prompts] + tails
     if not sequences:
         raise ValueError("nothing to read")
@@ -120,7 +120,7 @@ def read(
                 scores[at] = value
             bar.update(len(part.prompts) + len(part.scores))
     if values is None:
-        values = torch.empty(0, len(order), model.tokens.d_model)
+        values = torch.empty(0, len(order), model.info.d_model)
     return Reading(Activations(tuple(p.key for p in prompts), lengths, order, values), scores)
 
 
@@ -134,10 +134,10 @@ class _Part(NamedTuple):
 
 def _packed(
     model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Question], length_norm: bool, budget: int,
+    questions: Sequence[Query], length_norm: bool, budget: int,
 ) -> Iterator[_Part]:  # fmt: skip
     units = [[p.token_ids] for p in prompts]
-    units += [[tail.token_ids for tail in question.tails] for question in questions]
+    units += [[tail.token_ids for tail in question.sequences] for question in questions]
     common = root_of(questions, [p.token_ids for p in prompts])
     with shared_prefix(model):
         root, n_root = shared_root(model, common)
@@ -157,9 +157,9 @@ def _packed(
 
 def _read_pack(
     model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Question], length_norm: bool, root: Root, n_root: int,
+    questions: Sequence[Query], length_norm: bool, root: Root, n_root: int,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
-    tails = [tail.token_ids for question in questions for tail in question.tails]
+    tails = [tail.token_ids for question in questions for tail in question.sequences]
     pack = lay_out([p.token_ids for p in prompts] + tails, n_root)
     last = torch.tensor([path[-1] for path in pack.paths[: len(prompts)]], device=model.device)
     seen: dict[int, torch.Tensor] = {}
@@ -173,21 +173,21 @@ def _read_pack(
     if not questions:
         return values, []
     paths = iter(pack.paths[len(prompts) :])
-    placed = [place(q, [next(paths) for _ in q.tails], n_root, length_norm) for q in questions]
+    placed = [place(q, [next(paths) for _ in q.sequences], n_root, length_norm) for q in questions]
     stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
     return values, [s[0].cpu() for s in read_unsteered(model, done.final, stems, reads)]
 
 
 def _padded(
     model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Question], length_norm: bool, budget: int,
+    questions: Sequence[Query], length_norm: bool, budget: int,
 ) -> Iterator[_Part]:  # fmt: skip
     def run(chosen: list[int]) -> torch.Tensor:
         return last_hidden(model, [prompts[i].token_ids for i in chosen], layers, site)
 
     for chosen, values in halving(batches([len(p.token_ids) for p in prompts], budget), run):
         yield _Part(chosen, values, [])
-    parts = [[torch.empty(0)] * len(question.tails) for question in questions]
+    parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
     for at, tail, scores in score_padded(model, questions, [], "residual", length_norm, budget):
         parts[at][tail] = scores[0]
     whole = [

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 
 from pas.engine.memory import halving
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.readout import LOGIT_FLOATS, log_shares
-from pas.engine.scoring import Question, Tail, letter_scores, target_log_probs
+from pas.engine.scoring import Query, ScoredSequence, letter_scores, target_log_probs
 from pas.engine.trie import Tokens
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site, observing
@@ -89,35 +89,37 @@ def last_hidden(
 
 
 def score_padded(
-    model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
+    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
     length_norm: bool, token_budget: int, normalise: bool = False,
 ) -> Iterator[tuple[int, int, torch.Tensor]]:  # fmt: skip
     """Score with one full pass a configuration.
 
     Yields:
-        Question, tail and [1 + n_rows, n_letters or 1] float32 on the CPU, in any order.
+        Query, tail and [1 + n_rows, n_letters or 1] float32 on the CPU, in any order.
     """
-    owners = [(q, t) for q, question in enumerate(questions) for t in range(len(question.tails))]
+    owners = [
+        (q, t) for q, question in enumerate(questions) for t in range(len(question.sequences))
+    ]
     lengths: dict[int, list[tuple[int, int]]] = {}
     for q, t in owners:
-        lengths.setdefault(questions[q].tails[t].n_steered, []).append((q, t))
+        lengths.setdefault(questions[q].sequences[t].n_steered, []).append((q, t))
     for group in lengths.values():  # tails of one length are steered at the same places
 
         def run(chosen: list[int], group: list[tuple[int, int]] = group) -> torch.Tensor:
             at = [group[i] for i in chosen]
             letters = max((questions[q].letters for q, _ in at), key=len)
-            tails = [questions[q].tails[t] for q, t in at]
+            tails = [questions[q].sequences[t] for q, t in at]
             return _score_batch(model, tails, letters, rows, site, length_norm, normalise).cpu()
 
-        sizes = [len(questions[q].tails[t].token_ids) for q, t in group]
+        sizes = [len(questions[q].sequences[t].token_ids) for q, t in group]
         for chosen, scores in halving(batches(sizes, token_budget), run):
             for i, value in zip(chosen, scores, strict=True):
                 yield *group[i], value
 
 
 def _score_batch(
-    model: LoadedModel, tails: Sequence[Tail], letters: tuple[tuple[int, ...], ...],
-    rows: Sequence[Row], site: Site, length_norm: bool, normalise: bool,
+    model: LoadedModel, tails: Sequence[ScoredSequence], letters: tuple[tuple[int, ...], ...],
+    rows: Sequence[Steering], site: Site, length_norm: bool, normalise: bool,
 ) -> torch.Tensor:  # fmt: skip
     """Return [batch, 1 + n_rows, n_letters or 1]."""
     count = tails[0].n_steered

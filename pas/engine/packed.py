@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from pas.engine.prefix import Prefill, Root, Row, Stem, prefill, walk
+from pas.engine.prefix import Prefill, Root, Steering, Stem, prefill, walk
 from pas.engine.readout import Reads, place, read_scores, read_unsteered
-from pas.engine.scoring import Question
+from pas.engine.scoring import Query
 from pas.engine.trie import Tokens, common_root, lay_out
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site
@@ -17,12 +17,12 @@ SHORTEST_ROOT = 64  # tokens; a shorter one is as cheap inside the packs
 _PADDING = 1.1  # tails share a walk while the longest is at most so much longer
 
 
-def root_of(questions: Sequence[Question], others: Sequence[Tokens] = ()) -> Tokens:
+def root_of(questions: Sequence[Query], others: Sequence[Tokens] = ()) -> Tokens:
     """Return the leading tokens that everything shares, such as an ICL prefix; () if few.
 
     They end before the first steered token of every question and the last one of the others.
     """
-    tails = [tail for question in questions for tail in question.tails]
+    tails = [tail for question in questions for tail in question.sequences]
     ends = [len(t.token_ids) - t.n_steered for t in tails] + [len(s) - 1 for s in others]
     sequences = [t.token_ids for t in tails] + list(others)
     length = min(common_root(sequences), *ends) if len(sequences) > 1 else 0
@@ -30,7 +30,7 @@ def root_of(questions: Sequence[Question], others: Sequence[Tokens] = ()) -> Tok
 
 
 def score_pack(
-    model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
+    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
     length_norm: bool, root: Root, n_root: int, row_budget: int, normalise: bool = False,
 ) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
     """Score some questions in one pack.
@@ -49,11 +49,12 @@ def score_pack(
     Yields:
         Each question's index and scores [1 + n_rows, n_choices] float32 on the CPU.
     """
-    sequences = [tail.token_ids for question in questions for tail in question.tails]
+    sequences = [tail.token_ids for question in questions for tail in question.sequences]
     pack = lay_out(sequences, n_root)
     paths = iter(pack.paths)
     placed = [
-        place(q, [next(paths) for _ in q.tails], n_root, length_norm, normalise) for q in questions
+        place(q, [next(paths) for _ in q.sequences], n_root, length_norm, normalise)
+        for q in questions
     ]
     stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
     done = prefill(model, pack, root, [stem.tail for stem in stems])
@@ -92,7 +93,7 @@ def _walks(stems: Sequence[Stem], n_rows: int, row_budget: int) -> Iterator[list
 
 def _score_rows(
     model: LoadedModel, done: Prefill, stems: Sequence[Stem], reads: Sequence[Reads],
-    rows: Sequence[Row], site: Site, row_budget: int,
+    rows: Sequence[Steering], site: Site, row_budget: int,
 ) -> list[torch.Tensor]:  # fmt: skip
     """Return for each item [n_rows, n_choices], from walks within the budget and the memory."""
     tail = max(len(stem.tail) for stem in stems)

@@ -15,7 +15,7 @@ from pas.engine.trie import Pack
 _STRETCH = 1.25  # spans share a group while the longest is at most so much longer
 
 
-class Recorded(NamedTuple):
+class KeyValues(NamedTuple):
     """Keys and values of one attention module, [n_tokens, kv_heads, head_dim] contiguous."""
 
     key: torch.Tensor
@@ -74,8 +74,8 @@ class Pass:
 
     length: int
     groups: Sequence[Group]
-    root: dict[nn.Module, Recorded]
-    recorded: dict[nn.Module, Recorded] = field(default_factory=dict)
+    root: dict[nn.Module, KeyValues]
+    recorded: dict[nn.Module, KeyValues] = field(default_factory=dict)
     rows: Rows | None = None
     masks: dict[tuple[int, str, int], Any] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pas.engine.passes import Pass, Recorded, Rows, groups_of, running
+from pas.engine.passes import KeyValues, Pass, Rows, groups_of, running
 from pas.engine.trie import Pack, Tokens, lay_out
 from pas.models.loading import LoadedModel
 from pas.models.sites import (
@@ -33,11 +33,11 @@ from pas.models.sites import (
 
 _DROPPED = ("attention_mask", "past_key_values", "past_key_value", "use_cache", "cache_position")
 _ENOUGH = 0.8
-Root = dict[nn.Module, Recorded]
+Root = dict[nn.Module, KeyValues]
 _roots: "WeakKeyDictionary[nn.Module, tuple[Tokens, Root]]" = WeakKeyDictionary()
 
 
-class Row(NamedTuple):
+class Steering(NamedTuple):
     """One configuration: `delta` [d_model] is added at decoder block `layer`."""
 
     layer: int
@@ -163,7 +163,7 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
 
 
 def walk(
-    model: LoadedModel, done: Prefill, stems: Sequence[Stem], rows: Sequence[Row], site: Site
+    model: LoadedModel, done: Prefill, stems: Sequence[Stem], rows: Sequence[Steering], site: Site
 ) -> torch.Tensor:
     """Run every configuration over the recorded prefixes of some items.
 

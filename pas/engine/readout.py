@@ -9,7 +9,7 @@ from scipy.linalg import block_diag
 from torch import nn
 
 from pas.engine.prefix import Stem
-from pas.engine.scoring import Question, letter_scores
+from pas.engine.scoring import Query, letter_scores
 from pas.models.loading import LoadedModel
 
 LOGIT_FLOATS = 1 << 26  # full-vocabulary logits held at once, 256 MiB in float32
@@ -35,7 +35,7 @@ class Reads(NamedTuple):
 
 
 def place(
-    question: Question, paths: Sequence[np.ndarray], root: int, length_norm: bool,
+    question: Query, paths: Sequence[np.ndarray], root: int, length_norm: bool,
     normalise: bool = False,
 ) -> tuple[Stem, Reads]:  # fmt: skip
     """Find an item's prefix, its steered tokens and what is read there, in a pack.
@@ -49,7 +49,7 @@ def place(
         length_norm: Mean log-probability per token of a choice instead of the sum.
         normalise: Log-probabilities of the letters instead of unnormalised ones.
     """
-    n_prefix = len(question.tails[0].token_ids) - question.tails[0].n_steered - root
+    n_prefix = len(question.sequences[0].token_ids) - question.sequences[0].n_steered - root
     nodes = {at: i for i, at in enumerate(dict.fromkeys(
         int(at) for path in paths for at in path[n_prefix:]
     ))}  # fmt: skip
@@ -57,7 +57,7 @@ def place(
     read_at: list[int] = []
     targets: list[int] = []
     choices: list[int] = []
-    for choice, (tail, path) in enumerate(zip(question.tails, paths, strict=True)):
+    for choice, (tail, path) in enumerate(zip(question.sequences, paths, strict=True)):
         steered = [nodes[int(at)] for at in path[n_prefix:]]
         for count, node in enumerate(steered):
             ancestors[node, steered[: count + 1]] = True
@@ -65,9 +65,9 @@ def place(
             read_at += steered
             targets += tail.targets
             choices += [choice] * len(steered)
-    spread = np.zeros((len(choices), len(question.tails)), np.float32)
+    spread = np.zeros((len(choices), len(question.sequences)), np.float32)
     for row, choice in enumerate(choices):
-        spread[row, choice] = 1 / len(question.tails[choice].targets) if length_norm else 1.0
+        spread[row, choice] = 1 / len(question.sequences[choice].targets) if length_norm else 1.0
     stem = Stem(paths[0][:n_prefix], np.fromiter(nodes, np.int64), ancestors)
     at = np.asarray(read_at, np.int64)
     return stem, Reads(question.letters, at, np.asarray(targets), spread, normalise)

@@ -18,7 +18,7 @@ from pas.data.prompts import Scoring, encode
 from pas.data.splits import Protocol
 from pas.engine.trie import common_length
 from pas.errors import UserError
-from pas.models.loading import LoadedTokenizer
+from pas.models.loading import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ScoringRule:
         return "choice-mean" if self.length_norm else "choice-sum"
 
 
-class Tail(NamedTuple):
+class ScoredSequence(NamedTuple):
     """One sequence to run, and the positions at its end that steering touches.
 
     Attributes:
@@ -60,24 +60,22 @@ class Tail(NamedTuple):
     targets: tuple[int, ...]
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """An item made ready for scoring.
 
     Attributes:
-        tails: One sequence (letter scoring) or one for each choice.
+        sequences: One sequence (letter scoring) or one for each choice.
         letters: Letter scoring: for each choice the token ids whose probabilities are summed.
         label: Index of the correct choice.
     """
 
-    tails: tuple[Tail, ...]
+    sequences: tuple[ScoredSequence, ...]
     letters: tuple[tuple[int, ...], ...]
     label: int
 
 
 @lru_cache(maxsize=64)
-def letter_tokens(
-    tokens: LoadedTokenizer, n_choices: int, variants: str
-) -> tuple[tuple[int, ...], ...]:
+def letter_tokens(info: ModelInfo, n_choices: int, variants: str) -> tuple[tuple[int, ...], ...]:
     """Return for each letter the token ids that stand for it.
 
     Raises:
@@ -86,7 +84,7 @@ def letter_tokens(
     found = []
     for letter in ascii_uppercase[:n_choices]:
         texts = (letter,) if variants == "bare" else (letter, f" {letter}")
-        encoded = [tokens.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
+        encoded = [info.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
         ids = tuple(dict.fromkeys(e[0] for e in encoded if len(e) == 1))
         if len(encoded[0]) != 1:
             raise UserError(
@@ -98,12 +96,12 @@ def letter_tokens(
 
 
 def prepare(
-    tokens: LoadedTokenizer, text: str, choices: Sequence[str], label: int, rule: ScoringRule
-) -> Question:
+    info: ModelInfo, text: str, choices: Sequence[str], label: int, rule: ScoringRule
+) -> Query:
     """Tokenise an item for scoring.
 
     Args:
-        tokens: The model's tokenizer.
+        info: Of the model.
         text: The full prompt, see `pas.data.prompts.full_prompt`.
         choices: In the order shown.
         label: Index of the correct one.
@@ -112,40 +110,42 @@ def prepare(
     Raises:
         UserError: If a text exceeds the context window or a letter has no token of its own.
     """
-    prompt = encode(tokens, text).token_ids
+    prompt = encode(info, text).token_ids
     if rule.kind == "letter":
-        letters = letter_tokens(tokens, len(choices), rule.variants)
-        return Question((Tail(prompt, 1, ()),), letters, label)
-    wholes = [encode(tokens, f"{text} {choice}").token_ids for choice in choices]
+        letters = letter_tokens(info, len(choices), rule.variants)
+        return Query((ScoredSequence(prompt, 1, ()),), letters, label)
+    wholes = [encode(info, f"{text} {choice}").token_ids for choice in choices]
     # A tokenizer may merge across the border, so the prompt ends where all texts still agree.
     shared = min(common_length(prompt, whole) for whole in wholes)
     if not shared:
         raise UserError(f"the prompt {text[:60]!r} and its choices share no first token")
-    tails = tuple(Tail(whole[:-1], len(whole) - shared, whole[shared:]) for whole in wholes)
+    tails = tuple(
+        ScoredSequence(whole[:-1], len(whole) - shared, whole[shared:]) for whole in wholes
+    )
     if not all(tail.targets for tail in tails):
         raise UserError(f"a choice adds no token to the prompt {text[:60]!r}")
-    return Question(tails, (), label)
+    return Query(tails, (), label)
 
 
-def question_key(fingerprint: str, question: Question) -> bytes:
+def query_key(fingerprint: str, question: Query) -> bytes:
     """Return blake2b-128 of all that determines a model's scores, whatever the seed or split.
 
     Choices that are scored by their text are not told apart by their order, see `canonical`.
     """
     digest = hashlib.blake2b(fingerprint.encode(), digest_size=16)
-    tails = question.tails if question.letters else sorted(question.tails)
+    tails = question.sequences if question.letters else sorted(question.sequences)
     digest.update(json.dumps([tails, question.letters]).encode())
     return digest.digest()
 
 
-def canonical(question: Question) -> list[int]:
+def canonical(question: Query) -> list[int]:
     """Return the choices in an order that does not depend on how they were shown.
 
     Letter scoring shows them, so there it is the order shown.
     """
     if question.letters:
         return list(range(len(question.letters)))
-    return sorted(range(len(question.tails)), key=question.tails.__getitem__)
+    return sorted(range(len(question.sequences)), key=question.sequences.__getitem__)
 
 
 def letter_scores(logits: torch.Tensor, letters: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -9,8 +9,8 @@ from torch import nn
 from pas.engine.attention import shared_prefix
 from pas.engine.hooked import score_padded
 from pas.engine.packed import score_pack
-from pas.engine.prefix import Row, shared_root
-from pas.engine.scoring import Question, Tail
+from pas.engine.prefix import Steering, shared_root
+from pas.engine.scoring import Query, ScoredSequence
 from pas.engine.trie import Tokens
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site, UnsupportedArchitectureError
@@ -40,10 +40,13 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     # Two choices after a common prompt, of which half is the root: every branch of the code.
     tokens = (sample * 8)[:_SAMPLE]
     ends = (tokens[-3:], tokens[:2])
-    tails = (Tail(tokens, 4, (*ends[0], tokens[0])), Tail((*tokens[:-3], *ends[1]), 3, tokens[:3]))
-    question = Question(tails, (), 0)
-    ones = torch.ones(model.tokens.d_model, device=model.device)
-    rows = [Row(0, ones), Row(model.n_layers - 1, ones)]
+    tails = (
+        ScoredSequence(tokens, 4, (*ends[0], tokens[0])),
+        ScoredSequence((*tokens[:-3], *ends[1]), 3, tokens[:3]),
+    )
+    question = Query(tails, (), 0)
+    ones = torch.ones(model.info.d_model, device=model.device)
+    rows = [Steering(0, ones), Steering(model.n_layers - 1, ones)]
     try:
         with shared_prefix(model):
             root, n_root = shared_root(model, tokens[: len(tokens) // 2])

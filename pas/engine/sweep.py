@@ -14,8 +14,8 @@ from pas.engine.attention import shared_prefix
 from pas.engine.hooked import score_padded
 from pas.engine.memory import Budget, fitting, halving
 from pas.engine.packed import root_of, score_pack
-from pas.engine.prefix import Row, shared_root
-from pas.engine.scoring import Question
+from pas.engine.prefix import Steering, shared_root
+from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
 from pas.engine.trie import packs
 from pas.models.loading import LoadedModel
@@ -25,8 +25,8 @@ from pas.models.sites import Site
 @torch.inference_mode()
 def score_rows(
     model: LoadedModel,
-    questions: Sequence[Question],
-    rows: Sequence[Row],
+    questions: Sequence[Query],
+    rows: Sequence[Steering],
     site: Site = "residual",
     *,
     length_norm: bool = True,
@@ -56,8 +56,8 @@ def score_rows(
     order = sorted(range(len(rows)), key=lambda i: rows[i].layer)
     place_of = torch.tensor([0, *(1 + i for i in order)]).argsort()
     deltas = torch.stack([row.delta for row in rows]).to(model.device) if rows else ()
-    by_layer = [Row(rows[i].layer, deltas[i]) for i in order]
-    longest = max((t.token_ids for q in questions for t in q.tails), key=len)
+    by_layer = [Steering(rows[i].layer, deltas[i]) for i in order]
+    longest = max((t.token_ids for q in questions for t in q.sequences), key=len)
     budget = budget or fitting(model, len(longest))
     with model.lock, tqdm(total=len(questions), desc="scoring", disable=None, delay=2) as bar:
         if engine == "hooks" or (engine == "auto" and not covered(model, site, longest)):
@@ -73,12 +73,12 @@ def score_rows(
 
 
 def _packed(
-    model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
+    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
     length_norm: bool, budget: Budget, normalise: bool,
 ) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
     """Yield each question's index and scores [1 + n_rows, n_choices] on the CPU."""
     common = root_of(questions)
-    units = [[tail.token_ids for tail in question.tails] for question in questions]
+    units = [[tail.token_ids for tail in question.sequences] for question in questions]
     with shared_prefix(model):
         root, n_root = shared_root(model, common)
         cuts = (cut.units for cut in packs(units, budget.tokens, n_root))
@@ -97,10 +97,10 @@ def _packed(
 
 
 def _padded(
-    model: LoadedModel, questions: Sequence[Question], rows: Sequence[Row], site: Site,
+    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
     length_norm: bool, budget: Budget, bar: Any, normalise: bool,
 ) -> list[torch.Tensor]:  # fmt: skip
-    parts = [[torch.empty(0)] * len(question.tails) for question in questions]
+    parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
     for at, tail, scores in score_padded(
         model, questions, rows, site, length_norm, budget.tokens, normalise
     ):

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from pas.data.prompts import encode
 from pas.engine.hooked import Batch, batches, pad
 from pas.engine.memory import fitting, halving
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.engine.readout import LOGIT_FLOATS
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
@@ -57,7 +57,7 @@ def neutral_texts() -> tuple[str, ...]:
 def damage(
     model: LoadedModel,
     texts: Sequence[str],
-    rows: Sequence[Row],
+    rows: Sequence[Steering],
     site: Site = "residual",
     *,
     token_budget: int | None = None,
@@ -97,7 +97,7 @@ def damage(
         return []
     lengths = [len(tokens) for tokens in sequences]
     # Each configuration leaves a hidden state of every token until all are compared.
-    room = LOGIT_FLOATS // ((1 + len(rows)) * model.tokens.d_model)
+    room = LOGIT_FLOATS // ((1 + len(rows)) * model.info.d_model)
     budget = min(token_budget or fitting(model, max(lengths)).tokens, room)
     totals = torch.zeros(len(rows), 3, dtype=torch.float64)
     with model.lock, tqdm(total=len(texts), desc="damage", disable=None, delay=2) as bar:
@@ -115,7 +115,7 @@ def damage(
 
 
 def _tokens(model: LoadedModel, text: str) -> tuple[int, ...]:
-    tokens = encode(model.tokens, text).token_ids
+    tokens = encode(model.info, text).token_ids
     if len(tokens) <= _PROMPT:
         raise UserError(
             f"the neutral text {text!r} has {len(tokens)} tokens; damage is measured from the "
@@ -145,7 +145,7 @@ def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> di
 
 
 def _sums(
-    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Row], site: Site,
+    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Steering], site: Site,
     starts: dict[int, int],
 ) -> torch.Tensor:  # fmt: skip
     """Return [n_rows, 3] float64: KL and negative log-likelihoods, summed over one batch."""

@@ -26,14 +26,14 @@ from pas.errors import UserError
 from pas.finetune.lora import randomness_restored, train_adapters
 from pas.finetune.settings import FineTuning, Target
 from pas.models.files import model_folder
-from pas.models.loading import LoadedTokenizer, load_model, load_tokenizer
+from pas.models.loading import ModelInfo, load_model, load_model_info
 from pas.models.spec import ModelSpec, resolve_device
 
 IGNORED = -100  # what torch's cross-entropy leaves out
 _RECORD = "finetuning.json"
 
 
-class Tuned(NamedTuple):
+class FineTunedModel(NamedTuple):
     """A fine-tuned model.
 
     Attributes:
@@ -59,7 +59,7 @@ def require_libraries() -> None:
         raise UserError("fine-tuning needs peft and trl: pip install 'painless-steering[sft]'")
 
 
-def target(tokens: LoadedTokenizer, example: Example, rule: ScoringRule) -> Target:
+def target(info: ModelInfo, example: Example, rule: ScoringRule) -> Target:
     """Return the tokens that scoring reads for the right answer, behind their prompt.
 
     Letter scoring: the prompt and one letter, with its space where the rule reads that. Choice
@@ -70,10 +70,10 @@ def target(tokens: LoadedTokenizer, example: Example, rule: ScoringRule) -> Targ
         UserError: If the text exceeds the context window or a letter has no token of its own.
     """
     prompt = full_prompt(example, rule.kind)
-    asked = prepare(tokens, prompt, example.choices, example.label, rule)
+    asked = prepare(info, prompt, example.choices, example.label, rule)
     if asked.letters:
-        fed, answer = asked.tails[0].token_ids, asked.letters[example.label][-1:]
-        window = tokens.context_window
+        fed, answer = asked.sequences[0].token_ids, asked.letters[example.label][-1:]
+        window = info.context_window
         if window is not None and len(fed) == window:
             raise UserError(
                 f"a prompt of {len(fed)} tokens leaves no room for its letter in the context "
@@ -81,7 +81,7 @@ def target(tokens: LoadedTokenizer, example: Example, rule: ScoringRule) -> Targ
             )
         whole = (*fed, *answer)
     else:
-        tail = asked.tails[example.label]
+        tail = asked.sequences[example.label]
         whole, answer = (*tail.token_ids, tail.targets[-1]), tail.targets
     return Target(whole, (IGNORED,) * (len(whole) - len(answer)) + answer)
 
@@ -94,7 +94,7 @@ def finetune(
     settings: FineTuning,
     folder: Path,
     seed: int,
-) -> Tuned:
+) -> FineTunedModel:
     """Fine-tune a model of our own loading and save it; models that others hold stay as they are.
 
     Adapters are float32. The weights that they change are float32 too, on a GPU bfloat16 where the
@@ -128,8 +128,8 @@ def finetune(
             "CUDA_VISIBLE_DEVICES=0"
         )
     begun = time.monotonic()
-    tokens = load_tokenizer(spec, cache_dir)
-    targets = [target(tokens, example, rule) for example in examples]
+    info = load_model_info(spec, cache_dir)
+    targets = [target(info, example, rule) for example in examples]
     stored = _stored_dtype(spec, model_folder(spec, cache_dir))
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     dtype = "bfloat16" if half and stored == torch.bfloat16 else "float32"
@@ -150,28 +150,28 @@ def finetune(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / folder.name
         merged.save_pretrained(made)
-        tokens.tokenizer.save_pretrained(made)
-        tuned = Tuned(folder, len(examples), losses, time.monotonic() - begun)
+        info.tokenizer.save_pretrained(made)
+        tuned = FineTunedModel(folder, len(examples), losses, time.monotonic() - begun)
         how = {"base": spec.as_dict(), "rule": rule.name, "seed": seed, **asdict(settings)}
         told = {"n_items": tuned.n_items, "losses": losses, "seconds": tuned.seconds}
         (made / _RECORD).write_text(json.dumps(how | told, indent=2) + "\n")
         try:
             made.rename(folder)
         except OSError:
-            if not is_tuned(folder):
+            if not is_fine_tuned(folder):
                 raise
     return tuned
 
 
-def is_tuned(folder: Path) -> bool:
+def is_fine_tuned(folder: Path) -> bool:
     """Whether the folder holds a finished model of `finetune`."""
     return (folder / _RECORD).is_file()
 
 
-def read_tuned(folder: Path) -> Tuned:
+def read_fine_tuned(folder: Path) -> FineTunedModel:
     """Return what `finetune` returned for this folder."""
     told = json.loads((folder / _RECORD).read_text())
-    return Tuned(folder, told["n_items"], tuple(told["losses"]), told["seconds"])
+    return FineTunedModel(folder, told["n_items"], tuple(told["losses"]), told["seconds"])
 
 
 def _stored_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:

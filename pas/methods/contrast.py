@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import Scoring, full_prompt, statement
 from pas.errors import UserError
 
@@ -25,16 +25,16 @@ class ContrastSet(NamedTuple):
     negatives: list[str]
 
 
-Estimator = Callable[[Sequence[Answered], Scoring], ContrastSet]
+Estimator = Callable[[Sequence[ItemAnswer], Scoring], ContrastSet]
 
 
-def pasf(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
+def pasf(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
     """Full prompts answered correctly against full prompts answered wrongly."""
     prompts = [(full_prompt(item.example, scoring), item.correct) for item in items]
     return ContrastSet([p for p, ok in prompts if ok], [p for p, ok in prompts if not ok])
 
 
-def ipasa(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
+def ipasa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
     """Correct statements of right items against the picked statements of wrong items."""
     del scoring
     return ContrastSet(
@@ -43,7 +43,7 @@ def ipasa(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
     )
 
 
-def ipaswo(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
+def ipaswo(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
     """Correct against picked statements, both of the wrongly answered items only."""
     del scoring
     wrong = [item for item in items if not item.correct]
@@ -53,7 +53,7 @@ def ipaswo(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
     )
 
 
-def caa(items: Sequence[Answered], scoring: Scoring) -> ContrastSet:
+def caa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
     """Correct against one wrong statement of every item, whatever the model answered.
 
     The wrong choice is drawn by the item's id alone, so every seed reads the same activations.
@@ -77,7 +77,7 @@ METHODS: dict[str, Estimator] = {"pasf": pasf, "ipasa": ipasa, "ipaswo": ipaswo,
 
 
 def contrast_sets(
-    methods: Sequence[str], items: Sequence[Answered], scoring: Scoring
+    methods: Sequence[str], items: Sequence[ItemAnswer], scoring: Scoring
 ) -> dict[str, ContrastSet]:
     """Build the contrast set of every method that has one; the random control needs none.
 
@@ -119,7 +119,7 @@ def possible_texts(methods: Sequence[str], example: Example, scoring: Scoring) -
     for choice in range(len(example.choices)):
         for method in methods:
             if method != RANDOM:
-                for texts in METHODS[method]([Answered(example, choice)], scoring):
+                for texts in METHODS[method]([ItemAnswer(example, choice)], scoring):
                     found |= dict.fromkeys(texts)
     return found
 

@@ -19,7 +19,7 @@ from pas.models.spec import ModelSpec, resolve_device
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedTokenizer:
+class ModelInfo:
     """A tokenizer and what can be said of its model before a weight is read.
 
     Attributes:
@@ -45,25 +45,25 @@ class LoadedModel:
 
     Attributes:
         model: In eval mode, on its device.
-        tokens: Its tokenizer.
+        info: What is known of the model without its weights.
         spec: As asked for.
         lock: Hooks are state of the shared module, so whoever runs it holds this lock.
     """
 
     model: PreTrainedModel
-    tokens: LoadedTokenizer
+    info: ModelInfo
     spec: ModelSpec
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
-        return self.tokens.tokenizer
+        return self.info.tokenizer
 
     @property
     def fingerprint(self) -> str:
         """32 hex characters, see `pas.models.fingerprint.fingerprint`."""
-        return self.tokens.fingerprint
+        return self.info.fingerprint
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +100,7 @@ def _reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def load_tokenizer(spec: ModelSpec, cache_dir: Path) -> LoadedTokenizer:
+def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
     """Load the tokenizer and read the configuration; no weight is read into memory.
 
     Raises:
@@ -113,7 +113,7 @@ def load_tokenizer(spec: ModelSpec, cache_dir: Path) -> LoadedTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
     stored = torch.finfo(getattr(torch, str(config.dtype or "float32").removeprefix("torch.")))
-    return LoadedTokenizer(
+    return ModelInfo(
         tokenizer=tokenizer,
         fingerprint=fingerprint(spec, cache_dir),
         context_window=getattr(config, "max_position_embeddings", None),
@@ -134,7 +134,7 @@ def load_model(spec: ModelSpec, cache_dir: Path) -> LoadedModel:
         UserError: If there is no such model or device, its files are damaged, or 4/8-bit was
             asked for without bitsandbytes.
     """
-    tokens = load_tokenizer(spec, cache_dir)  # first, as it refuses what cannot be read
+    info = load_model_info(spec, cache_dir)  # first, as it refuses what cannot be read
     folder = model_folder(spec, cache_dir)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     config = AutoConfig.from_pretrained(folder, **options)
@@ -149,7 +149,7 @@ def load_model(spec: ModelSpec, cache_dir: Path) -> LoadedModel:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
     if not spec.quantization:
         model = model.to(resolve_device(spec))
-    return LoadedModel(model.eval(), tokens, spec)
+    return LoadedModel(model.eval(), info, spec)
 
 
 def _quantized(spec: ModelSpec) -> Any:

@@ -41,7 +41,7 @@ class StudyCell:
     """One row of a study's results before there is one.
 
     Attributes:
-        setting: See `pas.study.results.CellResult`.
+        setting: See `pas.study.results.StudyResult`.
         variant: Likewise.
         recipe: The training; for "forgetting" the one whose vector is tried.
         tuning: Of "sft": how the model is fine-tuned first.

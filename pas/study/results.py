@@ -26,7 +26,7 @@ class CurvePoint(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CellResult:
+class StudyResult:
     """One cell of a study, or why there is no result.
 
     In every setting "baseline" is the model without a vector and "steered" with it; what the
@@ -104,7 +104,7 @@ class CellResult:
         return asdict(self) | {"curve": [list(point) for point in self.curve]}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "CellResult":
+    def from_dict(cls, fields: dict[str, Any]) -> "StudyResult":
         """Make what `as_dict` took apart."""
         points = tuple(CurvePoint(*point) for point in fields.get("curve", ()))
         return cls(**(fields | {"curve": points}))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pas.evidence.pooled import Gain, PooledGain, pooled_gain
 from pas.evidence.seeds import PairedTest, adjust, paired_t
-from pas.study.results import SETTINGS, CellResult, Setting
+from pas.study.results import SETTINGS, Setting, StudyResult
 
 _TREATMENTS: tuple[Setting, ...] = ("icl", "sft")
 
@@ -25,7 +25,7 @@ class TaskSummary:
         task: As named in the study.
         category: Of the task.
         setting: Of the cells.
-        variant: Of the cells, see `pas.study.results.CellResult`.
+        variant: Of the cells, see `pas.study.results.StudyResult`.
         seeds: That did not fail.
         n_test: Test items of all seeds together.
         baseline_accuracy: Mean over seeds.
@@ -112,10 +112,10 @@ class Summary:
     categories: dict[str, PooledGain]
     settings: dict[str, PooledGain]
     arms: tuple[Arms, ...]
-    failed: tuple[CellResult, ...]
+    failed: tuple[StudyResult, ...]
 
 
-def summarise(results: Sequence[CellResult]) -> Summary:
+def summarise(results: Sequence[StudyResult]) -> Summary:
     """Summarise by setting, model and task, in the order in which the results name them."""
     done = [r for r in results if not r.failed]
     by_setting = {s: [r for r in done if r.setting == s] for s in SETTINGS}
@@ -139,7 +139,7 @@ def summarise(results: Sequence[CellResult]) -> Summary:
     )
 
 
-def _table(done: Sequence[CellResult]) -> tuple[TaskSummary, ...]:
+def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
     groups = _grouped(done, lambda r: (r.model, r.task, r.variant))
     tests = [
         paired_t(
@@ -179,7 +179,7 @@ def _table(done: Sequence[CellResult]) -> tuple[TaskSummary, ...]:
     return tuple(rows)
 
 
-def _arms(main: Sequence[CellResult], treated: Sequence[CellResult]) -> list[Arms]:
+def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[Arms]:
     plain = {(r.model, r.task, r.seed): r for r in main}
     found = []
     for group in _grouped(treated, lambda r: (r.model, r.task)):
@@ -201,15 +201,15 @@ def _arms(main: Sequence[CellResult], treated: Sequence[CellResult]) -> list[Arm
     return found
 
 
-def _pooled(done: Sequence[CellResult]) -> PooledGain | None:
+def _pooled(done: Sequence[StudyResult]) -> PooledGain | None:
     gains = [Gain(r.model, r.task, r.seed, r.delta) for r in done]
     return pooled_gain(gains) if gains else None
 
 
 def _grouped(
-    done: Iterable[CellResult], key: Callable[[CellResult], tuple[str, ...]]
-) -> list[list[CellResult]]:
-    groups: dict[tuple[str, ...], list[CellResult]] = {}
+    done: Iterable[StudyResult], key: Callable[[StudyResult], tuple[str, ...]]
+) -> list[list[StudyResult]]:
+    groups: dict[tuple[str, ...], list[StudyResult]] = {}
     for result in done:
         groups.setdefault(key(result), []).append(result)
     return list(groups.values())

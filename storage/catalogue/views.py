@@ -23,7 +23,7 @@ from storage.catalogue.session import (
     require_read_only,
     uris,
 )
-from storage.lake.shards import read_footer, shard_folder, split_address
+from storage.lake.shards import parse_address, read_footer, shard_folder
 from storage.lake.tables import ACTIVATIONS, TABLES
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def cache_stats(lake: Lake) -> list[CacheStats]:
     sizes = lake.sizes("activations")
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for address in sorted(sizes):
-        parts = split_address(address)
+        parts = parse_address(address)
         if parts:
             groups[parts[0], parts[1]].append(address)
     stats = []

@@ -61,7 +61,7 @@ def shard_folder(lake: Lake, fingerprint: str, site: str) -> str:
     return lake.address("activations", f"model={fingerprint}", f"site={site}")
 
 
-def split_address(address: str) -> tuple[str, str, str] | None:
+def parse_address(address: str) -> tuple[str, str, str] | None:
     """Fingerprint, site and shard key of a shard's address, or None if it is not one."""
     match = _ADDRESS.fullmatch(address)
     return (match[1], match[2], match[3]) if match else None
@@ -178,7 +178,7 @@ def verify_shard(lake: Lake, address: str) -> ShardReport:
         check(layers == sorted(set(layers)), "layers are not sorted")
         check(len(keys) == n_prompts == len(footer["n_tokens"]), "number of prompts differs")
         expected = (footer["fingerprint"], footer["site"], shard_key(keys, layers))
-        check(split_address(address) == expected, "the address is not that of the content")
+        check(parse_address(address) == expected, "the address is not that of the content")
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         return ShardReport(address, False, reason, n_prompts, tuple(layers), dtype, size)

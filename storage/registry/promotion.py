@@ -42,7 +42,7 @@ def promote(
 
     Args:
         registry: The store.
-        name: Registered model.
+        name: Registration model.
         version: One of its versions.
         gates: The gates' results, JSON-able; kept in the promotion's record.
 

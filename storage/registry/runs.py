@@ -52,7 +52,7 @@ class TrainingData(NamedTuple):
     table: Table
 
 
-class Registered(NamedTuple):
+class Registration(NamedTuple):
     """The run that trained a vector and the version it was registered as, if it was."""
 
     run_id: str
@@ -103,7 +103,7 @@ def log_training(
     example_prompt: str,
     model_name: str,
     version_tags: Mapping[str, object] | None,
-) -> Registered:
+) -> Registration:
     """Log everything about a training into an open run, then register the vector as candidate.
 
     May be repeated for the same run after a failure: there is one version per run and name.
@@ -120,7 +120,7 @@ def log_training(
         data: The training data; the rows are summarised, not copied.
         lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
         example_prompt: Input example of the pyfunc.
-        model_name: Registered model, see `storage.registry.versions.model_name`.
+        model_name: Registration model, see `storage.registry.versions.model_name`.
         version_tags: Of the version; None to register none.
     """
     store = client(registry)
@@ -135,11 +135,11 @@ def log_training(
         store.log_artifact(run_id, str(page), "report")
     logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
     if version_tags is None:
-        return Registered(run_id, model_name, None)
+        return Registration(run_id, model_name, None)
     made = register(
         registry, name=model_name, logged_model=logged, run_id=run_id, tags=version_tags
     )
-    return Registered(run_id, made.name, made.version)
+    return Registration(run_id, made.name, made.version)
 
 
 def log_study(registry: Registry, experiment: str, name: str, files: Sequence[Path]) -> str:

@@ -38,7 +38,7 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
         self.vector = SteeringVector.load(Path(context.artifacts["vector"]))
         spec = replace(self.vector.model, **config)
         self.model = load_model(spec, cache_dir)
-        width, wanted = self.model.tokens.d_model, len(self.vector.direction)
+        width, wanted = self.model.info.d_model, len(self.vector.direction)
         if width != wanted:
             raise UserError(
                 f"model {spec.id} has {width} dimensions, the vector {wanted}: serve it with "

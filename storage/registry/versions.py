@@ -49,7 +49,7 @@ def register(
 
     Args:
         registry: The store.
-        name: Registered model, see `model_name`; created when absent.
+        name: Registration model, see `model_name`; created when absent.
         logged_model: MLflow's id of the logged model, `m-...`.
         run_id: The run that trained the vector.
         tags: What a reader of the version wants to know at a glance: method, layer, strength...

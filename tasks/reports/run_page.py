@@ -122,7 +122,7 @@ def _power(test: Comparison) -> dict[str, Any]:
     }
 
 
-class _Swept(NamedTuple):
+class _MethodSweep(NamedTuple):
     """One method's part of the sweep: its heat map, its lines, and its accuracies by layer."""
 
     name: str
@@ -153,7 +153,7 @@ def _sweep(
         by_place = {(c.configuration.layer, c.configuration.strength): c for c in own}
         rows = [(layer, [by_place.get((layer, s)) for s in strengths]) for layer in layers]
         lines = _by_strength(own, strengths, baseline, limits)
-        parts.append(_Swept(_name(method), drawn, lines, rows))
+        parts.append(_MethodSweep(_name(method), drawn, lines, rows))
         strength, line = _by_layer(own, best or found.selected)
         by_layer[f"{_name(method)}, × {strength:g}"] = line
     steps = {float(layer): str(layer) for layer in layers}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pas.data.examples import Example
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from storage.lake.tables import table_address
 from tasks import resources
 from tasks.reports.flips import Flips, flips, test_answers
@@ -30,10 +30,10 @@ class Evidence(NamedTuple):
     seed: int
 
 
-def gather(results: Sequence[CellResult]) -> dict[tuple[str, str], Evidence]:
+def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], Evidence]:
     """Read the run tables of the main trainings; a run whose tables are gone is left out."""
     lake = resources.lake()
-    pairs: dict[tuple[str, str], list[CellResult]] = {}
+    pairs: dict[tuple[str, str], list[StudyResult]] = {}
     for result in results:
         kept = lake.exists(table_address(lake, "sweeps", result.run_id)) if result.run_id else False
         if result.setting == "main" and not result.failed and kept:
@@ -41,7 +41,7 @@ def gather(results: Sequence[CellResult]) -> dict[tuple[str, str], Evidence]:
     return {pair: _evidence(group) for pair, group in pairs.items()}
 
 
-def _evidence(group: Sequence[CellResult]) -> Evidence:
+def _evidence(group: Sequence[StudyResult]) -> Evidence:
     lake = resources.lake()
     counts: dict[Configuration, list[tuple[int, int]]] = {}
     unsteered = []
@@ -60,7 +60,7 @@ def _evidence(group: Sequence[CellResult]) -> Evidence:
     return Evidence(cells, sum(unsteered) / len(unsteered), _flips(group[0]), group[0].seed)
 
 
-def _flips(result: CellResult) -> tuple[Flips, Flips]:
+def _flips(result: StudyResult) -> tuple[Flips, Flips]:
     lake = resources.lake()
     items = lake.read_table(table_address(lake, "items", result.run_id)).to_pylist()
     predictions = lake.read_table(table_address(lake, "predictions", result.run_id))
@@ -82,7 +82,7 @@ def best_method(evidence: Evidence) -> str:
 
 
 def curves_of(
-    results: Sequence[CellResult],
+    results: Sequence[StudyResult],
 ) -> Mapping[str, Mapping[tuple[str, str], Mapping[float, tuple[float, float]]]]:
     """Return the forgetting study's curves: target -> (model, task) -> strength -> means.
 

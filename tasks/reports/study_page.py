@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from pas.study.summary import Summary, TaskSummary
 from tasks.reports import paper as paper
 from tasks.reports import study_settings as settings
@@ -17,7 +17,7 @@ _CATEGORIES = ("bias", "morality", "alignment", "intelligence", "demo", "own")
 
 
 def study_page(
-    name: str, results: Sequence[CellResult], summary: Summary, facts: Mapping[str, str],
+    name: str, results: Sequence[StudyResult], summary: Summary, facts: Mapping[str, str],
     evidence: Mapping[tuple[str, str], Evidence] | None = None,
 ) -> str:  # fmt: skip
     """Write the page.
@@ -81,7 +81,7 @@ class _Square(NamedTuple):
 
 
 def _grid(
-    results: Sequence[CellResult], summary: Summary
+    results: Sequence[StudyResult], summary: Summary
 ) -> dict[tuple[str, str], dict[str, _Square]]:
     """Return for each task, named with its category, a square for each model that has it."""
     done = {(t.model, t.task): t for t in summary.tasks}
@@ -117,7 +117,7 @@ def _baselines(
     return [(task, [found.get((task, m)) for m in models], paper.TASKS[task]) for task in both]
 
 
-def _costs(results: Sequence[CellResult], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _costs(results: Sequence[StudyResult], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return what each model's trainings took, and all of them."""
     done = [r for r in results if not r.failed]
     groups = {names[model]: [r for r in done if r.model == model] for model in names}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pas.methods.grid import Cell, Configuration
-from pas.study.results import CellResult
+from pas.study.results import StudyResult
 from pas.study.summary import Summary, TaskSummary
 from tasks.reports import run_figures as figures
 from tasks.reports.paper import METHOD_NAMES
@@ -17,7 +17,7 @@ TITLES = {
 }  # fmt: skip
 
 
-class Drawn(NamedTuple):
+class Picture(NamedTuple):
     """A picture with its caption."""
 
     caption: str
@@ -32,7 +32,7 @@ def others(summary: Summary) -> dict[str, list[TaskSummary]]:
     return found
 
 
-def samples(summary: Summary, names: Mapping[str, str]) -> Drawn | None:
+def samples(summary: Summary, names: Mapping[str, str]) -> Picture | None:
     """Draw the gain against the number of training items, six pairs of model and task at most."""
     lines: dict[str, dict[float, float]] = {}
     for row in summary.others:
@@ -48,13 +48,13 @@ def samples(summary: Summary, names: Mapping[str, str]) -> Drawn | None:
         name: {place[s]: gain for s, gain in line.items()}
         for name, line in list(lines.items())[:SERIES]
     }
-    return Drawn(
+    return Picture(
         "Gain by training items",
         _curves("training items", {place[s]: f"{s:g}" for s in sizes}, shown, 0.0, "Gain"),
     )
 
 
-def forgetting(results: Sequence[CellResult], names: Mapping[str, str]) -> list[Drawn]:
+def forgetting(results: Sequence[StudyResult], names: Mapping[str, str]) -> list[Picture]:
     """Draw the change of accuracy on each target, and the divergence on neutral text, by strength.
 
     The change is against the same seeds unsteered: a vector's own strength is not every seed's.
@@ -73,7 +73,7 @@ def forgetting(results: Sequence[CellResult], names: Mapping[str, str]) -> list[
                 f"{task}, {names[model]}": {place[s]: values[part] for s, values in line.items()}
                 for (model, task), line in chosen
             }
-            drawn.append(Drawn(caption, _curves("strength", steps, lines, 0.0, caption)))
+            drawn.append(Picture(caption, _curves("strength", steps, lines, 0.0, caption)))
     return drawn
 
 

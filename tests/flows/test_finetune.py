@@ -22,8 +22,8 @@ from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
 from pas.finetune.lora import passes_of
 from pas.finetune.settings import FineTuning
-from pas.finetune.training import IGNORED, finetune, is_tuned, read_tuned, target
-from pas.models.loading import LoadedModel, load_model, load_tokenizer
+from pas.finetune.training import IGNORED, finetune, is_fine_tuned, read_fine_tuned, target
+from pas.models.loading import LoadedModel, load_model, load_model_info
 from pas.models.spec import ModelSpec
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
@@ -152,7 +152,7 @@ def test_the_result_differs_from_the_base_by_low_rank_in_linear_layers_alone(tin
     configs = [json.loads((f / "config.json").read_text()) for f in (tiny_folder, tuned.folder)]
     assert configs[0] == configs[1]
     tokenizers = [
-        load_tokenizer(ModelSpec(str(f)), tuned.folder.parent).tokenizer
+        load_model_info(ModelSpec(str(f)), tuned.folder.parent).tokenizer
         for f in (tiny_folder, tuned.folder)
     ]
     texts = [full_prompt(e, "letter") for e in items()]
@@ -177,12 +177,12 @@ def test_the_seed_determines_the_weights_and_nothing_else_is_seeded(tiny_folder,
     assert states == now
     first, again, other = map(weights, folders)
     assert same(first, again) and not same(first, other)
-    assert len(read_tuned(folders[0]).losses) == 4
+    assert len(read_fine_tuned(folders[0]).losses) == 4
 
 
 def test_a_step_cut_into_passes_is_the_same_step(tiny_folder, tuned, tmp_path, monkeypatch):
     monkeypatch.setitem(pas.finetune.lora._PASS_TOKENS, "cpu", 70)
-    longest = max(len(target(load_tokenizer(ModelSpec(str(tiny_folder)), tmp_path), e, CHOICE)[0])
+    longest = max(len(target(load_model_info(ModelSpec(str(tiny_folder)), tmp_path), e, CHOICE)[0])
                   for e in items())  # fmt: skip
     assert passes_of(QUICK.batch_size, longest, 70) > 1
     cut = tune(tiny_folder, tmp_path / "model")
@@ -225,9 +225,9 @@ def test_an_interrupted_run_leaves_nothing(moment, tiny_folder, tmp_path, monkey
     with monkeypatch.context() as patched, pytest.raises(Pulled):
         patched.setattr(*where, pull)
         tune(tiny_folder, into, replace(QUICK, max_steps=2))
-    assert not is_tuned(into) and [p.name for p in into.parent.iterdir()] in ([], ["cache"])
+    assert not is_fine_tuned(into) and [p.name for p in into.parent.iterdir()] in ([], ["cache"])
     tune(tiny_folder, into, replace(QUICK, max_steps=2))
-    assert is_tuned(into) and weights(into)
+    assert is_fine_tuned(into) and weights(into)
 
 
 def test_a_rate_that_breaks_the_model_is_told(tiny_folder, tmp_path):
@@ -309,7 +309,9 @@ def test_the_command_prints_the_folder_and_what_to_do_with_it(home, recipe, monk
                "--train-items", "20", "--rank", "2")  # fmt: skip
     assert run(monkeypatch, *options, "--json") == 0
     told = json.loads(capfd.readouterr().out)
-    assert is_tuned(Path(told["folder"])) and told["n_items"] == 20 and len(told["losses"]) == 2
+    assert (
+        is_fine_tuned(Path(told["folder"])) and told["n_items"] == 20 and len(told["losses"]) == 2
+    )
     assert run(monkeypatch, *options) == 0
     shown = capfd.readouterr()
     assert "training items" in shown.out and "20" in shown.out

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.train import train
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.fewshot import exemplars, prefix_of, with_shots
 from pas.data.prompts import full_prompt, statement
 from pas.data.splits import Split
@@ -27,7 +27,7 @@ def item(name: str) -> Example:
     return Example(name, f"What is {name}?", ("this", "that"), 1, name)
 
 
-ITEMS = [Answered(item(f"q{i}"), i % 2) for i in range(20)]  # the even ones are wrong
+ITEMS = [ItemAnswer(item(f"q{i}"), i % 2) for i in range(20)]  # the even ones are wrong
 
 
 def test_exemplars_are_wrongly_answered_and_drawn_by_seed() -> None:

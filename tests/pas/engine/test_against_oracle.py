@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pas.data.columns import parse_rows
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import encode, full_prompt, statement
 from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, order_choices
 from pas.datasets import benchmarks
 from pas.engine.extract import capture
-from pas.engine.prefix import Row
-from pas.engine.scoring import Question, ScoringRule, prepare, rule_of
+from pas.engine.prefix import Steering
+from pas.engine.scoring import Query, ScoringRule, prepare, rule_of
 from pas.engine.sweep import score_rows
 from pas.methods.contrast import METHODS, contrast_sets
 from pas.methods.grid import read_layer
@@ -75,20 +75,20 @@ def oracle_item(example: Example, protocol: Protocol) -> oracle.Item:
     )
 
 
-def ready(model: LoadedModel, examples: Sequence[Example], rule: ScoringRule) -> list[Question]:
+def ready(model: LoadedModel, examples: Sequence[Example], rule: ScoringRule) -> list[Query]:
     return [
-        prepare(model.tokens, full_prompt(e, rule.kind), e.choices, e.label, rule) for e in examples
+        prepare(model.info, full_prompt(e, rule.kind), e.choices, e.label, rule) for e in examples
     ]
 
 
 def vectors_of(
-    model: LoadedModel, answered: list[Answered], case: Case, sized: Sized
+    model: LoadedModel, answered: list[ItemAnswer], case: Case, sized: Sized
 ) -> dict[tuple[str, int], np.ndarray]:
     """mean(positives) - mean(negatives) in float64, from captured activations."""
     sets = contrast_sets(sized.methods, answered, case.rule.kind)
     texts = sorted({text for chosen in sets.values() for side in chosen for text in side})
     reads = {layer: read_layer(layer, case.protocol) for layer in sized.layers}
-    acts = capture(model, [encode(model.tokens, t) for t in texts], list(reads.values()))
+    acts = capture(model, [encode(model.info, t) for t in texts], list(reads.values()))
     place, values = {text: i for i, text in enumerate(texts)}, acts.values.double().numpy()
 
     def mean(side: list[str], layer: int) -> Any:
@@ -128,7 +128,7 @@ def compare(
     picks = [int(s[0].numpy().argmax()) for s in plain]
     assert picks == oracle.predict(network, tokenizer, items[:n], scoring)
 
-    answered = [Answered(e, p) for e, p in zip(shown[:n], picks, strict=True)]
+    answered = [ItemAnswer(e, p) for e, p in zip(shown[:n], picks, strict=True)]
     vectors = vectors_of(model, answered, case, sized)
     expected_vectors = oracle.build_vectors(
         network, tokenizer, items[:n], sized.methods, sized.layers, scoring, case.protocol
@@ -142,7 +142,9 @@ def compare(
 
     cells = oracle.sweep(network, tokenizer, items[n:], expected_vectors, sized.strengths, scoring)
     configurations = list(cells)
-    rows = [Row(at[1], torch.from_numpy(at[2] * vectors[at[:2]]).float()) for at in configurations]
+    rows = [
+        Steering(at[1], torch.from_numpy(at[2] * vectors[at[:2]]).float()) for at in configurations
+    ]
     for engine in sized.engines:
         found = score_rows(model, questions[n:], rows, length_norm=case.length_norm, engine=engine)
         compared = 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pas.data.prompts import Prompt, encode
 from pas.engine.extract import capture, read
 from pas.engine.hooked import batches, last_hidden
-from pas.engine.scoring import Question, ScoringRule, prepare
+from pas.engine.scoring import Query, ScoringRule, prepare
 from pas.engine.sweep import score_rows
 from pas.engine.trie import trie_size
 from pas.errors import UserError
@@ -27,7 +27,7 @@ Tiny = Callable[[str], LoadedModel]
 def prompts_of(model: LoadedModel, n: int = 9) -> list[Prompt]:
     texts = [f"{q['question']} {q['choices'][0]}" * (1 + i % 3)
              for i, q in enumerate(toy_questions(n))]  # fmt: skip
-    return [encode(model.tokens, text) for text in texts]
+    return [encode(model.info, text) for text in texts]
 
 
 @contextmanager
@@ -76,8 +76,10 @@ def test_answers_come_from_the_pass_that_reads_activations(
     # Everything begins with the same hundred tokens, as with a few-shot prefix.
     shared = tuple(range(3, 30)) * 4
     prompts = [p._replace(token_ids=shared + p.token_ids) for p in prompts]
-    asked = [q._replace(tails=tuple(t._replace(token_ids=shared + t.token_ids) for t in q.tails))
-             for q in asked]  # fmt: skip
+    asked = [
+        q._replace(sequences=tuple(t._replace(token_ids=shared + t.token_ids) for t in q.sequences))
+        for q in asked
+    ]
     activations, scores = read(
         model, prompts, [0, 2], questions=asked, token_budget=300, engine=engine
     )
@@ -90,16 +92,16 @@ def test_answers_come_from_the_pass_that_reads_activations(
     assert none.activations.values.shape == (0, 1, D_MODEL) and len(none.scores) == len(asked)
 
 
-def questions_of(model: LoadedModel, kind: str) -> list[Question]:
+def questions_of(model: LoadedModel, kind: str) -> list[Query]:
     rule = ScoringRule(kind)
-    return [prepare(model.tokens, q["question"], q["choices"], q["label"], rule)
+    return [prepare(model.info, q["question"], q["choices"], q["label"], rule)
             for q in toy_questions(6)]  # fmt: skip
 
 
 def test_what_prompts_share_is_run_once(tiny: Tiny) -> None:
     model, shapes = tiny("llama"), []
     text = toy_questions(1)[0]["question"]
-    prompts = [encode(model.tokens, f"{text} {end}") for end in ("yes", "no", "maybe so")]
+    prompts = [encode(model.info, f"{text} {end}") for end in ("yes", "no", "maybe so")]
     capture(model, prompts[:1], [0])  # the engine has been tried by now
     with watching(model, shapes.append):
         capture(model, prompts, [0])

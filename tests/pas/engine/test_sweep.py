@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from pas.engine.memory import Budget
-from pas.engine.prefix import Row
-from pas.engine.scoring import Question, ScoringRule, prepare
+from pas.engine.prefix import Steering
+from pas.engine.scoring import Query, ScoringRule, prepare
 from pas.engine.sweep import score_rows
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import SITES, Site, UnsupportedArchitectureError
@@ -31,16 +31,16 @@ Tiny = Callable[[str], LoadedModel]
 LETTER, CHOICE = ScoringRule("letter"), ScoringRule("choice", length_norm=False)
 
 
-def questions_of(model: LoadedModel, rule: ScoringRule, n: int = 5) -> list[Question]:
+def questions_of(model: LoadedModel, rule: ScoringRule, n: int = 5) -> list[Query]:
     """Questions of 2 to 5 choices; as the texts differ, so do prompt and tail lengths."""
     rows = toy_questions(n, seed=0)
     assert len({len(row["choices"]) for row in rows}) > 2
-    return [prepare(model.tokens, r["question"], r["choices"], r["label"], rule) for r in rows]
+    return [prepare(model.info, r["question"], r["choices"], r["label"], rule) for r in rows]
 
 
-def random_rows(layers: list[int], seed: int = 0, width: int = D_MODEL) -> list[Row]:
+def random_rows(layers: list[int], seed: int = 0, width: int = D_MODEL) -> list[Steering]:
     made = torch.Generator().manual_seed(seed)
-    return [Row(layer, torch.randn(width, generator=made) * 0.7) for layer in layers]
+    return [Steering(layer, torch.randn(width, generator=made) * 0.7) for layer in layers]
 
 
 def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor], rule: ScoringRule) -> None:
@@ -73,7 +73,7 @@ def test_swept_equals_re_run(tiny: Tiny, arch: str, rule: ScoringRule) -> None:
     questions, rows = questions_of(model, rule), random_rows([3, 1, 0, 3, 2, 1, 0])
     swept = score_rows(model, questions, rows)
     assert [tuple(table.shape) for table in swept] == [
-        (1 + len(rows), len(q.letters) or len(q.tails)) for q in questions
+        (1 + len(rows), len(q.letters) or len(q.sequences)) for q in questions
     ]
     alone = [
         torch.cat(
@@ -99,7 +99,7 @@ def test_out_of_memory_halves_rows_and_then_batches(tiny: Tiny, engine: str) -> 
     model = tiny("llama")
     questions, rows = questions_of(model, LETTER), random_rows([0] * 12)
     expected = score_rows(model, questions, rows, engine=engine)
-    longest = max(len(tail.token_ids) for q in questions for tail in q.tails)
+    longest = max(len(tail.token_ids) for q in questions for tail in q.sequences)
     sizes: list[int] = []
 
     def before(_: Any, args: Any, kwargs: Any) -> None:
@@ -122,7 +122,7 @@ def test_out_of_memory_halves_rows_and_then_batches(tiny: Tiny, engine: str) -> 
 def test_strength_zero_is_unsteered(tiny: Tiny, engine: str, rule: ScoringRule) -> None:
     model = tiny("qwen2")
     questions = questions_of(model, rule)
-    rows = [Row(layer, torch.zeros(D_MODEL)) for layer in range(N_BLOCKS)]
+    rows = [Steering(layer, torch.zeros(D_MODEL)) for layer in range(N_BLOCKS)]
     for table in score_rows(model, questions, rows, engine=engine):
         torch.testing.assert_close(
             table, table[:1].expand_as(table), atol=1e-5, rtol=0, check_stride=False
@@ -134,7 +134,7 @@ def test_length_norm_divides_by_the_choice_tokens(tiny: Tiny) -> None:
     (question,) = questions_of(model, CHOICE)[:1]
     total = score_rows(model, [question], [], length_norm=False)[0][0]
     mean = score_rows(model, [question], [], length_norm=True)[0][0]
-    counts = torch.tensor([float(len(tail.targets)) for tail in question.tails])
+    counts = torch.tensor([float(len(tail.targets)) for tail in question.sequences])
     torch.testing.assert_close(mean * counts, total)
 
 

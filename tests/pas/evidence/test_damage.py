@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from pas.engine.prefix import Row
+from pas.engine.prefix import Steering
 from pas.errors import UserError
 from pas.evidence import damage as module
 from pas.evidence.damage import Damage, damage, neutral_texts
@@ -35,9 +35,9 @@ def texts_of(n: int) -> list[str]:
     return [f"{row['question']} {' '.join(row['choices'])}" for row in toy_questions(n, seed=3)]
 
 
-def random_rows(layers: Sequence[int], scale: float = 0.5) -> list[Row]:
+def random_rows(layers: Sequence[int], scale: float = 0.5) -> list[Steering]:
     made = torch.Generator().manual_seed(5)
-    return [Row(layer, torch.randn(D_MODEL, generator=made) * scale) for layer in layers]
+    return [Steering(layer, torch.randn(D_MODEL, generator=made) * scale) for layer in layers]
 
 
 def part_of(network: Any, layer: int, site: Site) -> Any:
@@ -71,7 +71,7 @@ def adding(part: Any, delta: torch.Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def literal(model: LoadedModel, texts: Sequence[str], row: Row, site: Site) -> Damage:
+def literal(model: LoadedModel, texts: Sequence[str], row: Steering, site: Site) -> Damage:
     """Predict each token from the third on by itself, from its own prefix, twice."""
     kl, before, after, n = 0.0, 0.0, 0.0, 0
 
@@ -151,7 +151,7 @@ def test_batched_equals_one_by_one(tiny: Tiny, arch: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_nothing_added_is_exactly_no_damage(tiny: Tiny, site: Site, dtype: str) -> None:
     model = tiny("llama")
-    rows = [Row(layer, torch.zeros(D_MODEL)) for layer in range(N_BLOCKS)]
+    rows = [Steering(layer, torch.zeros(D_MODEL)) for layer in range(N_BLOCKS)]
     if dtype != "float32":
         spec = replace(model.spec, dtype=dtype)
         model = load_model(spec, Path(spec.id).parent / "cache")
@@ -238,7 +238,7 @@ def test_the_model_is_left_as_it_was(tiny: Tiny) -> None:
 
 def test_a_model_that_overflows_is_not_called_sound(tiny: Tiny) -> None:
     model = tiny("llama")
-    (found,) = damage(model, texts_of(1), [Row(1, torch.full((D_MODEL,), float("inf")))])
+    (found,) = damage(model, texts_of(1), [Steering(1, torch.full((D_MODEL,), float("inf")))])
     assert np.isnan(found.kl) and np.isnan(found.nll_after) and found.nll_before > 1
 
 
@@ -252,7 +252,7 @@ def test_what_cannot_be_measured_is_refused(tiny: Tiny) -> None:
     with pytest.raises(UserError, match="context window"):
         damage(model, ["heron " * 2000], [row])
     with pytest.raises(UserError, match="layer 4 does not exist"):
-        damage(model, texts_of(1), [row, Row(N_BLOCKS, row.delta)])
+        damage(model, texts_of(1), [row, Steering(N_BLOCKS, row.delta)])
 
 
 def test_neutral_texts_are_many_short_and_plain() -> None:
@@ -268,7 +268,9 @@ def test_the_demo_model_finds_neutral_text_plain_and_a_large_vector_harmful(
 ) -> None:
     made = torch.Generator().manual_seed(0)
     unit = torch.nn.functional.normalize(torch.randn(576, generator=made), dim=0)
-    small, large = damage(smollm, neutral_texts()[:8], [Row(12, 5 * unit), Row(12, 80 * unit)])
+    small, large = damage(
+        smollm, neutral_texts()[:8], [Steering(12, 5 * unit), Steering(12, 80 * unit)]
+    )
     # Far below the ln 49152 = 10.8 nats of a model that knows nothing.
     assert small.nll_before == large.nll_before < 4.5
     assert 0 < small.kl < 0.2 < 1 < large.kl

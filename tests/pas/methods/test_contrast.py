@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pas.data.examples import Answered, Example
+from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import full_prompt
 from pas.data.splits import order_choices
 from pas.errors import UserError
 from pas.methods.contrast import ContrastSet, contrast_sets, random_direction
 
-RIGHT = Answered(Example("a", "Qa", ("a0", "a1"), 0, "a"), 0)
-WRONG = Answered(Example("b", "Qb", ("b0", "b1", "b2"), 2, "b", fact="f"), 1)
+RIGHT = ItemAnswer(Example("a", "Qa", ("a0", "a1"), 0, "a"), 0)
+WRONG = ItemAnswer(Example("b", "Qb", ("b0", "b1", "b2"), 2, "b", fact="f"), 1)
 ITEMS = [RIGHT, WRONG]
 FULL = [full_prompt(item.example, "letter") for item in ITEMS]
 
@@ -37,11 +37,13 @@ def test_caa_needs_no_answers_and_draws_the_same_wrong_text_for_every_order() ->
     drawn = set()
     for seed in range(12):
         shown = order_choices(WRONG.example, seed, "sound")
-        (right,), (wrong,) = contrast_sets(["caa"], [Answered(shown, shown.label)], "letter")["caa"]
+        (right,), (wrong,) = contrast_sets(["caa"], [ItemAnswer(shown, shown.label)], "letter")[
+            "caa"
+        ]
         assert right == "Qb b2"
         drawn.add(wrong)
     assert drawn in ({"Qb b0"}, {"Qb b1"})
-    many = [Answered(Example(f"c{i}", "Q", ("x", "y", "z"), 1, ""), 0) for i in range(40)]
+    many = [ItemAnswer(Example(f"c{i}", "Q", ("x", "y", "z"), 1, ""), 0) for i in range(40)]
     assert set(contrast_sets(["caa"], many, "letter")["caa"].negatives) == {"Q x", "Q z"}
 
 
@@ -62,7 +64,7 @@ def test_a_method_without_a_contrast_is_left_out() -> None:
         ("nope", ITEMS, "'nope' is none of pasf, ipasa, ipaswo, caa, random"),
     ],
 )
-def test_refused(method: str, items: list[Answered], reason: str) -> None:
+def test_refused(method: str, items: list[ItemAnswer], reason: str) -> None:
     with pytest.raises(UserError, match=f"--methods: {reason}"):
         contrast_sets([method], items, "letter")
 

@@ -75,7 +75,7 @@ def test_the_fingerprint_follows_the_spec_but_not_the_device(folder: Path) -> No
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_loaded_model_knows_itself(tiny: Callable[[str], LoadedModel], arch: str) -> None:
     model = tiny(arch)
-    tokens = model.tokens
+    tokens = model.info
     assert (tokens.n_layers, tokens.d_model) == (model.n_layers, D_MODEL) == (N_BLOCKS, D_MODEL)
     assert tokens.context_window == MAX_POSITIONS
     stored = sum(p.numel() for p in model.model.parameters())

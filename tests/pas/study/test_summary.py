@@ -3,19 +3,19 @@
 import pytest
 
 from pas.evidence.seeds import adjust, paired_t
-from pas.study.results import CellResult, CurvePoint
+from pas.study.results import CurvePoint, StudyResult
 from pas.study.summary import summarise
 
 
-def result(task: str, seed: int, before: float, after: float, **more: object) -> CellResult:
-    return CellResult("m", task, "bias", seed, verdict="real", baseline_accuracy=before,
+def result(task: str, seed: int, before: float, after: float, **more: object) -> StudyResult:
+    return StudyResult("m", task, "bias", seed, verdict="real", baseline_accuracy=before,
                       steered_accuracy=after, **more)  # fmt: skip
 
 
 def test_the_summary_tests_over_seeds_and_corrects() -> None:
     results = [result("a", s, 0.5, 0.6 + 0.01 * s) for s in range(4)]
     results += [result("b", s, 0.5, 0.5 + 0.01 * (-1) ** s) for s in range(4)]
-    results += [result("c", 0, 0.4, 0.5), CellResult("m", "d", "bias", 0, failed="no data")]
+    results += [result("c", 0, 0.4, 0.5), StudyResult("m", "d", "bias", 0, failed="no data")]
     summary = summarise(results)
     assert [t.task for t in summary.tasks] == ["a", "b", "c"]
     a, b, c = summary.tasks
@@ -61,7 +61,7 @@ def test_settings_are_families_of_their_own() -> None:
 
 def test_categories_are_pooled_where_they_have_several_pairs() -> None:
     results = [result(t, s, 0.5, 0.6 + 0.01 * s) for t in "ab" for s in range(3)]
-    results += [CellResult("m", "c", "morality", 0, baseline_accuracy=0.5, steered_accuracy=0.6)]
+    results += [StudyResult("m", "c", "morality", 0, baseline_accuracy=0.5, steered_accuracy=0.6)]
     summary = summarise(results)
     assert list(summary.categories) == ["bias"] and summary.categories["bias"].n_rows == 6
 
@@ -70,4 +70,4 @@ def test_a_result_comes_back_from_its_dict() -> None:
     whole = result(
         "a", 0, 0.5, 0.6, curve=(CurvePoint(1.0, 0.5, 0.01),), method_deltas={"caa": 0.1}
     )
-    assert CellResult.from_dict(whole.as_dict()) == whole
+    assert StudyResult.from_dict(whole.as_dict()) == whole

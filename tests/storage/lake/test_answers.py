@@ -2,7 +2,7 @@
 
 import pytest
 
-from pas.engine.scoring import Question, Tail, canonical, question_key
+from pas.engine.scoring import Query, ScoredSequence, canonical, query_key
 from pas.errors import UserError
 from storage.lake.answers import answers_address, read_answers, write_answers
 from storage.lake.files import Lake, open_lake
@@ -57,28 +57,32 @@ def test_the_address_is_that_of_the_questions(lake: Lake) -> None:
 
 
 def test_a_question_is_its_tokens_and_what_is_read_not_its_label() -> None:
-    asked = Question((Tail((1, 2, 3), 1, ()),), ((7,), (8, 9)), 0)
-    key = question_key(FINGERPRINT, asked)
-    assert key == question_key(FINGERPRINT, asked._replace(label=1)) and len(key) == 16
+    asked = Query((ScoredSequence((1, 2, 3), 1, ()),), ((7,), (8, 9)), 0)
+    key = query_key(FINGERPRINT, asked)
+    assert key == query_key(FINGERPRINT, asked._replace(label=1)) and len(key) == 16
     others = [
-        question_key("0" * 32, asked),
-        question_key(FINGERPRINT, asked._replace(letters=((7,), (8,)))),
-        question_key(FINGERPRINT, asked._replace(tails=(Tail((1, 2, 4), 1, ()),))),
-        question_key(FINGERPRINT, asked._replace(tails=(Tail((1, 2, 3), 2, (4, 5)),))),
+        query_key("0" * 32, asked),
+        query_key(FINGERPRINT, asked._replace(letters=((7,), (8,)))),
+        query_key(FINGERPRINT, asked._replace(sequences=(ScoredSequence((1, 2, 4), 1, ()),))),
+        query_key(FINGERPRINT, asked._replace(sequences=(ScoredSequence((1, 2, 3), 2, (4, 5)),))),
     ]
     assert len({key, *others}) == 5
 
 
 def test_choices_scored_by_their_text_are_one_question_in_any_order() -> None:
-    tails = (Tail((1, 2, 9), 1, (5,)), Tail((1, 2, 3), 1, (7,)), Tail((1, 2, 3), 1, (6,)))
-    asked = Question(tails, (), 0)
-    turned = asked._replace(tails=tails[::-1])
-    assert question_key(FINGERPRINT, asked) == question_key(FINGERPRINT, turned)
-    assert [asked.tails[i] for i in canonical(asked)] == [
-        turned.tails[i] for i in canonical(turned)
+    tails = (
+        ScoredSequence((1, 2, 9), 1, (5,)),
+        ScoredSequence((1, 2, 3), 1, (7,)),
+        ScoredSequence((1, 2, 3), 1, (6,)),
+    )
+    asked = Query(tails, (), 0)
+    turned = asked._replace(sequences=tails[::-1])
+    assert query_key(FINGERPRINT, asked) == query_key(FINGERPRINT, turned)
+    assert [asked.sequences[i] for i in canonical(asked)] == [
+        turned.sequences[i] for i in canonical(turned)
     ]
     lettered = asked._replace(letters=((7,), (8,), (9,)))
     assert canonical(lettered) == [0, 1, 2]
-    assert question_key(FINGERPRINT, lettered) != question_key(
-        FINGERPRINT, lettered._replace(tails=tails[::-1])
+    assert query_key(FINGERPRINT, lettered) != query_key(
+        FINGERPRINT, lettered._replace(sequences=tails[::-1])
     )

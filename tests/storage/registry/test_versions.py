@@ -23,7 +23,7 @@ from pas.models.spec import ModelSpec
 from pas.steering.vector import SteeringVector
 from storage.registry.client import client, ensure_experiment
 from storage.registry.promotion import PROMOTION_TAG, history, promote, rollback
-from storage.registry.runs import Registered, TrainingData, log_training, open_run
+from storage.registry.runs import Registration, TrainingData, log_training, open_run
 from storage.registry.versions import (
     find_aliases,
     list_versions,
@@ -84,7 +84,7 @@ def training(name: str, **changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def log(registry: Registry, name: str, **changed: Any) -> Registered:
+def log(registry: Registry, name: str, **changed: Any) -> Registration:
     with open_run(registry, experiment="tests/registry", run_name=name) as run_id:
         return log_training(registry, run_id, **training(name, **changed))
 

@@ -71,7 +71,7 @@ def runs(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         settings.cache_clear()
         yield {s: _trained(patch, _recipe(data, tiny_folder, s)) for s in ("letter", "choice")}
     settings.cache_clear()
-    resources.tokens.cache_clear()
+    resources.model_info.cache_clear()
 
 
 def _recipe(data: Path, model: Path, scoring: Any) -> Recipe:

@@ -8,7 +8,7 @@ import pytest
 from pas.datasets import benchmarks
 from pas.evidence.verdict import Label
 from pas.methods.contrast import METHODS
-from pas.study.results import CellResult, CurvePoint
+from pas.study.results import CurvePoint, StudyResult
 from pas.study.summary import summarise
 from tasks.reports import paper as paper
 from tasks.reports.study_evidence import curves_of
@@ -21,13 +21,13 @@ FACTS = {"date": "2026-01-02", "versions": "torch 2.9", "reproduce": "pas study 
 LLAMA, DEMO = "meta-llama/Llama-3.1-8B-Instruct", "demo"
 
 
-def page_of(results: list[CellResult], name: str = "toy", facts: dict[str, str] = FACTS) -> Page:
+def page_of(results: list[StudyResult], name: str = "toy", facts: dict[str, str] = FACTS) -> Page:
     return Page(study_page(name, results, summarise(results), facts))
 
 
-def cell(model: str, task: str, category: str, seed: int, gain: float, verdict: str) -> CellResult:
+def cell(model: str, task: str, category: str, seed: int, gain: float, verdict: str) -> StudyResult:
     before = 0.5 + 0.01 * seed
-    return CellResult(
+    return StudyResult(
         model, task, category, seed, verdict=verdict, explanation=f"Because of {task}.",
         method="ipaswo", layer=14, strength=4.0, n_test=800, baseline_accuracy=before,
         steered_accuracy=before + gain, w2r=61, r2w=17, p_value=0.012, random_accuracy=0.505,
@@ -37,7 +37,7 @@ def cell(model: str, task: str, category: str, seed: int, gain: float, verdict: 
 
 
 @pytest.fixture(scope="module")
-def results() -> list[CellResult]:
+def results() -> list[StudyResult]:
     rows = []
     for model in (LLAMA, DEMO):
         for seed in range(3):
@@ -47,11 +47,11 @@ def results() -> list[CellResult]:
                 cell(model, "truthfulqa", "alignment", seed, 0.3 + noise, "letter artefact"),
                 cell(model, "arc_challenge", "intelligence", seed, 0.0, "no steering chosen"),
             ]
-    failed = CellResult(DEMO, "mine", "own", 1, failed="the file has no column 'answer'")
+    failed = StudyResult(DEMO, "mine", "own", 1, failed="the file has no column 'answer'")
     return [*rows, cell(DEMO, "mine", "own", 0, 0.1, "unproven"), failed]
 
 
-def test_everything_of_the_study_is_on_the_page(results: list[CellResult]) -> None:
+def test_everything_of_the_study_is_on_the_page(results: list[StudyResult]) -> None:
     page = page_of(results)
     for result in results:
         assert result.model in page.text and result.task in page.text
@@ -70,7 +70,7 @@ def test_everything_of_the_study_is_on_the_page(results: list[CellResult]) -> No
         assert section in page.text
 
 
-def test_the_numbers_are_those_of_the_summary(results: list[CellResult]) -> None:
+def test_the_numbers_are_those_of_the_summary(results: list[StudyResult]) -> None:
     page, summary = page_of(results), summarise(results)
     first = summary.tasks[0]
     assert f"{first.test.mean:+.3f} {first.test.ci_low:+.3f} to {first.test.ci_high:+.3f}" in (
@@ -83,7 +83,7 @@ def test_the_numbers_are_those_of_the_summary(results: list[CellResult]) -> None
     assert "paper, other models +0.037 +0.082 +0.101 not tried" in page.text
 
 
-def test_the_answer_is_honest(results: list[CellResult]) -> None:
+def test_the_answer_is_honest(results: list[StudyResult]) -> None:
     said = answer(summarise(results), len(results), {LLAMA: "Llama", DEMO: "demo"})
     assert "in 5 of 7 pairs of model and task and changed nothing in 2" in said
     assert "call 2 of these 5 gains real" in said and "bbq_religion on Llama (+0.064)" in said
@@ -98,7 +98,7 @@ def test_the_answer_is_honest(results: list[CellResult]) -> None:
     assert "call it real" not in answer(summarise(half), 2, {"m": "m"}), "one of two is not most"
 
 
-def test_nothing_is_loaded_or_run(results: list[CellResult]) -> None:
+def test_nothing_is_loaded_or_run(results: list[StudyResult]) -> None:
     source = study_page("toy", results, summarise(results), FACTS)
     page = Page(source)
     assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
@@ -109,14 +109,14 @@ def test_nothing_is_loaded_or_run(results: list[CellResult]) -> None:
     assert "@import" not in source and not [n for _, n, _ in page.attributes if n.startswith("on")]
 
 
-def test_every_reference_on_the_page_has_its_target(results: list[CellResult]) -> None:
+def test_every_reference_on_the_page_has_its_target(results: list[StudyResult]) -> None:
     page = page_of(results)
     ids = [value for _, name, value in page.attributes if name == "id"]
     assert len(set(ids)) == len(ids)
     assert {v[1:] for _, name, v in page.attributes if name.endswith("href")} <= set(ids)
 
 
-def test_the_picture_takes_the_colours_of_the_page(results: list[CellResult]) -> None:
+def test_the_picture_takes_the_colours_of_the_page(results: list[StudyResult]) -> None:
     source = study_page("toy", results, summarise(results), FACTS)
     picture = source[source.index("<svg") : source.index("</svg>")]
     assert "currentColor" in picture and "var(--accent)" in picture
@@ -142,7 +142,7 @@ def test_long_names_leave_room_for_the_picture() -> None:
 def test_markup_in_names_is_text() -> None:
     hostile = "<script>alert('1')</script> $x_1$ </svg>"
     rows = [cell(f"{hostile}m", hostile, hostile, s, 0.1 + s / 100, hostile) for s in range(2)]
-    rows.append(CellResult(hostile, hostile, hostile, 0, failed=hostile))
+    rows.append(StudyResult(hostile, hostile, hostile, 0, failed=hostile))
     page = page_of(rows, hostile, {hostile: hostile, "reproduce": hostile})
     assert "script" not in page.tags and page.tags.count("svg") == 1
     assert page.text.count("<script>alert('1')</script> $x_1$ </svg>") >= 10
@@ -160,7 +160,7 @@ def test_one_training_is_enough() -> None:
 
 def test_seeds_that_all_gain_the_same_have_no_test() -> None:
     rows = [cell("m", "t", "own", s, 0.25, "real") for s in range(3)]
-    rows = [CellResult(**{**r.as_dict(), "baseline_accuracy": 0.5, "steered_accuracy": 0.75})
+    rows = [StudyResult(**{**r.as_dict(), "baseline_accuracy": 0.5, "steered_accuracy": 0.75})
             for r in rows]  # fmt: skip
     page = page_of(rows)
     assert "no test: the differences are all the same" in page.text and "None" not in page.text
@@ -168,7 +168,7 @@ def test_seeds_that_all_gain_the_same_have_no_test() -> None:
 
 @pytest.mark.parametrize(("count", "said"), [(1, "the only training"), (2, "both"), (3, "all 3")])
 def test_a_study_that_failed_says_why(count: int, said: str) -> None:
-    page = page_of([CellResult("m", "t", "own", s, failed=f"reason {s}") for s in range(count)])
+    page = page_of([StudyResult("m", "t", "own", s, failed=f"reason {s}") for s in range(count)])
     assert f"There is no answer: {said}" in page.text and "svg" not in page.tags
     assert all(f"reason {seed}" in page.text for seed in range(count))
     assert f"failed {count}×" in page.text
@@ -225,7 +225,7 @@ def test_forgetting_compares_each_seed_with_itself() -> None:
         (0.5, (CurvePoint(2, 0.5, 0.3), CurvePoint(16, 0.45, 2.0))),
     ]
     results = [
-        CellResult(DEMO, "one", "bias", seed, "forgetting", "other", baseline_accuracy=plain,
+        StudyResult(DEMO, "one", "bias", seed, "forgetting", "other", baseline_accuracy=plain,
                    curve=points)
         for seed, (plain, points) in enumerate(curves)
     ]  # fmt: skip
