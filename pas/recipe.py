@@ -57,6 +57,8 @@ class Recipe:
         shots: Worked examples before every prompt, see `pas.data.fewshot`.
         select: How validation chooses: "best", "one-se" or "least-damage", see
             `pas.methods.selection`.
+        max_kl: Largest damage to neutral text (KL, nats per token) that selection accepts under
+            `sound`; None for no limit. Under `paper` it has no effect.
     """
 
     task: str
@@ -88,6 +90,7 @@ class Recipe:
     train_items: int | None = None
     shots: int = 0
     select: Rule = "best"
+    max_kl: float | None = 0.1
 
     # As a flow parameter: pydantic would ignore a misspelt field, and train with its default.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -122,6 +125,10 @@ class Recipe:
         if self.train_items is not None and self.train_items < 1:
             raise UserError(f"--train-items {self.train_items}: at least 1 is needed")
         rule_named(self.select)
+        if self.max_kl is not None and not 0 < self.max_kl < float("inf"):
+            raise UserError(
+                f"--max-kl {self.max_kl:g}: give a number above 0, or none for no limit"
+            )
         if self.shots < 0:
             raise UserError(f"--shots {self.shots}: give 0 or more")
         _ = self.spec, self.rule, self.grid_strengths  # each refuses its own bad values

@@ -30,10 +30,11 @@ def result_address(cell: StudyCell) -> str:
 
 def _content(recipe: Recipe) -> list[object]:
     """Return what a recipe stands for: the split's address stands for the data's content."""
-    return [
-        split_address(recipe, read_examples(recipe)), resources.model_info(recipe.spec).fingerprint,
-        recipe.as_dict() | {"data": None},
-    ]  # fmt: skip
+    fields = recipe.as_dict() | {"data": None}
+    if recipe.protocol == "paper":
+        del fields["max_kl"]  # without effect there, so results from before the field are found
+    fingerprint = resources.model_info(recipe.spec).fingerprint
+    return [split_address(recipe, read_examples(recipe)), fingerprint, fields]
 
 
 def write_result(address: str, result: StudyResult) -> None:

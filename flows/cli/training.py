@@ -21,6 +21,7 @@ from flows.cli.options import (
     TaskName,
     TrustRemoteCode,
 )
+from pas.errors import UserError
 
 _EXAMPLES = """
 Train on your own data, one column per choice:
@@ -44,6 +45,13 @@ def add_to(app: typer.Typer) -> None:
         train
     )
     app.command("tasks", help="List the built-in tasks.")(tasks)
+
+
+def _max_kl(text: str) -> float | None:
+    try:
+        return None if str(text).lower() == "none" else float(text)
+    except ValueError:
+        raise UserError(f"--max-kl {text}: give a number above 0, or none for no limit") from None
 
 
 def train(
@@ -92,6 +100,15 @@ def train(
         str,
         typer.Option(help="best; one-se or least-damage of those within a standard error of it."),
     ] = "best",
+    max_kl: Annotated[
+        float | None,
+        typer.Option(
+            parser=_max_kl,
+            metavar="NUMBER|none",
+            help="Largest damage to neutral text that selection accepts under the protocol sound: "
+            "KL in nats per token; none for no limit.",
+        ),
+    ] = 0.1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,

@@ -21,8 +21,8 @@ def command_line(recipe: Recipe) -> str:
         if isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
             continue
-        if value is None and field.name == "max_items":
-            value = _NO_CAP
+        if value is None:
+            value = _NO_CAP if field.name == "max_items" else "none"
         words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
     return shlex.join(words)
 

@@ -369,6 +369,8 @@ def _read_by_the_command_line(line: str) -> dict[str, Any]:
     {"strengths": "-1,1", "methods": ("caa", "random"), "trust_remote_code": True, "seed": 3},
     {"group_col": "g", "id_col": "i", "data_split": "test", "order_seed": 0, "max_items": 50,
      "protocol": "paper", "site": "mlp", "scoring": "choice", "dtype": "float32"},
+    {"max_kl": None},
+    {"max_kl": 0.25},
 ])  # fmt: skip
 def test_the_command_gives_the_recipe_again(changes: dict[str, Any]) -> None:
     recipe = Recipe(**{"task": "toy", "data": "a.csv"} | changes)
