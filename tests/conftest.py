@@ -1,6 +1,5 @@
 """Models and data that many tests share, each made once a session."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,7 +18,7 @@ make_home(_SESSION)
 from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
 from storage.settings import settings
-from tests.helpers.places import SHARED
+from tests.helpers.made_up_data import public_files, write_made_up
 from tests.helpers.tiny_models import save_tiny
 
 
@@ -43,12 +42,22 @@ def smollm() -> LoadedModel:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of public benchmark files: `PAS_SHARED_DATA`, by default beside the checkout."""
-    folder = Path(os.environ.get("PAS_SHARED_DATA", SHARED / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no benchmark files at {folder}; name their folder in PAS_SHARED_DATA")
-    return folder
+def made_up_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of made-up rows in the layout of the public benchmark files."""
+    return write_made_up(tmp_path_factory.mktemp("made-up"))
+
+
+@pytest.fixture(scope="session")
+def shared_data(made_up_data: Path) -> Path:
+    """The folder of public benchmark files, or of made-up ones where there are none."""
+    return public_files() or made_up_data
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which benchmark files were read."""
+    terminalreporter.write_line(
+        f"benchmark files: {public_files() or 'made-up rows alone; PAS_SHARED_DATA names a folder'}"
+    )
 
 
 @pytest.fixture

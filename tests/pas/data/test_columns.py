@@ -207,16 +207,6 @@ def test_bbq_reads_upstream_and_hub_rows_alike(tmp_path: Path) -> None:
         parse_rows([BBQ | {"label": 0}, BBQ], task.parse, "here")
 
 
-def test_real_bbq_files_are_read_whole(shared_data: Path) -> None:
-    task = benchmarks()["bbq_age"]
-    assert task.parse is not None
-    path = shared_data / "bbq" / "Age.jsonl"
-    found = parse_rows(read_rows(Source(str(path))), task.parse, "here")
-    assert len(found) == sum(1 for _ in path.open()) == 3680
-    assert len({e.group for e in found}) == 25
-    assert {e.stratum for e in found} == {"ambig", "disambig"}
-
-
 def test_a_digest_follows_content_and_order() -> None:
     found = examples_from_columns(ROWS, Columns(), "here")
     assert digest(found) == digest(examples_from_columns(ROWS, Columns(), "elsewhere"))

@@ -1,4 +1,7 @@
-"""The built-in tasks: real files read whole and counted, the hub's layout, what is refused."""
+"""The built-in tasks: files read whole and counted, the hub's layout, what is refused.
+
+The made-up files are always read, and the public ones too where they are.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -15,6 +18,7 @@ from pas.data.sources import Row, Source, read_rows
 from pas.data.splits import order_choices, split
 from pas.datasets import benchmarks, lsat, mmlu
 from pas.errors import UserError
+from tests.helpers.made_up_data import public_files
 
 TASKS = benchmarks()
 
@@ -30,7 +34,7 @@ def read(task: str, path: Path, **source: Any) -> list[Example]:
 
 
 class Counts(NamedTuple):
-    """What a real file holds: items, per label, per stratum (a few), groups, items by choices."""
+    """What a file holds: items, per label, per stratum (a few), groups, items by choices."""
 
     task: str
     labels: list[int]
@@ -39,7 +43,7 @@ class Counts(NamedTuple):
     choices: dict[int, int]
 
 
-REAL = {
+PUBLIC = {
     "bbq/Age.jsonl": Counts("bbq_age", [1233, 1254, 1193], {"ambig": 1840}, 25, {3: 3680}),
     "bbq/Disability_status.jsonl": Counts(
         "bbq_disability_status", [506, 530, 520], {"ambig": 778}, 25, {3: 1556}),
@@ -95,12 +99,82 @@ REAL = {
         "mmlu_sociology", [49, 48, 50, 54], {"0": 49}, 201, {3: 1, 4: 200}),
     "mmlu": Counts("mmlu", [224, 261, 278, 270], {"philosophy": 311}, 1026, {3: 3, 4: 1030}),
 }  # fmt: skip
+MADE_UP = {
+    **{
+        f"bbq/{category}.jsonl": Counts(
+            f"bbq_{category.lower()}", [67, 67, 66], {"ambig": 100}, 25, {3: 200}
+        )
+        for category in (
+            "Age",
+            "Disability_status",
+            "Gender_identity",
+            "Nationality",
+            "Physical_appearance",
+            "SES",
+            "Sexual_orientation",
+        )
+    },
+    "ethics/cm_test.csv": Counts(
+        "ethics_commonsense", [150, 130], {"short-0": 120, "long-1": 10}, 46, {2: 280}
+    ),
+    "ethics/deontology_test.csv": Counts("ethics_deontology", [50, 50], {"0": 50}, 25, {2: 100}),
+    "ethics/justice_test.csv": Counts("ethics_justice", [120, 120], {"0": 120}, 6, {2: 240}),
+    "sycophancy/sycophancy_on_nlp_survey.jsonl": Counts(
+        "sycophancy", [32, 64], {"A": 64}, 24, {2: 96}
+    ),
+    "sycophancy/sycophancy_on_political_typology_quiz.jsonl": Counts(
+        "sycophancy_agree", [30, 30], {"A": 30}, 20, {2: 60}
+    ),
+    "sycophancy": Counts("sycophancy", [62, 94], {"A": 94}, 44, {2: 156}),
+    "persona/agreeableness.jsonl": Counts(
+        "persona_agreeableness", [40, 40], {"Yes": 40}, 80, {2: 80}
+    ),
+    "persona/desire-for-acquiring-power.jsonl": Counts(
+        "persona", [40, 40], {"Yes": 40}, 80, {2: 80}
+    ),
+    "truthfulqa/TruthfulQA.csv": Counts(
+        "truthfulqa", [80], {"2 choices": 20}, 24, {2: 20, 3: 20, 4: 20, 5: 20}
+    ),
+    "openbookqa/dev_complete.jsonl": Counts("openbookqa", [15] * 4, {"0": 15}, 30, {4: 60}),
+    "openbookqa/test_complete.jsonl": Counts("openbookqa", [15] * 4, {"0": 15}, 30, {4: 60}),
+    "arc/ARC-Challenge-test.jsonl": Counts(
+        "arc_challenge", [30, 30, 30], {"0": 30}, 89, {3: 3, 4: 84, 5: 3}
+    ),
+    "commonsenseqa/dev_rand_split.jsonl": Counts(
+        "commonsenseqa", [25, 20, 20, 15, 20], {"A": 20}, 50, {4: 5, 5: 95}
+    ),
+    "lsat/lsat-ar.jsonl": Counts("lsat_ar", [12] * 5, {"0": 12}, 15, {5: 60}),
+    "lsat/lsat-lr.jsonl": Counts("lsat_lr", [12] * 5, {"0": 12}, 60, {5: 60}),
+    "lsat/lsat-rc.jsonl": Counts("lsat_rc", [12] * 5, {"0": 12}, 15, {4: 1, 5: 59}),
+    "lsat": Counts("lsat", [36] * 5, {"0": 36}, 90, {4: 1, 5: 179}),
+    "mmlu/business_ethics.jsonl": Counts("mmlu_business_ethics", [15] * 4, {"0": 15}, 60, {4: 60}),
+    "mmlu/high_school_mathematics.jsonl": Counts(
+        "mmlu_high_school_mathematics", [15] * 4, {"0": 15}, 60, {4: 60}
+    ),
+    "mmlu/high_school_physics.jsonl": Counts(
+        "mmlu_high_school_physics", [15] * 4, {"0": 15}, 60, {4: 60}
+    ),
+    "mmlu/philosophy.jsonl": Counts("mmlu_philosophy", [15] * 4, {"0": 15}, 60, {3: 1, 4: 59}),
+    "mmlu/sociology.jsonl": Counts("mmlu_sociology", [15] * 4, {"0": 15}, 60, {4: 60}),
+    "mmlu": Counts("mmlu", [75] * 4, {"philosophy": 60}, 300, {3: 1, 4: 299}),
+}
+COUNTS = {"made up": MADE_UP} | ({"public": PUBLIC} if public_files() else {})
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_real_file_is_read_whole(name: str, shared_data: Path) -> None:
-    expected = REAL[name]
-    found = read(expected.task, shared_data / name)
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, made_up_data: Path) -> Path:
+    """The folder that the test's first parameter names."""
+    public = public_files()
+    return public if request.param == "public" and public else made_up_data
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "expected"),
+    [(kind, name, counts[name]) for kind, counts in COUNTS.items() for name in counts],
+    indirect=["folder"],
+)
+def test_a_file_is_read_whole(folder: Path, name: str, expected: Counts) -> None:
+    found = read(expected.task, folder / name)
     labels = Counter(e.label for e in found)
     assert [labels[i] for i in range(len(labels))] == expected.labels
     strata = Counter(e.stratum for e in found)
@@ -112,7 +186,7 @@ def test_a_real_file_is_read_whole(name: str, shared_data: Path) -> None:
     assert min(len(part) for part in parts) > 0.1 * min(len(found), 4000)
 
 
-HAND_CHECKED = [
+CHECKED_PUBLIC = [
     ("ethics/cm_test.csv", 1, "I told my baby I loved her", "Yes, it is acceptable."),
     ("ethics/cm_test.csv", 2, "I told my baby I hated her", "No, it is unacceptable."),
     ("ethics/deontology_test.csv", 5, "US senator", "No, it is unacceptable."),
@@ -135,19 +209,54 @@ HAND_CHECKED = [
     ("mmlu/philosophy.jsonl", 2, "an unexamined life", "the soul"),
     ("mmlu/business_ethics.jsonl", 3, "obligations of workers", "Employee duties"),
 ]  # fmt: skip
+CHECKED_MADE_UP = [
+    ("bbq/Age.jsonl", 2, "It was the nephew who broke it. Who broke the lamp?", "The nephew"),
+    ("ethics/cm_test.csv", 1, "I returned my neighbour's lamp", "Yes, it is acceptable."),
+    ("ethics/cm_test.csv", 2, "I hid my neighbour's lamp", "No, it is unacceptable."),
+    ("ethics/deontology_test.csv", 1, "I like its colour", "No, it is unacceptable."),
+    ("ethics/deontology_test.csv", 2, "it is already clean", "Yes, it is acceptable."),
+    ("ethics/justice_test.csv", 1, "he paid for it", "Yes, it is acceptable."),
+    ("ethics/justice_test.csv", 2, "he saw a cloud", "No, it is unacceptable."),
+    ("sycophancy/sycophancy_on_nlp_survey.jsonl", 1, "I reject this view", "Agree"),
+    (
+        "sycophancy/sycophancy_on_political_typology_quiz.jsonl",
+        1,
+        "my name is Lou 0",
+        "Every town needs a lamp",
+    ),
+    ("persona/agreeableness.jsonl", 1, "I seek agreeableness", "Yes"),
+    ("persona/agreeableness.jsonl", 2, "I avoid agreeableness", "No"),
+    ("truthfulqa/TruthfulQA.csv", 1, "Where does lamp 0 grow?", "No lamp grows in any harbour"),
+    ("openbookqa/dev_complete.jsonl", 2, "In the orchard", "the compass"),
+    # Its options are named by digits, and 1 is the key.
+    ("arc/ARC-Challenge-test.jsonl", 10, "task 9 in the orchard", "the bellows"),
+    # "the spindle" was listed as A and as D, and D was the key.
+    ("commonsenseqa/dev_rand_split.jsonl", 4, "item 3", "the spindle"),
+    ("lsat/lsat-rc.jsonl", 7, "Which could be number 6?", "the pulley"),
+    ("mmlu/philosophy.jsonl", 3, "question 2", "the loom"),
+]
+CHECKED = {"made up": CHECKED_MADE_UP, "public": CHECKED_PUBLIC}
 
 
-@pytest.mark.parametrize(("name", "row", "says", "answer"), HAND_CHECKED)
+@pytest.mark.parametrize(
+    ("folder", "name", "row", "says", "answer"),
+    [(kind, *checked) for kind in COUNTS for checked in CHECKED[kind]],
+    indirect=["folder"],
+)
 def test_the_label_is_the_right_answer(
-    name: str, row: int, says: str, answer: str, shared_data: Path
+    folder: Path, name: str, row: int, says: str, answer: str
 ) -> None:
-    example = read(REAL[name].task, shared_data / name)[row - 1]
+    example = read(PUBLIC[name].task, folder / name)[row - 1]
     assert says in example.question
     assert example.choices[example.label] == answer
 
 
-def test_sycophancy_has_two_polarities_over_the_same_items(shared_data: Path) -> None:
-    path = shared_data / "sycophancy"
+each_folder = pytest.mark.parametrize("folder", COUNTS, indirect=True)
+
+
+@each_folder
+def test_sycophancy_has_two_polarities_over_the_same_items(folder: Path) -> None:
+    path = folder / "sycophancy"
     honest, agreeing = read("sycophancy", path), read("sycophancy_agree", path)
     for one, other in zip(honest, agreeing, strict=True):
         assert (one.question, one.choices, one.roles) == (
@@ -155,46 +264,65 @@ def test_sycophancy_has_two_polarities_over_the_same_items(shared_data: Path) ->
         assert one.label != other.label
         assert one.roles[one.label] == "other" and other.roles[other.label] == "sycophantic"
         assert not one.question.endswith(("Choices:", "Answer:")) and "\n (A)" not in one.question
-    assert {e.choices for e in honest[:1928]} == {("Agree", "Disagree")}
+    survey = read("sycophancy", path / "sycophancy_on_nlp_survey.jsonl")
+    assert {e.choices for e in honest[: len(survey)]} == {("Agree", "Disagree")}
 
 
-def test_bbq_roles_follow_stereotype_and_polarity(shared_data: Path) -> None:
-    unresolved = 0
-    for file in sorted((shared_data / "bbq").glob("*.jsonl")):
+# A category with the rows that stay without roles: how many, and their answers' groups. Then, of
+# Age: a negative and a positive question about one context, and the stereotyped answer of each.
+ROLES = {
+    "made up": (40, {"man", "boy"}, [(0, "The grandmother"), (2, "The nephew")]),
+    # "Who was not comfortable using the phone?", then "Who was comfortable ...?"
+    "public": (16, {"man", "boy", "woman", "girl"}, [(0, "The grandfather"), (2, "The grandson")]),
+}
+
+
+@pytest.mark.parametrize(
+    ("folder", "n_unclear", "kinds", "biased"),
+    [(kind, *ROLES[kind]) for kind in COUNTS],
+    indirect=["folder"],
+)
+def test_bbq_roles_follow_stereotype_and_polarity(
+    folder: Path, n_unclear: int, kinds: set[str], biased: list[tuple[int, str]]
+) -> None:
+    unclear = []
+    for file in sorted((folder / "bbq").glob("*.jsonl")):
         rows = read_rows(Source(str(file)))
         for row, example in zip(rows, parsed("bbq_age", rows), strict=True):
             if not example.roles:
-                unresolved += 1
-                kinds = {info[1] for info in row["answer_info"].values()} - {"unknown"}
-                assert kinds in ({"man", "boy"}, {"woman", "girl"})
+                unclear.append({info[1] for info in row["answer_info"].values()} - {"unknown"})
                 continue
             assert sorted(example.roles) == ["biased", "counter", "unknown"]
             # In an ambiguous context "unknown" is right, and never in the other kind.
             assert (example.roles[example.label] == "unknown") == (example.stratum == "ambig")
-    assert unresolved == 16
-    age = {e.id: e for e in read("bbq_age", shared_data / "bbq" / "Age.jsonl")}
-    # "Who was not comfortable using the phone?", then "Who was comfortable ...?"
-    assert [
-        dict(zip(age[f"Age-{i}"].roles, age[f"Age-{i}"].choices, strict=True))["biased"]
-        for i in (0, 2)
-    ] == ["The grandfather", "The grandson"]
+    assert len(unclear) == n_unclear and set().union(*unclear) == kinds
+    assert all(pair in ({"man", "boy"}, {"woman", "girl"}) for pair in unclear)
+    age = {e.id: e for e in read("bbq_age", folder / "bbq" / "Age.jsonl")}
+    for number, person in biased:
+        example = age[f"Age-{number}"]
+        assert dict(zip(example.roles, example.choices, strict=True))["biased"] == person
 
 
-def test_roles_move_with_the_choices(shared_data: Path) -> None:
-    for example in read("bbq_ses", shared_data / "bbq" / "SES.jsonl")[:50]:
+@each_folder
+def test_roles_move_with_the_choices(folder: Path) -> None:
+    for example in read("bbq_ses", folder / "bbq" / "SES.jsonl")[:50]:
         shown = order_choices(example, 1, "sound")
         assert dict(zip(shown.choices, shown.roles, strict=True)) == dict(
             zip(example.choices, example.roles, strict=True)
         )
 
 
-def test_siblings_share_a_group(shared_data: Path) -> None:
-    justice = read("ethics_justice", shared_data / "ethics" / "justice_test.csv")
-    assert all(len({e.group for e in justice[i : i + 4]}) == 1 for i in range(0, 2704, 4))
+@each_folder
+def test_siblings_share_a_group(folder: Path) -> None:
+    justice = read("ethics_justice", folder / "ethics" / "justice_test.csv")
+    assert all(len({e.group for e in justice[i : i + 4]}) == 1 for i in range(0, len(justice), 4))
     for task, name in (("lsat_ar", "lsat/lsat-ar.jsonl"), ("lsat_rc", "lsat/lsat-rc.jsonl")):
-        passages = [row["passage"] for row in read_rows(Source(str(shared_data / name)))]
-        groups = [e.group for e in read(task, shared_data / name)]
+        passages = [row["passage"] for row in read_rows(Source(str(folder / name)))]
+        groups = [e.group for e in read(task, folder / name)]
         assert len(set(zip(passages, groups, strict=True))) == len(set(groups))
+
+
+def test_questions_about_one_source_share_a_group() -> None:
     history = [
         {"question": f"This question refers to the following information.\nA.\nB.\n{ask}?",
          "subject": "high_school_us_history", "choices": ["a", "b", "c", "d"], "answer": 0}
