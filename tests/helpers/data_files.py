@@ -1,7 +1,11 @@
-"""Small data sets on disk, for tests of flows and the command line."""
+"""Small data sets on disk."""
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
+
+import datasets
 
 from tests.helpers.tiny_models import toy_questions
 
@@ -17,3 +21,23 @@ def write_toy(file: Path, n: int = 60, **changes: object) -> Path:
         rows[6] |= changes
     file.write_text("\n".join(map(json.dumps, rows)) + "\n")
     return file
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows in the format that the path's ending names; lists become JSON text in csv."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".parquet":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        with path.open("w", newline="") as handle:
+            separator = "\t" if path.suffix == ".tsv" else ","
+            writer = csv.DictWriter(handle, rows[0], delimiter=separator)
+            writer.writeheader()
+            for row in rows:
+                writer.writerow(
+                    {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
+                )
+    return path

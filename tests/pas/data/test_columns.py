@@ -1,48 +1,24 @@
 """From files of every format to examples; what is unreadable is refused with its place."""
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
-from pas.data.columns import Columns, examples_from_columns, parse_rows
-from pas.data.examples import Example, digest
+from pas.data.columns import Columns, examples_from_columns
+from pas.data.examples import Example
 from pas.data.sources import Source, read_rows
-from pas.datasets import benchmarks
 from pas.errors import UserError
+from tests.helpers.data_files import write_rows
 
 ROWS: list[dict[str, Any]] = [
     {"question": "Which is a fruit?", "choices": ["oak", "plum", "moss"], "label": 1},
     {"question": "Which flies?\tNone?", "choices": ["None", "swift, or owl"], "label": 0},
     {"question": "Which is even?", "choices": ["1", "3", "04"], "label": 2},
 ]
+
+
 WIDE = Columns(choices=("a", "b", "c"))
-BBQ = {"example_id": 7, "question_index": "2", "category": "Age", "context_condition": "ambig",
-       "context": " A man and a boy ran. ", "question": "Who fell?",
-       "ans0": "The man", "ans1": "The boy ", "ans2": "Not known"}  # fmt: skip
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Write rows in the format that the path's ending names; lists become JSON text in csv."""
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows))
-    elif path.suffix == ".parquet":
-        datasets.Dataset.from_list(rows).to_parquet(path)
-    else:
-        with path.open("w", newline="") as handle:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            writer = csv.DictWriter(handle, rows[0], delimiter=separator)
-            writer.writeheader()
-            for row in rows:
-                writer.writerow(
-                    {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
-                )
-    return path
 
 
 def wide(row: dict[str, Any]) -> dict[str, Any]:
@@ -58,24 +34,12 @@ def read(path: Path, columns: Columns) -> list[Example]:
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.json", "x.jsonl", "x.parquet", "a [1].csv"])
 def test_every_file_format_gives_the_same_examples(tmp_path: Path, name: str, shape: str) -> None:
     rows, columns = (ROWS, Columns()) if shape == "list" else ([wide(r) for r in ROWS], WIDE)
-    found = read(write(tmp_path / name, rows), columns)
+    found = read(write_rows(tmp_path / name, rows), columns)
     assert [(e.question, list(e.choices), e.label) for e in found] == [
         (row["question"], row["choices"], row["label"]) for row in ROWS
     ]
     assert [e.id for e in found] == [e.group for e in found] == ["row-1", "row-2", "row-3"]
     assert [e.stratum for e in found] == ["1", "0", "2"]
-
-
-def test_a_local_folder_in_hub_layout(tmp_path: Path) -> None:
-    for part, rows in (("train", ROWS), ("validation", ROWS[:2])):
-        write(tmp_path / f"{part}.jsonl", rows)
-    place = str(tmp_path)
-    assert len(read_rows(Source(place))) == 2  # validation comes before train
-    assert len(read_rows(Source(place, split="train"))) == 3
-    with pytest.raises(UserError, match="no split 'test'; it has train, validation"):
-        read_rows(Source(place, split="test"))
-    with pytest.raises(UserError, match="nope"):
-        read_rows(Source(place, config="nope"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +51,7 @@ def test_a_local_folder_in_hub_layout(tmp_path: Path) -> None:
 )
 def test_choices_that_bring_their_own_names(tmp_path: Path, cell: Any) -> None:
     row = {"question": "Which is a fruit?", "choices": cell, "label": "2"}
-    (found,) = read(write(tmp_path / "hub.jsonl", [row]), Columns())
+    (found,) = read(write_rows(tmp_path / "hub.jsonl", [row]), Columns())
     assert (found.choices, found.label) == (("oak", "plum"), 1)
 
 
@@ -98,12 +62,12 @@ def test_choices_that_bring_their_own_names(tmp_path: Path, cell: Any) -> None:
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
 def test_labels_by_index_letter_or_text(tmp_path: Path, name: str, labels: list[Any]) -> None:
     rows = [wide(ROWS[0]) | {"label": label} for label in labels]
-    assert [e.label for e in read(write(tmp_path / name, rows), WIDE)] == [2, 0, 1]
+    assert [e.label for e in read(write_rows(tmp_path / name, rows), WIDE)] == [2, 0, 1]
 
 
 def test_group_and_id_columns(tmp_path: Path) -> None:
     rows = [row | {"topic": f"t{at // 2}", "key": f"0{at}"} for at, row in enumerate(ROWS)]
-    found = read(write(tmp_path / "x.csv", rows), Columns(group="topic", id="key"))
+    found = read(write_rows(tmp_path / "x.csv", rows), Columns(group="topic", id="key"))
     assert [(e.id, e.group) for e in found] == [("00", "t0"), ("01", "t0"), ("02", "t1")]
 
 
@@ -164,53 +128,11 @@ def test_a_bad_label_in_a_column_of_letters_or_texts(
 def test_a_gap_between_choice_columns_is_refused_and_one_at_the_end_is_not(tmp_path: Path) -> None:
     full, gap = wide(ROWS[0]), wide(ROWS[0]) | {"b": None, "label": 2}
     short = wide(ROWS[0]) | {"c": None}
-    assert read(write(tmp_path / "x.csv", [full, short]), WIDE)[1].choices == ("oak", "plum")
+    assert read(write_rows(tmp_path / "x.csv", [full, short]), WIDE)[1].choices == ("oak", "plum")
     with pytest.raises(UserError, match="row 2.*a choice is empty"):
-        read(write(tmp_path / "y.csv", [full, gap]), WIDE)
+        read(write_rows(tmp_path / "y.csv", [full, gap]), WIDE)
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "reason"),
-    [
-        ("x.csv", "", "the file is empty"),
-        ("x.csv", "\n\n", "cannot be read"),
-        ("x.csv", "question,choices,label\n", "no data"),
-        ("x.json", "[]", "no data"),
-        ("x.json", '{"question": ', "cannot be read"),
-        ("x.txt", "hello", "ending is none of .csv, .tsv"),
-        ("x.csv", None, "no such file or folder"),
-        ("nowhere/x", None, "no such file or folder"),
-    ],
-)
-def test_an_unreadable_source(tmp_path: Path, name: str, text: str | None, reason: str) -> None:
-    if text is not None:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=f"--data .*{name}.*{reason}"):
-        read_rows(Source(str(tmp_path / name)))
+def test_no_rows_are_refused() -> None:
     with pytest.raises(UserError, match="no rows"):
         examples_from_columns([], Columns(), "here")
-
-
-def test_bbq_reads_upstream_and_hub_rows_alike(tmp_path: Path) -> None:
-    task = benchmarks()["bbq_age"]
-    assert task.parse is not None
-    for label in ("label", "answer_label"):
-        path = write(tmp_path / f"{label}.jsonl", [BBQ | {label: 1}])
-        assert parse_rows(read_rows(Source(str(path))), task.parse, "here") == [
-            Example(
-                id="Age-7", question="A man and a boy ran. Who fell?",
-                choices=("The man", "The boy", "Not known"), label=1, group="Age-2",
-                stratum="ambig",
-            )
-        ]  # fmt: skip
-    with pytest.raises(UserError, match="row 2: there is no field 'answer_label'"):
-        parse_rows([BBQ | {"label": 0}, BBQ], task.parse, "here")
-
-
-def test_a_digest_follows_content_and_order() -> None:
-    found = examples_from_columns(ROWS, Columns(), "here")
-    assert digest(found) == digest(examples_from_columns(ROWS, Columns(), "elsewhere"))
-    others = [found[::-1], found[:2]]
-    for change in ({"label": 0}, {"group": "g"}, {"stratum": "s"}, {"fact": "f"}):
-        others.append([Example(**(vars(found[0]) | change)), *found[1:]])
-    assert len({digest(found), *map(digest, others)}) == 1 + len(others)

@@ -1,28 +1,10 @@
-"""Validation, choice order and splits."""
-
-import random
-from collections import Counter
-from pathlib import Path
+"""Validation and the digest of examples."""
 
 import pytest
 
-from pas.data.examples import Example, validate
-from pas.data.splits import SPLITS, order_choices, split
+from pas.data.examples import digest, validate
 from pas.errors import UserError
-from storage.lake.files import Lake
-from storage.lake.stages import read_split, write_split
-
-
-def item(at: int = 0, **changes: object) -> Example:
-    facts: dict[str, object] = {
-        "id": f"i{at}", "question": f"Q{at}?", "choices": ("yes", "no", "maybe"), "label": at % 3,
-        "group": f"i{at}", "stratum": str(at % 2),
-    }  # fmt: skip
-    return Example(**(facts | changes))  # type: ignore[arg-type]
-
-
-def grouped(n_groups: int, size: int) -> list[Example]:
-    return [item(g * size + i, group=f"g{g}") for g in range(n_groups) for i in range(size)]
+from tests.helpers.examples import item
 
 
 @pytest.mark.parametrize(
@@ -56,90 +38,10 @@ def test_every_problem_is_counted_and_the_first_are_shown() -> None:
     assert "and 12 more" in text
 
 
-def test_paper_shares_one_permutation_and_sound_orders_each_item() -> None:
-    raw = [item(at, choices=("w", "x", "y", "z")) for at in range(40)]
-    orders = {protocol: [order_choices(e, 5, protocol) for e in raw]
-              for protocol in ("paper", "sound")}  # fmt: skip
-    assert len({e.positions for e in orders["paper"]}) == 1
-    assert len({e.positions for e in orders["sound"]}) > 10
-    for shown in (*orders["paper"], *orders["sound"]):
-        before = raw[int(shown.id[1:])]
-        assert shown.choices == tuple(before.choices[i] for i in shown.positions)
-        assert shown.choices[shown.label] == before.choices[before.label]
-    # Roles move with their choices, and an item without any stays so.
-    named = order_choices(item(choices=tuple("wxyz"), roles=tuple("WXYZ")), 5, "sound")
-    assert named.choices != tuple("wxyz") and "".join(named.roles) == "".join(named.choices).upper()
-    assert all(not e.roles for e in orders["sound"])
-    # Ordering again composes: positions still point into the data set's own order.
-    twice = order_choices(orders["sound"][0], "again", "sound")
-    assert twice.choices == tuple(raw[0].choices[i] for i in twice.positions)
-
-
-def test_sound_keeps_groups_whole_and_balances_strata() -> None:
-    rng = random.Random(1)
-    pool = [item(at, group=f"g{at // 8}", stratum=rng.choice(["p", "p", "q"])) for at in range(800)]
-    parts = split(pool, 3, "sound", None)
-    seen = [{e.group for e in part} for part in parts]
-    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
-    assert sorted(e.id for part in parts for e in part) == sorted(e.id for e in pool)
-    total = Counter(e.stratum for e in pool)
-    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
-        held = Counter(e.stratum for e in part)
-        for stratum in total:
-            assert held[stratum] / total[stratum] == pytest.approx(share, abs=0.02)
-
-
-def test_paper_cuts_rows_and_lets_groups_straddle() -> None:
-    parts = split(grouped(10, 10), 3, "paper", None)
-    assert [len(part) for part in parts] == [60, 20, 20]
-    assert {e.group for e in parts.train} & {e.group for e in parts.test}
-    assert len({e.positions for part in parts for e in part}) == 1
-
-
-def test_a_split_is_stored_with_its_roles(tmp_path: Path) -> None:
-    pool = [item(at, roles=("a", "b", "c") if at % 2 else ()) for at in range(9)]
-    parts = split(pool, 0, "sound", None)
-    lake = Lake(str(tmp_path))
-    assert read_split(lake, write_split(lake, lake.address("split.parquet"), parts)) == parts
-
-
-@pytest.mark.parametrize("protocol", ["paper", "sound"])
-def test_an_order_seed_of_its_own_leaves_the_split_alone(protocol: str) -> None:
-    pool = grouped(20, 3)
-    plain, fixed, other = (split(pool, seed, protocol, None, order)
-                           for seed, order in ((3, None), (3, 9), (4, 9)))  # fmt: skip
-    assert [[e.id for e in part] for part in plain] == [[e.id for e in part] for part in fixed]
-    shown = {e.id: e.positions for part in fixed for e in part}
-    assert shown == {e.id: e.positions for part in other for e in part}
-    assert shown != {e.id: e.positions for part in plain for e in part}
-    assert split(pool, 3, protocol, None, 3) == plain
-
-
-@pytest.mark.parametrize("protocol", ["paper", "sound"])
-def test_a_split_depends_on_the_seed_and_not_on_the_input_order(protocol: str) -> None:
-    pool = grouped(20, 3)
-    assert split(pool, 3, protocol, None) == split(pool[::-1], 3, protocol, None)
-    assert split(pool, 3, protocol, None).test != split(pool, 4, protocol, None).test
-    capped = split(pool, 3, protocol, 25)
-    assert sum(map(len, capped)) == 25
-    assert [len(p) for p in split(pool, 3, protocol, 10**6)] == [36, 12, 12]
-
-
-@pytest.mark.parametrize("n_groups", [3, 4, 7])
-@pytest.mark.parametrize("size", [2, 5, 10, 11])
-def test_as_few_groups_as_parts_are_enough(n_groups: int, size: int) -> None:
-    parts = split(grouped(n_groups, size), 0, "sound", None)
-    assert all(parts) and len(parts) == len(SPLITS)
-
-
-@pytest.mark.parametrize(
-    ("pool", "protocol", "reason"),
-    [
-        (grouped(2, 10), "sound", r"2 group\(s\), at least 3.*--group-col"),
-        (grouped(2, 1), "sound", "at least 5 items"),
-        (grouped(2, 1), "paper", "at least 5 items"),
-    ],
-)
-def test_too_few_groups_or_items(pool: list[Example], protocol: str, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        split(pool, 0, protocol, None)  # type: ignore[arg-type]
+def test_a_digest_follows_content_and_order() -> None:
+    rows = [item(0), item(1), item(2)]
+    assert digest(rows) == digest([item(0), item(1), item(2)])
+    others = [rows[::-1], rows[:2]]
+    for change in ({"label": 1}, {"group": "g"}, {"stratum": "s"}, {"fact": "f"}):
+        others.append([item(0, **change), *rows[1:]])
+    assert len({digest(rows), *map(digest, others)}) == 1 + len(others)

@@ -18,6 +18,7 @@ from pas.data.sources import Row, Source, read_rows
 from pas.data.splits import order_choices, split
 from pas.datasets import benchmarks, lsat, mmlu
 from pas.errors import UserError
+from tests.helpers.data_files import write_rows
 from tests.helpers.made_up_data import public_files
 
 TASKS = benchmarks()
@@ -422,6 +423,25 @@ def test_every_hub_id_is_tried_and_pinned_or_said_not_to_be() -> None:
         assert b.revision is None or len(b.revision) == 40
         assert b.hub_id or b.generate or b.origin
     assert len(mmlu.SUBJECTS) == len(set(mmlu.SUBJECTS)) == 57
+
+
+BBQ = {"example_id": 7, "question_index": "2", "category": "Age", "context_condition": "ambig",
+       "context": " A man and a boy ran. ", "question": "Who fell?",
+       "ans0": "The man", "ans1": "The boy ", "ans2": "Not known"}  # fmt: skip
+
+
+def test_bbq_reads_upstream_and_hub_rows_alike(tmp_path: Path) -> None:
+    for label in ("label", "answer_label"):
+        path = write_rows(tmp_path / f"{label}.jsonl", [BBQ | {label: 1}])
+        assert read("bbq_age", path) == [
+            Example(
+                id="Age-7", question="A man and a boy ran. Who fell?",
+                choices=("The man", "The boy", "Not known"), label=1, group="Age-2",
+                stratum="ambig",
+            )
+        ]  # fmt: skip
+    with pytest.raises(UserError, match="row 2: there is no field 'answer_label'"):
+        parsed("bbq_age", [BBQ | {"label": 0}, BBQ])
 
 
 def test_the_three_sections_are_read_together(tmp_path: Path) -> None:

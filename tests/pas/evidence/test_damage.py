@@ -15,7 +15,6 @@ from pas.engine.prefix import Steering
 from pas.errors import UserError
 from pas.evidence import damage as module
 from pas.evidence.damage import Damage, damage, neutral_texts
-from pas.evidence.letters import outside_share
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import SITES, Site
 from pas.models.spec import ModelSpec
@@ -275,15 +274,3 @@ def test_the_demo_model_finds_neutral_text_plain_and_a_large_vector_harmful(
     assert small.nll_before == large.nll_before < 4.5
     assert 0 < small.kl < 0.2 < 1 < large.kl
     assert large.nll_after > small.nll_after + 0.5
-
-
-def test_outside_share_is_what_the_letters_leave() -> None:
-    items = [np.log([0.5, 0.25]), np.log([0.1, 0.2, 0.3]), np.array([0.0, -np.inf])]
-    assert outside_share(items) == pytest.approx((0.25 + 0.4 + 0.0) / 3)
-    table = np.log(np.full((4, 5), 0.1, np.float32))
-    assert outside_share(table) == pytest.approx(0.5, abs=1e-6)
-    rounded = [np.array([1e-6, -np.inf])]  # a float32 sum may exceed 1 by a little
-    assert outside_share(rounded) == 0.0
-    for wrong in ([], [np.array([3.0, 1.0])]):
-        with pytest.raises(ValueError, match="normalise=True"):
-            outside_share(wrong)

@@ -5,7 +5,6 @@ from math import comb
 import numpy as np
 import pytest
 
-from pas.evidence.letters import best_constant, position_counts
 from pas.evidence.paired import compare, mcnemar, paired_interval
 
 
@@ -53,10 +52,3 @@ def test_compare_counts_flips() -> None:
     for bad in (([], []), ([True], [True, False])):
         with pytest.raises(ValueError, match="same, non-empty"):
             compare(*bad)
-
-
-def test_constant_answers() -> None:
-    assert position_counts([0, 2, 2, 1, 2], 4) == [1, 1, 3, 0]
-    assert best_constant([1, 2, 2, 0, 2]) == (2, 0.6)
-    assert best_constant([3, 1, 1, 3]) == (1, 0.5)  # the first of equals
-    assert best_constant([0]) == (0, 1.0)

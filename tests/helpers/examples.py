@@ -1,0 +1,16 @@
+"""Small examples, for tests that need no text of their own."""
+
+from pas.data.examples import Example
+
+
+def item(number: int = 0, **changes: object) -> Example:
+    """An example of three choices in a group of its own; `changes` replace its fields."""
+    fields: dict[str, object] = {
+        "id": f"i{number}",
+        "question": f"Q{number}?",
+        "choices": ("yes", "no", "maybe"),
+        "label": number % 3,
+        "group": f"i{number}",
+        "stratum": str(number % 2),
+    }
+    return Example(**(fields | changes))  # type: ignore[arg-type]

@@ -1,0 +1,24 @@
+"""Loading a data set and its split."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pas.errors import UserError
+from pas.recipe import Recipe
+from storage.lake.stages import read_split
+from tasks import resources
+from tasks.load import load
+from tests.helpers.data_files import write_toy
+
+
+def test_a_smaller_training_set_is_part_of_a_larger(tmp_path: Path, home: Path) -> None:
+    recipe = Recipe("toy", str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic")
+    whole, ten, four = (
+        read_split(resources.lake(), load(replace(recipe, train_items=n))) for n in (None, 10, 4)
+    )
+    assert ten.train == whole.train[:10] and four.train == whole.train[:4]
+    assert ten.val == whole.val and ten.test == whole.test
+    with pytest.raises(UserError, match="--train-items 1000"):
+        load(replace(recipe, train_items=1000))
