@@ -20,7 +20,9 @@ class Outcome:
     Attributes:
         run_id: MLflow run, and the key of the run tables.
         model_name: Registration model.
-        version: Its new version; None where nothing was registered.
+        version: The version that holds the vector; None where nothing was registered.
+        is_new: Whether this training made that version; False where an earlier one with the same
+            content did.
         method: The winner's estimator.
         layer: Where it is written.
         strength: Its strength; 0 where not steering won.
@@ -38,6 +40,7 @@ class Outcome:
     run_id: str
     model_name: str
     version: int | None
+    is_new: bool
     method: str
     layer: int
     strength: float

@@ -49,8 +49,9 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
 
     Args:
         recipe: What to train.
-        candidate: Register the vector as a candidate and say so in an event. A study's trainings
-            are evidence and no candidates, so they are recorded only.
+        candidate: Register the vector as a candidate and say so in an event, unless a version
+            holds this very vector already. A study's trainings are evidence and no candidates, so
+            they are recorded only.
 
     Raises:
         UserError: For whatever the user has to mend.
@@ -107,6 +108,11 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         trail = Trail(split_at, predicted_at, vectors_at, swept_at, tested_at)
         cost = Cost(watch.read(), plan.total, extracted)
         registered = record(recipe, trail, swept, found, cost, candidate)
+        if candidate and not registered.is_new:
+            log.info(
+                "record: version %s of %s has this very vector; no new version was registered",
+                registered.version, registered.model_name,
+            )  # fmt: skip
 
     test = found.evidence.test
     outcome = Outcome(
@@ -124,7 +130,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     )
     rows = findings(recipe, found)
     publish_training(outcome, rows, swept)
-    if candidate:
+    if outcome.is_new:
         emit_event(
             event=REGISTERED,
             resource={"prefect.resource.id": f"pas.steering.vector.{outcome.model_name}"},

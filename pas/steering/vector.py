@@ -1,5 +1,6 @@
 """A steering vector: what it is, and how it is kept on disk without pickle."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +44,21 @@ class SteeringVector:
     fingerprint: str
     task: str
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """32 hex characters, the same for two vectors that agree in every field.
+
+        The provenance counts: the same direction with other evidence may be judged otherwise.
+        Permission to run a model's own code does not: it is not kept with the vector.
+        """
+        facts = {k: v for k, v in asdict(self).items() if k != "direction"}
+        facts["model"] = {k: v for k, v in facts["model"].items() if k != "trust_remote_code"}
+        # Through JSON once, so that a vector and its copy from disk agree: tuples become lists.
+        plain = json.loads(json.dumps(facts))
+        digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.direction, dtype="<f4").tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write `vector.safetensors` and `steering.json` into the folder."""

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from pas.steering.vector import SteeringVector
 from storage.registry.client import client, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
-from storage.registry.versions import register
+from storage.registry.versions import DIGEST_TAG, find_copy, make_candidate, register
 from storage.settings import Registry
 
 if TYPE_CHECKING:
@@ -53,11 +53,19 @@ class TrainingData(NamedTuple):
 
 
 class Registration(NamedTuple):
-    """The run that trained a vector and the version it was registered as, if it was."""
+    """The run that trained a vector and the version that holds it, if one does.
+
+    Attributes:
+        run_id: The run.
+        model_name: Registration model.
+        version: The version that holds the vector; None where none was to be registered.
+        is_new: Whether this run made that version. An earlier run with the same content may have.
+    """
 
     run_id: str
     model_name: str
     version: int | None
+    is_new: bool
 
 
 @contextmanager
@@ -106,7 +114,9 @@ def log_training(
 ) -> Registration:
     """Log everything about a training into an open run, then register the vector as candidate.
 
-    May be repeated for the same run after a failure: there is one version per run and name.
+    May be repeated for the same run after a failure: there is one version per run and name. Where
+    a version holds this very vector already, that version becomes the candidate (unless it is the
+    champion), and no second one is made.
 
     Args:
         registry: The store.
@@ -135,11 +145,14 @@ def log_training(
         store.log_artifact(run_id, str(page), "report")
     logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
     if version_tags is None:
-        return Registration(run_id, model_name, None)
-    made = register(
-        registry, name=model_name, logged_model=logged, run_id=run_id, tags=version_tags
-    )
-    return Registration(run_id, made.name, made.version)
+        return Registration(run_id, model_name, None, False)
+    copy = find_copy(registry, model_name, vector, run_id)
+    if copy is not None:
+        make_candidate(registry, copy)
+        return Registration(run_id, model_name, copy.version, False)
+    tags = {**version_tags, DIGEST_TAG: vector.digest}
+    made = register(registry, name=model_name, logged_model=logged, run_id=run_id, tags=tags)
+    return Registration(run_id, made.name, made.version, True)
 
 
 def log_study(registry: Registry, experiment: str, name: str, files: Sequence[Path]) -> str:

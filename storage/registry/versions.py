@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 VECTOR_FOLDER = "vector"  # inside the pyfunc's artifacts; `storage.registry.serving` reads it
+DIGEST_TAG = "vector_digest"  # of a version: `SteeringVector.digest`
 TAG_LIMIT = 5000  # characters; hosted registries allow no more, MLflow's own allows 100,000
 _PREFIX = "pas-"
 
@@ -107,6 +109,43 @@ def resolve(registry: Registry, reference: str) -> VectorVersion:
         known = ", ".join(map(str, sorted(versions))) or "none"
         raise UserError(f"vector {reference}: {name} has no version {wanted}; it has {known}")
     return _version(versions[wanted], aliases)
+
+
+def find_copy(
+    registry: Registry, name: str, vector: SteeringVector, run_id: str
+) -> VectorVersion | None:
+    """Return the newest version of a name that another run made of this very vector, if any.
+
+    Versions written before they had the tag `vector_digest` are compared by their artifacts; one
+    whose artifacts are gone is no copy.
+
+    Args:
+        registry: The store.
+        name: Registration model; need not exist.
+        vector: What to look for.
+        run_id: The run that asks, whose own version is not a copy.
+    """
+    digest = vector.digest
+    versions = _all(client(registry).search_model_versions, f"name = '{name}'")
+    others = [version for version in versions if version.run_id != run_id]
+    for version in sorted(others, key=lambda version: -int(version.version)):
+        known = version.tags.get(DIGEST_TAG)
+        if known is None:
+            with suppress(UserError):
+                known = load_vector(registry, _version(version, {})).digest
+        if known == digest:
+            return resolve(registry, f"{name}:{version.version}")
+    return None
+
+
+def make_candidate(registry: Registry, version: VectorVersion) -> None:
+    """Give a version the alias `candidate`, unless it is the champion already."""
+    if CHAMPION not in version.aliases:
+        write(
+            lambda: client(registry).set_registered_model_alias(
+                version.name, CANDIDATE, str(version.version)
+            )
+        )
 
 
 def list_versions(registry: Registry) -> list[VectorVersion]:

@@ -19,7 +19,7 @@ from pas.recipe import Recipe
 from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from storage.registry.client import client
-from storage.registry.versions import load_vector, resolve
+from storage.registry.versions import find_aliases, list_versions, load_vector, resolve
 from tasks import resources
 from tasks.extract import plan
 from tasks.load import load, read_examples, split_address
@@ -102,7 +102,12 @@ def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
     first, second = train(recipe).outcome, train(recipe).outcome
     assert first.prompts_extracted == first.prompts_total > 0
     assert (second.prompts_extracted, second.prompts_cached) == (0, first.prompts_total)
-    assert second.version == first.version + 1
+    assert (first.is_new, second.is_new, second.version) == (True, False, first.version)
+    registry, name = resources.registry(), first.model_name
+    assert [v.run_id for v in list_versions(registry)] == [first.run_id]
+    assert find_aliases(registry, name) == {"candidate": first.version}
+    evidence = client(registry).get_run(second.run_id).data.metrics
+    assert evidence["delta"] == pytest.approx(second.delta)
     same = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "p_value")
     assert [getattr(first, n) for n in same] == [getattr(second, n) for n in same]
     vectors = [

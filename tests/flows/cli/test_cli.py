@@ -125,13 +125,14 @@ def test_the_whole_cycle(pas, toy, tiny_folder, home) -> None:
     assert planned["prompts"] == planned["prompts_cached"] == trained["prompts_total"]
     shown = pas(*options)
     assert "McNemar" in shown.out and "protocol" in shown.out and shown.code == 0
+    assert f"version 1 of {name} has this very vector" in shown.err
 
     rows = json.loads(pas("sql", "SELECT count(*) AS n FROM items GROUP BY run_id", "--json").out)
     assert rows == [{"n": 60}, {"n": 60}]
     assert "accuracy" in pas("sql", "SELECT * FROM sweeps LIMIT 2").out
 
     versions = json.loads(pas("vectors", "--json").out)
-    assert [v["version"] for v in versions] == [2, 1]
+    assert [v["version"] for v in versions] == [1]
     refused = pas("promote", name, "--version", 1)
     assert refused.code == 1 and "REFUSED" in refused.out and "nothing changed" in refused.err
 

@@ -1,15 +1,18 @@
 """Runs, versions, aliases and promotion in a real MLflow store: SQLite and a local folder."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -128,7 +131,9 @@ def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
 
     version = resolve(registry, name)
     assert (version.version, version.aliases, version.run_id) == (1, ("candidate",), done.run_id)
-    assert version.tags == {"method": "PASf", "layer": "1", "test_delta": "0.25"}
+    assert version.tags == {
+        "method": "PASf", "layer": "1", "test_delta": "0.25", "vector_digest": vector().digest,
+    }  # fmt: skip
     assert abs((datetime.now(UTC) - version.created).total_seconds()) < 600
     model = store.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert [(metric.key, metric.value) for metric in model.metrics] == [("test_delta", 0.25)]
@@ -172,10 +177,47 @@ def test_promote_and_roll_back(registry: Registry) -> None:
     assert listed == [(3, ("previous",)), (2, ("champion",)), (1, ())]
 
 
+def test_the_same_content_makes_no_second_version(registry: Registry) -> None:
+    name = "pas-tiny-copy"
+    first, second = log(registry, name), log(registry, name)
+    assert (first.version, first.is_new) == (1, True)
+    assert (second.version, second.is_new) == (1, False)
+    run = client(registry).get_run(second.run_id)
+    assert run.info.status == "FINISHED" and run.data.metrics == {"test_delta": 0.25}
+
+    # Whatever the vector is made of counts, and so does what is known of it.
+    others = [
+        vector(3.0), replace(vector(), layer=2), replace(vector(), fingerprint="e" * 32),
+        replace(vector(), direction=-vector().direction),
+        replace(vector(), provenance={"seed": 8}),
+    ]  # fmt: skip
+    made = [log(registry, name, vector=other) for other in others]
+    assert [(m.version, m.is_new) for m in made] == [(n, True) for n in range(2, 7)]
+
+    # What is trained again is the candidate again, unless it is served already.
+    assert log(registry, name) == (ANY, name, 1, False)
+    assert find_aliases(registry, name) == {"candidate": 1}
+    promote(registry, name, 1)
+    assert log(registry, name).version == 1
+    assert find_aliases(registry, name) == {"champion": 1}
+
+
+def test_versions_from_before_the_digest_are_compared_by_content(registry: Registry) -> None:
+    name = "pas-tiny-untagged"
+    lost, kept = (log(registry, name, vector=vector(s)) for s in (1.0, 2.0))
+    store = client(registry)
+    for made in (lost, kept):
+        store.delete_model_version_tag(name, str(made.version), "vector_digest")
+    source = store.get_model_version_download_uri(name, str(lost.version))
+    shutil.rmtree(source.removeprefix("file://"))
+    assert log(registry, name, vector=vector(2.0)) == (ANY, name, kept.version, False)
+    assert log(registry, name, vector=vector(1.0)) == (ANY, name, 3, True)
+
+
 def test_a_crash_never_leaves_no_champion(registry: Registry, home: Path) -> None:
     name = "pas-tiny-crash"
-    for _ in range(2):
-        log(registry, name)
+    for strength in (1.0, 2.0):
+        log(registry, name, vector=vector(strength))
     promote(registry, name, 1)
     with failing_alias(home, "champion"), pytest.raises(Exception, match="refused"):
         promote(registry, name, 2)
@@ -242,7 +284,7 @@ def test_a_retry_in_the_same_run_makes_one_version(registry: Registry, home: Pat
     with open_run(registry, experiment="tests/registry", run_name=name) as run_id:
         with failing_alias(home, "candidate"), pytest.raises(Exception, match="refused"):
             log_training(registry, run_id, **training(name))
-        assert log_training(registry, run_id, **training(name)) == (run_id, name, 1)
+        assert log_training(registry, run_id, **training(name)) == (run_id, name, 1, True)
     assert [v.aliases for v in list_versions(registry) if v.name == name] == [("candidate",)]
 
 
@@ -273,7 +315,7 @@ def test_stores_that_cannot_work_are_refused(registry: Registry) -> None:
 def test_runs_at_once_do_not_disturb_each_other(registry: Registry) -> None:
     name = "pas-tiny-crowd"
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(lambda _: log(registry, name), range(4)))
+        done = list(pool.map(lambda i: log(registry, name, vector=vector(i + 1.0)), range(4)))
     assert sorted(made.version for made in done) == [1, 2, 3, 4]
     assert len({made.run_id for made in done}) == 4
     runs = {version.run_id for version in list_versions(registry) if version.name == name}
