@@ -53,6 +53,13 @@ def shared_data(made_up_data: Path) -> Path:
     return public_files() or made_up_data
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what loads the demo model, so that no such test can be forgotten."""
+    for item in items:
+        if "smollm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.demo_model)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which benchmark files were read."""
     terminalreporter.write_line(

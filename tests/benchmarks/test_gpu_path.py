@@ -13,6 +13,8 @@ from benchmarks.rates import rates_of
 from pas.study.file import read_study
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What a bare GPU machine may lack; they must seem absent, not broken.
 ABSENT = ("prefect", "mlflow", "duckdb", "pyarrow", "datasets", "pydantic", "pydantic_settings",
           "rich", "pandas", "matplotlib", "accelerate", "gguf", "sqlalchemy",

@@ -19,6 +19,8 @@ import pytest
 from tests.helpers.places import ROOT
 from tests.helpers.tiny_models import save_tiny, toy_questions
 
+pytestmark = pytest.mark.server
+
 PREFECT = [sys.executable, "-m", "prefect"]
 # A cold machine with two busy cores; a warm one needs a tenth of it.
 PATIENCE = 300

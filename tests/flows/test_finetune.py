@@ -260,6 +260,7 @@ def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
     )  # fmt: skip
 
 
+@pytest.mark.server
 def test_the_flow_trains_on_training_items_once_and_a_vector_is_made_on_top(
     home, recipe, tiny_folder, tmp_path
 ):
@@ -303,6 +304,7 @@ def run(monkeypatch, *arguments: object) -> int:
     return 0
 
 
+@pytest.mark.server
 def test_the_command_prints_the_folder_and_what_to_do_with_it(home, recipe, monkeypatch, capfd):
     options = ("finetune", "--task", "toy", "--data", recipe.data, "--model", recipe.model,
                "--group-col", "topic", "--device", "cpu", "--scoring", "choice", "--epochs", "1",

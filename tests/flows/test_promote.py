@@ -21,6 +21,8 @@ from tasks import resources
 from tasks.promote import evidence_of, find_candidate
 from tests.helpers.data_files import write_toy
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def trained(home: Path, tmp_path: Path, tiny_folder: Path):

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from storage.catalogue.views import query
 from storage.lake.files import open_lake
 from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
+
+pytestmark = pytest.mark.server
 
 
 def command(data: Path, model: Path) -> list[str]:

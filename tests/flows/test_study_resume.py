@@ -8,11 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from storage.lake.files import open_lake
 from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
+
+pytestmark = pytest.mark.server
 
 
 def results(home: Path) -> list[dict]:

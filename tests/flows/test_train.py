@@ -26,6 +26,8 @@ from tasks.load import load, read_examples, split_address
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -27,6 +28,10 @@ from transformers import (
 )
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "gemma2", "gpt2")
+# For tests that take long on each: `make test-fast` runs them on the first alone.
+ONE_FAST = [
+    pytest.param(arch, marks=pytest.mark.slow if arch != "llama" else ()) for arch in ARCHITECTURES
+]
 N_BLOCKS = 4
 D_MODEL = 48
 SLIDING_WINDOW = 16

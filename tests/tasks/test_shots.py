@@ -24,6 +24,7 @@ def model(tiny_folder: Path, tmp_path: Path) -> LoadedModel:
     return load_model(ModelSpec(str(tiny_folder)), tmp_path / "cache")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
 def test_the_flow_agrees_with_the_oracle(
     home: Path, tmp_path: Path, tiny_folder: Path, model: LoadedModel, scoring: str

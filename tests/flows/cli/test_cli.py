@@ -106,6 +106,7 @@ def test_a_mistake_ends_with_code_2_one_message_and_nothing_written(
     assert left == []
 
 
+@pytest.mark.server
 def test_the_whole_cycle(pas, toy, tiny_folder, home) -> None:
     options = [
         "train", "--task", "toy", "--data", toy, "--model", tiny_folder, "--group-col", "topic",
@@ -155,6 +156,7 @@ def test_the_whole_cycle(pas, toy, tiny_folder, home) -> None:
     assert not shard.exists() and pas("cache", "verify").code == 0
 
 
+@pytest.mark.server
 def test_paper_and_sound_reports_say_how_they_differ(pas, toy, tiny_folder) -> None:
     options = ["train", "--task", "toy", "--data", toy, "--model", tiny_folder,
                "--group-col", "topic", "--layers", "1", "--strengths", "1"]  # fmt: skip
@@ -176,6 +178,7 @@ def test_csv_with_one_column_per_choice(pas, tmp_path, tiny_folder) -> None:
     assert json.loads(ran.out)["items"] == {"train": 18, "val": 6, "test": 6}
 
 
+@pytest.mark.server
 def test_no_wrong_answer_is_a_mistake_too(pas, toy, tiny_folder, tmp_path) -> None:
     options = ["train", "--task", "toy", "--model", tiny_folder, "--layers", "1", "--strengths",
                "1", "--scoring", "choice", "--data"]  # fmt: skip

@@ -45,7 +45,7 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.server)])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "local":
         return open_lake(str(tmp_path / "it's a lake"))
@@ -391,6 +391,7 @@ def _write_all(url: str) -> None:
         store(Lake(url), list(range(start, start + 8)))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_never_corrupt_each_other(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
     context = multiprocessing.get_context("spawn")

@@ -114,6 +114,7 @@ def test_a_vector_of_another_width_is_refused(
         serve("pas-tiny-wide")
 
 
+@pytest.mark.slow
 def test_serves_without_the_project(
     registry: Registry, base: LoadedModel, home: Path, tmp_path: Path
 ) -> None:

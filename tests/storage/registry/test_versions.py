@@ -322,6 +322,7 @@ def test_runs_at_once_do_not_disturb_each_other(registry: Registry) -> None:
     assert runs == {made.run_id for made in done}
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_once_share_a_fresh_home(tmp_path: Path) -> None:
     config = tmp_path / "config"
     code = (

@@ -37,6 +37,8 @@ from tasks.reports.svg import ticks
 from tests.helpers.data_files import write_toy
 from tests.helpers.pages import Page
 
+pytestmark = pytest.mark.server
+
 test_answers.__test__ = False  # no test: the answers to the test items
 HOSTILE = "<script>alert('1')</script> & </pre> </svg> {{ 7 * 7 }}"
 LINEAGE = {

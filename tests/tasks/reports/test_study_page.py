@@ -15,7 +15,7 @@ from tasks.reports.study_evidence import curves_of
 from tasks.reports.study_page import study_page
 from tasks.reports.words import UNKNOWN_VERDICT, VERDICTS, answer, short_names
 from tests.helpers.pages import Page
-from tests.helpers.places import SHARED
+from tests.helpers.places import ROOT
 
 FACTS = {"date": "2026-01-02", "versions": "torch 2.9", "reproduce": "pas study my.yaml"}
 LLAMA, DEMO = "meta-llama/Llama-3.1-8B-Instruct", "demo"
@@ -198,24 +198,22 @@ def test_the_papers_tasks_and_methods_are_ours() -> None:
     assert "sycophancy" not in paper.TASKS, "the paper counts agreeing as correct"
 
 
-def test_the_papers_numbers_are_those_of_the_method_file() -> None:
-    file = SHARED / "METHOD.md"
-    if not file.is_file():
-        pytest.skip(f"no method file at {file}")
-    section = file.read_text().partition("## The authors' numbers")[2].partition("\n## ")[0]
-    lines = [line.replace("*", "") for line in section.splitlines()]
-    triple = re.compile(r"([A-Z][\w×]+) (\.\d+)/(\.\d+)/(\.\d+)")
+def test_the_papers_numbers_are_those_of_the_method_page() -> None:
+    text = (ROOT / "docs" / "method.md").read_text()
+    section = text.partition("## The authors' numbers")[2].partition("\n## ")[0]
 
-    def read(start: str) -> dict[str, tuple[float, ...]]:
-        line = next(line for line in lines if line.startswith(start))
-        return {name: tuple(map(float, numbers)) for name, *numbers in triple.findall(line)}
+    def read(head: str) -> dict[str, tuple[float, ...]]:
+        """The table below the line: a name, then three numbers."""
+        table = section.partition(f"{head}:\n\n")[2].partition("\n\n")[0]
+        cells = [re.findall(r"[^| ][^|]*[^| ]", line) for line in table.splitlines()[2:]]
+        return {name: tuple(map(float, numbers)) for name, *numbers in cells}
 
-    assert read("Baseline test accuracy (Nous / DeepSeek / Llama)") == {
+    assert read("Unsteered test accuracy") == {
         task.name: task.baselines for task in paper.TASKS.values()
     }
-    gains = {name.capitalize(): found for name, found in paper.CATEGORY_GAINS.items()}
-    gains |= {t.name.replace("×", "X"): t.gains for t in paper.TASKS.values() if t.gains}
-    assert read("Mean accuracy delta over the three models (PASf / iPASa / iPASwo)") == gains
+    gains = {name.capitalize(): gain for name, gain in paper.CATEGORY_GAINS.items()}
+    gains |= {t.name: t.gains for t in paper.TASKS.values() if t.gains}
+    assert read("Mean gain in accuracy over the three models") == gains
 
 
 def test_forgetting_compares_each_seed_with_itself() -> None:
