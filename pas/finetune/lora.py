@@ -18,8 +18,8 @@ from pas.models.loading import LoadedModel
 
 # Padded tokens of one forward and backward pass: what is kept for the way back takes some 3 MB a
 # token at 135 million parameters, and more tokens make two cores no faster. Elsewhere less is kept.
-_PASS_TOKENS = {"cpu": 512}
-_PASS_TOKENS_ELSEWHERE = 2048
+PASS_TOKENS = {"cpu": 512}
+PASS_TOKENS_ELSEWHERE = 2048
 _WARMUP = 0.1  # share of the steps, before the rate falls linearly to nothing
 
 
@@ -47,7 +47,7 @@ def train_adapters(
 
     rows = [{"input_ids": list(t.token_ids), "labels": list(t.labels)} for t in targets]
     longest = max(len(t.token_ids) for t in targets)
-    limit = _PASS_TOKENS.get(model.device.type, _PASS_TOKENS_ELSEWHERE)
+    limit = PASS_TOKENS.get(model.device.type, PASS_TOKENS_ELSEWHERE)
     passes = passes_of(settings.batch_size, longest, limit)
     watch, on_cpu = _Watch(), model.device.type == "cpu"
     with tempfile.TemporaryDirectory() as unused, warnings.catch_warnings():

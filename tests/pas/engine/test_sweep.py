@@ -244,12 +244,17 @@ def test_a_covered_architecture_is_swept_by_the_row_walk(
 ) -> None:
     model = tiny("llama")
     questions, rows = questions_of(model, LETTER), random_rows([1, 0])
+    ids = torch.tensor([questions[0].sequences[0].token_ids])
+    with torch.no_grad():
+        before = model.model(ids).logits
     with caplog.at_level(logging.WARNING, logger="pas"):
         auto = score_rows(model, questions, rows)
     fast = score_rows(model, questions, rows, engine="prefix")
     assert not caplog.records
     assert all(torch.equal(a, b) for a, b in zip(auto, fast, strict=True))
-    assert model.model.config._attn_implementation != "pas_shared_prefix"
+    # The model has its own attention again.
+    with torch.no_grad():
+        assert torch.equal(model.model(ids).logits, before)
 
 
 def a_vector(model: LoadedModel, layer: int, strength: float, site: Site) -> SteeringVector:
