@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pas.data.prompts import Prompt, encode
 from pas.engine.extract import capture, read
-from pas.engine.hooked import batches, last_hidden
+from pas.engine.hooked import last_hidden
 from pas.engine.scoring import Query, ScoringRule, prepare
 from pas.engine.sweep import score_rows
 from pas.engine.trie import trie_size
@@ -139,17 +137,6 @@ def test_a_layer_that_does_not_exist_is_refused(tiny: Tiny, layer: int) -> None:
         capture(model, prompts_of(model, 1), [layer])
     with pytest.raises(UserError, match="layer -1 does not exist"):
         capture(model, prompts_of(model, 1), [-1], "mlp")
-
-
-@given(st.lists(st.integers(1, 300), max_size=40), st.integers(1, 1000))
-def test_batches_cover_everything_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    cut = list(batches(lengths, budget))
-    assert sorted(index for batch in cut for index in batch) == list(range(len(lengths)))
-    for batch in cut:
-        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= budget
-    # No batch could have taken the next one's first sequence as well.
-    for batch, following in zip(cut, cut[1:], strict=False):
-        assert lengths[following[0]] * (len(batch) + 1) > budget
 
 
 def test_the_token_budget_bounds_every_forward_pass(tiny: Tiny) -> None:

@@ -19,13 +19,20 @@ from storage.catalogue.estimate import estimate
 from storage.catalogue.views import VIEWS, cache_stats, connect, missing, query
 from storage.lake.files import Lake, open_lake
 from storage.lake.shards import verify_shard, write_shard
-from storage.lake.tables import TABLES, describe_tables, write_run_table
-from tests.helpers.places import ROOT
+from storage.lake.tables import TABLES, write_run_table
 
 FINGERPRINT = "0123456789abcdef" * 2
+
+
 LAYERS = (-1, 3, 14)
+
+
 WIDTH = 48
+
+
 KEYS = [blake2b(str(n).encode(), digest_size=16).digest() for n in range(40)]
+
+
 VALUES = torch.randn(40, 3, WIDTH, generator=torch.Generator().manual_seed(1)) * 20
 
 
@@ -84,6 +91,8 @@ def expected(prompts: dict[int, float], layer: int, values: torch.Tensor = VALUE
 
 
 PASF = {i: 1 / 12 if i < 12 else -1 / 18 for i in range(30)}
+
+
 IPASA = {i: 1 / 10 if i % 2 else -1 / 10 for i in range(20, 40)}
 
 
@@ -408,8 +417,3 @@ def test_two_runs_at_once_never_corrupt_each_other(tmp_path: Path) -> None:
     assert missing(lake, FINGERPRINT, "residual", KEYS, LAYERS) == set()
     reports = [verify_shard(lake, address) for address in lake.list()]
     assert len(reports) == 5 and all(report.ok for report in reports)
-
-
-def test_the_documentation_is_what_the_command_prints() -> None:
-    docs = ROOT / "docs" / "catalogue.md"
-    assert describe_tables().strip() in docs.read_text()

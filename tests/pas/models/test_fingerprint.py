@@ -1,0 +1,66 @@
+"""The fingerprint follows what a model computes, and nothing else."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pas.models.fingerprint import fingerprint
+from pas.models.spec import ModelSpec
+from tests.helpers.tiny_models import (
+    save_tiny,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny("llama", tmp_path / "llama")
+
+
+def fingerprint_of(folder: Path, **changes: str) -> str:
+    spec = replace(ModelSpec(str(folder), device="cpu"), **changes)
+    return fingerprint(spec, folder.parent / "cache")
+
+
+def change_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def change_config(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 1e-3}))
+
+
+def change_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text() + "\n")
+
+
+@pytest.mark.parametrize("change", [change_weights, change_config, change_tokenizer])
+def test_the_fingerprint_follows_the_files(folder: Path, change: Callable[[Path], None]) -> None:
+    copy = Path(shutil.copytree(folder, folder.parent / "copy"))
+    before = fingerprint_of(folder)
+    assert len(before) == 32 and int(before, 16)
+    assert fingerprint_of(copy) == before
+    change(copy)
+    assert fingerprint_of(copy) != before
+    assert fingerprint_of(folder) == before
+
+
+def test_the_fingerprint_follows_the_spec_but_not_the_device(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [{}, {"dtype": "bfloat16"}, {"dtype": "float16"}, {"quantization": "4bit"},
+             {"quantization": "8bit"}, {"revision": "v2"}]  # fmt: skip
+    assert len({fingerprint_of(folder, **s) for s in specs}) == len(specs)
+    assert fingerprint_of(folder, dtype="float32") == fingerprint_of(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # "auto" is then the CPU
+    assert fingerprint_of(folder, device="auto") == fingerprint_of(folder)
