@@ -1,5 +1,6 @@
 """Models and data that many tests share, each made once a session."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -67,12 +68,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database as the project makes it, to copy: its sixty migrations cost a second."""
+    from storage.registry.client import create_database
+
+    file = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    create_database(file)
+    return file
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[Path]:
     """An empty `PAS_HOME`, which the settings of this process point to during the test."""
+    from storage.registry import client
     from tasks import resources
 
     monkeypatch.setenv("PAS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(client, "create_database", lambda file: shutil.copy(empty_database, file))
     settings.cache_clear()
     yield tmp_path / "home"
     settings.cache_clear()

@@ -39,8 +39,23 @@ def client(registry: Registry) -> MlflowClient:
     # MLflow creates its tables without a lock: two runs on a fresh home would collide.
     with FileLock(file.with_name(file.name + ".lock")):
         if not file.exists():
-            _create_database(file)
+            create_database(file)
     return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+
+
+def create_database(file: Path) -> None:
+    """Make an embedded MLflow database, under another name first, so that none is ever half made.
+
+    Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy one; a file
+    that nobody has seen yet need not.
+    """
+    unfinished = file.with_name(file.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    engine = create_engine(URL.create("sqlite", database=str(unfinished)))
+    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
+    _initialize_tables(engine)
+    engine.dispose()
+    unfinished.rename(file)
 
 
 def ensure_experiment(registry: Registry, name: str) -> str:
@@ -101,21 +116,6 @@ def download(registry: Registry, uri: str, folder: Path) -> Path:
             "train the vector again"
         ) from error
     return Path(found)
-
-
-def _create_database(file: Path) -> None:
-    """Make MLflow's tables under another name and rename, so that none is ever half made.
-
-    Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy one; a file
-    that nobody has seen yet need not.
-    """
-    unfinished = file.with_name(file.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    engine = create_engine(URL.create("sqlite", database=str(unfinished)))
-    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
-    _initialize_tables(engine)
-    engine.dispose()
-    unfinished.rename(file)
 
 
 def _artifact_location(registry: Registry, experiment: str) -> str | None:
