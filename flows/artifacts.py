@@ -1,29 +1,39 @@
 """Prefect artifacts: what a run's page shows."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.outcome import Outcome
+from pas.evidence.checks import Finding
+from pas.evidence.verdict import Verdict
 from pas.methods.grid import Cell
 from pas.study.summary import Summary
 from storage.settings import settings
-from tasks.promote import Verdict
+from tasks.promote import Decision
 from tasks.record import report_file
 
 
 def publish_training(
-    outcome: Outcome, findings: list[tuple[str, str, str]], cells: list[Cell]
+    outcome: Outcome, findings: list[tuple[str, str, str]], verdict: Verdict, cells: list[Cell]
 ) -> None:
-    """Show the result table, the sweep as a heat map, and a link to the MLflow run."""
+    """Show the result, the table of checks, the sweep as a heat map, and a link to MLflow."""
     key = artifact_key(outcome.model_name)
     create_table_artifact(
         [{"what": what, "measured": measured, "note": note} for what, measured, note in findings],
         key=f"{key}-result",
         description=outcome.title,
     )
-    create_markdown_artifact(heat_map_markdown(cells), key=f"{key}-sweep")
+    create_table_artifact(
+        checks_rows(verdict.findings),
+        key=f"{key}-checks",
+        description=f"{outcome.title}: {verdict.label}. {verdict.explanation}",
+    )
+    create_markdown_artifact(
+        heat_map_markdown(cells), key=f"{key}-sweep", description="Validation accuracy by method"
+    )
     address = tracking_server()
     if address is None:
         create_link_artifact(
@@ -70,14 +80,27 @@ def tracking_server() -> str | None:
     return f"{scheme}://{rest.split('@')[-1].rstrip('/')}"
 
 
-def publish_verdict(verdict: Verdict) -> None:
-    """Show the gates with their numbers."""
+def publish_decision(decision: Decision) -> None:
+    """Show the table of checks that decided on a promotion."""
     create_table_artifact(
-        [gate._asdict() for gate in verdict.gates],
-        key=f"{artifact_key(verdict.name)}-gates",
-        description=f"{verdict.name} version {verdict.version}: "
-        + ("promoted" if verdict.promoted else "not promoted"),
+        checks_rows(decision.findings),
+        key=f"{artifact_key(decision.name)}-promotion",
+        description=f"{decision.name} version {decision.version}: {decision.summary}",
     )
+
+
+def checks_rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Return the table of checks with its measured values, one row per check."""
+    return [
+        {
+            "result": finding.result,
+            "check": finding.check,
+            "measured": finding.measured,
+            "limit": finding.needed,
+            "meaning": finding.explanation,
+        }
+        for finding in findings
+    ]
 
 
 def heat_map_markdown(cells: list[Cell]) -> str:

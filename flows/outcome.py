@@ -2,15 +2,16 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from string import ascii_uppercase
 from typing import Any
 
+from pas.evidence.evaluation import Evaluation
 from pas.evidence.paired import Comparison
 from pas.evidence.power import smallest_gain
 from pas.recipe import Recipe
-from tasks.evaluate import Report
 
 
 @dataclass(frozen=True)
@@ -90,54 +91,74 @@ class Stopwatch:
         return {name: round(s, 2) for name, s in {**self._seconds, "total": total}.items()}
 
 
-def findings(recipe: Recipe, found: Report) -> list[tuple[str, str, str]]:
+def findings(recipe: Recipe, evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """Return the evidence as rows (what, measured, how to read it), for people."""
-    test, evidence = found.evidence.test, found.evidence
+    test, controls, selected = evaluation.test, evaluation.controls, evaluation.selected
     rows = [
-        ("verdict", found.verdict.label, found.verdict.explanation),
+        ("verdict", evaluation.verdict.label, evaluation.verdict.explanation),
         ("test accuracy, unsteered", f"{test.baseline_accuracy:.3f}", f"{test.n} items"),
-        ("test accuracy, steered", f"{test.steered_accuracy:.3f}",
-         f"{found.selected.method}, layer {found.selected.layer}, "
-         f"strength {found.selected.strength:g}"),
+        (
+            "test accuracy, steered",
+            f"{test.steered_accuracy:.3f}",
+            f"{selected.method}, layer {selected.layer}, strength {selected.strength:g}",
+        ),
         ("gain", f"{test.delta:+.3f}", f"95 % interval {test.ci_low:+.3f} to {test.ci_high:+.3f}"),
         ("flips", f"{test.w2r} / {test.r2w}", "wrong to right / right to wrong"),
         ("McNemar p", f"{test.p_value:.2g}", _power(test)),
-    ]  # fmt: skip
-    if evidence.random_accuracies:
-        draws = evidence.random_accuracies
-        mean = sum(draws) / len(draws)
+    ]
+    if controls.random_accuracies:
+        draws = controls.random_accuracies
         rows.append(
-            ("random direction", f"{mean:.3f}",
-             f"mean of {len(draws)} of the same norm; best {max(draws):.3f}")
-        )  # fmt: skip
-    if evidence.constant_accuracy is not None and found.constant_position is not None:
-        letter = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[found.constant_position]
+            (
+                "random direction",
+                f"{sum(draws) / len(draws):.3f}",
+                f"mean of {len(draws)} of the same norm; best {max(draws):.3f}",
+            )
+        )
+    if evaluation.letters is not None:
+        letters = evaluation.letters
+        rows += [
+            (
+                f"always answering {ascii_uppercase[letters.best]}",
+                f"{controls.constant_accuracy:.3f}",
+                "steering should beat this",
+            ),
+            ("letters, unsteered", _counts(letters.unsteered), ""),
+            ("letters, steered", _counts(letters.steered), ""),
+        ]
+    if controls.reshuffled is not None:
         rows.append(
-            ("always answering " + letter, f"{evidence.constant_accuracy:.3f}",
-             "steering should beat this")
-        )  # fmt: skip
-        rows.append(("letters, unsteered", _counts(found.positions_before), ""))
-        rows.append(("letters, steered", _counts(found.positions_after), ""))
-    if found.reshuffled is not None:
+            (
+                "gain, choices re-shuffled",
+                f"{controls.reshuffled.delta:+.3f}",
+                "should stay if the gain is not about letters",
+            )
+        )
+    if controls.leaked_groups:
         rows.append(
-            ("gain, choices re-shuffled", f"{found.reshuffled.delta:+.3f}",
-             "should stay if the gain is not about letters")
-        )  # fmt: skip
-    if found.leaked_groups:
-        rows.append(
-            ("groups on both sides", str(found.leaked_groups),
-             "train and test share templates: the gain may be memory")
-        )  # fmt: skip
+            (
+                "groups on both sides",
+                str(controls.leaked_groups),
+                "train and test share templates: the gain may be memory",
+            )
+        )
+    damage = evaluation.damage
     rows.append(
-        ("damage to neutral text", f"{found.damage.kl:.3f}",
-         f"nats a token; perplexity {math.exp(found.damage.nll_before):.1f} unsteered, "
-         f"{math.exp(found.damage.nll_after):.1f} steered")
-    )  # fmt: skip
-    if found.outside is not None:
+        (
+            "damage to neutral text",
+            f"{damage.kl:.3f}",
+            f"nats per token; perplexity {math.exp(damage.nll_before):.1f} unsteered, "
+            f"{math.exp(damage.nll_after):.1f} steered",
+        )
+    )
+    if controls.outside_before is not None and controls.outside_after is not None:
         rows.append(
-            ("answers outside the letters", "{:.1%} / {:.1%}".format(*found.outside),
-             "share of probability, unsteered / steered")
-        )  # fmt: skip
+            (
+                "answers outside the letters",
+                f"{controls.outside_before:.1%} / {controls.outside_after:.1%}",
+                "share of probability, unsteered / steered",
+            )
+        )
     shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
     read = "block L-1" if recipe.protocol == "paper" else "block L"
     rows.append(("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"))
@@ -155,5 +176,5 @@ def _power(test: Comparison) -> str:
     return f"exact, two-sided; {test.n} items show a gain of {least:.3f} four times in five"
 
 
-def _counts(counts: list[int]) -> str:
-    return " ".join(f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[i]}{n}" for i, n in enumerate(counts))
+def _counts(counts: Sequence[int]) -> str:
+    return " ".join(f"{letter}{n}" for letter, n in zip(ascii_uppercase, counts, strict=False))

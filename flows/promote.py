@@ -2,27 +2,32 @@
 
 from prefect import flow
 
-from flows.artifacts import publish_verdict
+from flows.artifacts import publish_decision
 from storage.registry.promotion import Promotion
-from tasks.promote import Verdict, apply, judge_candidate, roll_back, thresholds
+from tasks.promote import Decision, Overrule, apply, judge_candidate, roll_back
 
 
 @flow(name="promote")
-def promote(name: str, version: int | None = None) -> Verdict:
-    """Judge a candidate and, if every gate passes, make it champion.
+def promote(
+    name: str, version: int | None = None, accept: tuple[str, ...] = (), reason: str = ""
+) -> Decision:
+    """Make a candidate champion if no blocking check fails and it beats the champion.
 
-    A refusal changes nothing; the verdict names the gates with their numbers.
+    A refusal changes nothing; the decision names every check with its numbers.
 
     Args:
-        name: Registration model.
+        name: Registered model.
         version: Version to judge; the candidate by default.
+        accept: Findings to accept although they fail, by check or verdict, such as "damaging".
+        reason: Why they are accepted; kept in the promotion's record and on the version.
 
     Raises:
-        UserError: If there is no such candidate, or what is needed to judge it is gone.
+        UserError: If there is no such candidate, what is needed to judge it is gone, or what is
+            accepted did not fail.
     """
-    verdict = apply(judge_candidate(name, version, thresholds()))
-    publish_verdict(verdict)
-    return verdict
+    decision = apply(judge_candidate(name, version, Overrule(tuple(accept), reason)))
+    publish_decision(decision)
+    return decision
 
 
 @flow(name="rollback")

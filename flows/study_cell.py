@@ -75,20 +75,22 @@ def _forgotten(cell: StudyCell, began: float) -> StudyResult:
 
 
 def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) -> StudyResult:
-    outcome, report = trained.outcome, trained.report
-    accuracies = report.evidence.random_accuracies
+    outcome, evaluation = trained.outcome, trained.evaluation
+    test, accuracies = evaluation.test, evaluation.controls.random_accuracies
     return StudyResult(
         **(blank(cell).__dict__ | {
-            "verdict": report.verdict.label, "explanation": report.verdict.explanation,
+            "verdict": evaluation.verdict.label, "explanation": evaluation.verdict.explanation,
             "method": outcome.method, "layer": outcome.layer, "strength": outcome.strength,
-            "n_test": report.evidence.test.n,
+            "n_test": test.n,
             "baseline_accuracy": outcome.baseline_accuracy,
             "steered_accuracy": outcome.steered_accuracy,
-            "w2r": report.evidence.test.w2r, "r2w": report.evidence.test.r2w,
+            "w2r": test.w2r, "r2w": test.r2w,
             "p_value": outcome.p_value,
             "random_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
-            "neutral_kl": report.damage.kl,
-            "method_deltas": {name: found.delta for name, (_, found) in report.methods.items()},
+            "neutral_kl": evaluation.damage.kl,
+            "method_deltas": {
+                name: method.comparison.delta for name, method in evaluation.methods.items()
+            },
             "seconds": seconds, "run_id": outcome.run_id,
             "fingerprint": resources.model_info(recipe.spec).fingerprint,
         })

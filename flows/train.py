@@ -9,21 +9,31 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
+from pas.evidence.evaluation import Evaluation
+from pas.methods.grid import grid
+from pas.methods.selection import count
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
+from tasks.answers import VALIDATION, read_answers
 from tasks.caching import filling
 from tasks.choose import choose
-from tasks.damage import damage_address, measure_damage, read_damage
+from tasks.damage import damage_meter
 from tasks.estimate import contrast_weights, estimate, vectors_address
-from tasks.evaluate import Report, evaluate, evaluation_address, report
+from tasks.evaluate import (
+    answer_test_items,
+    evaluation_address,
+    evaluation_answers_address,
+    read_evaluation,
+    write_evaluation,
+)
 from tasks.extract import extract_missing
 from tasks.load import load
 from tasks.predict import predict, predictions_address
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
 from tasks.shots import shown
-from tasks.sweep import cells, sweep, sweep_address
+from tasks.sweep import read_directions, sweep, sweep_address
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -35,7 +45,7 @@ class Training(NamedTuple):
     """A training's numbers, all its evidence, and rows (what, measured, note) for people."""
 
     outcome: Outcome
-    report: Report
+    evaluation: Evaluation
     findings: list[tuple[str, str, str]]
 
 
@@ -92,52 +102,58 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     with watch.step("sweep"):
         swept_at = sweep_address(recipe, split_at, vectors_at)
         filling(sweep, lake, swept_at)(recipe, split_at, vectors_at, swept_at)
-        swept = cells(recipe, swept_at, vectors_at)
-        best = choose(recipe, swept, swept_at, vectors_at)
-        log.info("sweep: %d configurations, %s won", len(swept), best["selected"].configuration)
+        directions, answers = read_directions(vectors_at), read_answers(swept_at)[VALIDATION]
+        cells = count(answers, directions, grid(directions, recipe.grid_strengths))
+        selection = choose(recipe, cells, answers, vectors_at)
+        selected = selection.selected.configuration
+        log.info("sweep: %d configurations, %s selected", len(cells), selected)
 
     with watch.step("evaluate"):
-        tested_at = evaluation_address(recipe, swept_at)
-        filling(evaluate, lake, tested_at)(recipe, split_at, vectors_at, best, tested_at)
-        damaged_at = damage_address(recipe, vectors_at, best)
-        filling(measure_damage, lake, damaged_at)(recipe, vectors_at, best, damaged_at)
-        harm = read_damage(damaged_at)[best["selected"].configuration]
-        found = report(recipe, parts, best, tested_at, harm)
+        tested_at = evaluation_answers_address(recipe, swept_at, selection)
+        filling(answer_test_items, lake, tested_at)(
+            recipe, split_at, vectors_at, selection, tested_at
+        )
+        [damage] = damage_meter(recipe, vectors_at)([selected])
+        evaluation = read_evaluation(
+            recipe, parts, selection, damage, swept=swept_at, tested=tested_at
+        )
+        write_evaluation(evaluation_address(tested_at), evaluation)
 
     with watch.step("record"):
         trail = Trail(split_at, predicted_at, vectors_at, swept_at, tested_at)
         cost = Cost(watch.read(), plan.total, extracted)
-        registered = record(recipe, trail, swept, found, cost, candidate)
-        if candidate and not registered.is_new:
+        registration = record(recipe, trail, cells, evaluation, cost, candidate)
+        if candidate and not registration.is_new:
             log.info(
                 "record: version %s of %s has this very vector; no new version was registered",
-                registered.version, registered.model_name,
-            )  # fmt: skip
+                registration.version,
+                registration.model_name,
+            )
 
-    test = found.evidence.test
+    test = evaluation.test
     outcome = Outcome(
-        *registered,
-        **found.selected._asdict(),
+        *registration,
+        **selected._asdict(),
         baseline_accuracy=test.baseline_accuracy,
         steered_accuracy=test.steered_accuracy,
         delta=test.delta,
         p_value=test.p_value,
-        verdict=found.verdict.label,
+        verdict=evaluation.verdict.label,
         prompts_total=plan.total,
         prompts_extracted=extracted,
         prompts_cached=plan.cached,
         seconds=watch.read(),
     )
-    rows = findings(recipe, found)
-    publish_training(outcome, rows, swept)
+    rows = findings(recipe, evaluation)
+    publish_training(outcome, rows, evaluation.verdict, cells)
     if outcome.is_new:
         emit_event(
             event=REGISTERED,
-            resource={"prefect.resource.id": f"pas.steering.vector.{outcome.model_name}"},
+            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
             payload={
                 "name": outcome.model_name,
                 "version": outcome.version,
                 "delta": outcome.delta,
             },
         )
-    return Training(outcome, found, rows)
+    return Training(outcome, evaluation, rows)

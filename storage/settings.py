@@ -76,11 +76,6 @@ class Settings(BaseSettings):
     trust_remote_code: bool = Field(
         False, description="run code that comes with the models of registered vectors"
     )
-    min_delta: float = Field(0.02, description="gate: smallest gain in test accuracy")
-    alpha: float = Field(0.05, gt=0, lt=1, description="gate: largest p-value")
-    max_kl: float | None = Field(
-        None, gt=0, description="gate: largest divergence on neutral text, nats a token"
-    )
 
     @property
     def root(self) -> Path:

@@ -1,20 +1,20 @@
-"""Damage: what a training's chosen vectors do to neutral text."""
+"""Damage: what configurations do to neutral text, measured once and kept in the lake."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from pas.engine.prefix import Steering
 from pas.evidence.damage import Damage, damage, neutral_texts
-from pas.methods.grid import Cell, Configuration
+from pas.methods.grid import Configuration, Directions
 from pas.recipe import Recipe
 from storage.lake.stages import stage_address
 from storage.settings import settings
 from tasks import resources
-from tasks.caching import step
-from tasks.sweep import Directions, read_directions
+from tasks.caching import filling, step
+from tasks.sweep import read_directions
 
 _SCHEMA = pa.schema(
     [
@@ -30,35 +30,39 @@ _SCHEMA = pa.schema(
 
 
 def damage_of(
-    recipe: Recipe, directions: Directions, wanted: list[Configuration]
+    recipe: Recipe, directions: Directions, configurations: Sequence[Configuration]
 ) -> dict[Configuration, Damage]:
     """Run neutral text under each configuration; strength 0 is measured too, and gives 0."""
-    rows = [
-        Steering(at.layer, torch.from_numpy(np.float32(at.strength) * directions.direction[at[:2]]))
-        for at in wanted
-    ]
-    found = damage(
-        resources.model(recipe.spec), neutral_texts(), rows, recipe.site,
+    measured = damage(
+        resources.model(recipe.spec),
+        neutral_texts(),
+        [Steering(at.layer, torch.from_numpy(directions.delta(at))) for at in configurations],
+        recipe.site,
         token_budget=settings().batch_tokens,
-    )  # fmt: skip
-    return dict(zip(wanted, found, strict=True))
+    )
+    return dict(zip(configurations, measured, strict=True))
 
 
-def damage_address(recipe: Recipe, vectors: str, best: dict[str, Cell]) -> str:
-    """Return where the damage of the chosen configurations lies, or will."""
+def damage_address(recipe: Recipe, vectors: str, configurations: Sequence[Configuration]) -> str:
+    """Return where the damage of these configurations is stored, or will be."""
     texts = hashlib.blake2b("\n\n".join(neutral_texts()).encode(), digest_size=16).hexdigest()
     return stage_address(
-        resources.lake(), "damage", resources.model_info(recipe.spec).fingerprint, vectors, texts,
-        sorted({cell.configuration for cell in best.values()}),
-    )  # fmt: skip
+        resources.lake(),
+        "damage",
+        resources.model_info(recipe.spec).fingerprint,
+        vectors,
+        texts,
+        sorted(configurations),
+    )
 
 
 @step("damage")
-def measure_damage(recipe: Recipe, vectors: str, best: dict[str, Cell], address: str) -> str:
-    """Measure every method's best configuration; rows at `address`."""
-    wanted = sorted({cell.configuration for cell in best.values()})
-    found = damage_of(recipe, read_directions(vectors), wanted)
-    rows = [at._asdict() | value._asdict() for at, value in found.items()]
+def measure_damage(
+    recipe: Recipe, vectors: str, configurations: list[Configuration], address: str
+) -> str:
+    """Measure configurations; rows at `address`."""
+    measured = damage_of(recipe, read_directions(vectors), configurations)
+    rows = [at._asdict() | value._asdict() for at, value in measured.items()]
     return resources.lake().write_table(address, pa.Table.from_pylist(rows, schema=_SCHEMA))
 
 
@@ -68,3 +72,21 @@ def read_damage(address: str) -> dict[Configuration, Damage]:
         Configuration(row.pop("method"), row.pop("layer"), row.pop("strength")): Damage(**row)
         for row in resources.lake().read_table(address).to_pylist()
     }
+
+
+def damage_meter(recipe: Recipe, vectors: str) -> Callable[[Sequence[Configuration]], list[Damage]]:
+    """Return a function that measures configurations of a training, each once.
+
+    What another run has measured is taken from the lake.
+    """
+    known: dict[Configuration, Damage] = {}
+
+    def measure(configurations: Sequence[Configuration]) -> list[Damage]:
+        todo = sorted({*configurations} - {*known})
+        if todo:
+            address = damage_address(recipe, vectors, todo)
+            filling(measure_damage, resources.lake(), address)(recipe, vectors, todo, address)
+            known.update(read_damage(address))
+        return [known[at] for at in configurations]
+
+    return measure

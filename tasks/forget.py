@@ -5,8 +5,6 @@ METHOD.md, "Studies", catastrophic forgetting: accuracy on MMLU under the task v
 
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -17,9 +15,10 @@ from pas.study.results import CurvePoint, StudyResult
 from storage.lake.stages import read_split
 from storage.lake.tables import table_address
 from tasks import resources
+from tasks.answers import answer_items
 from tasks.damage import damage_of
 from tasks.load import load
-from tasks.sweep import UNSTEERED, read_directions, score_configurations
+from tasks.sweep import read_directions
 
 
 class Forgetting(NamedTuple):
@@ -55,23 +54,12 @@ def forget(
     directions = read_directions(table_address(resources.lake(), "vectors", trained.run_id))
     own = Configuration(trained.method, trained.layer, trained.strength)
     tried = [own._replace(strength=s) for s in sorted({*strengths, own.strength})]
-    deltas = [
-        (at, np.float32(at.strength) * directions.direction[at[:2]]) for at in tried if at.strength
-    ]
-    table = pd.DataFrame(score_configurations(target, test, deltas, "test", site=recipe.site))
-    table["correct"] = table["choice"] == table["label"]
-    unsteered = table[table["method"] == UNSTEERED]["correct"].to_numpy()
-    right = {
-        at: table[(table["strength"] == at.strength) & (table["method"] != UNSTEERED)]["correct"]
-        for at in tried
-        if at.strength
-    }
+    answers = answer_items(
+        target, test, directions.deltas(tried), normalise=False, site=recipe.site
+    )
     damage = damage_of(recipe, directions, tried)
     return Forgetting(
-        compare(unsteered, right[own].to_numpy() if own.strength else unsteered),
+        compare(answers.correct(), answers.correct(own)),
         damage[own].kl,
-        tuple(
-            CurvePoint(at.strength, float(np.mean(right.get(at, unsteered))), damage[at].kl)
-            for at in tried
-        ),
+        tuple(CurvePoint(at.strength, answers.accuracy(at), damage[at].kl) for at in tried),
     )

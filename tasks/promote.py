@@ -1,43 +1,82 @@
-"""Promote: judge a candidate against the gates, and the champion on the candidate's own items."""
+"""Promote: a candidate whose gain is real and that beats the champion on the same items."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from prefect import task
 
-from pas.engine.prefix import Steering
+from pas.data.examples import Example
 from pas.engine.scoring import ScoringRule, prepare
-from pas.engine.sweep import score_rows
 from pas.errors import UserError
-from pas.evidence.gates import Evidence, Gate, Thresholds, judge
-from pas.evidence.paired import Comparison
+from pas.evidence.checks import Finding
+from pas.evidence.evaluation import Evaluation
+from pas.evidence.verdict import Verdict, verdict
+from pas.methods.answers import answer
+from pas.methods.grid import Configuration
 from pas.steering.vector import SteeringVector
 from storage.lake.tables import table_address
 from storage.registry.promotion import Promotion, promote, rollback
 from storage.registry.versions import VectorVersion, load_vector, resolve
-from storage.settings import settings
 from tasks import resources
 
+CHAMPION_CHECK = "champion"
 
-class Verdict(NamedTuple):
+
+class Overrule(NamedTuple):
+    """What a team accepts although it fails, and why.
+
+    Attributes:
+        accepted: Names of checks, or labels of verdicts.
+        reason: For the record.
+    """
+
+    accepted: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Decision(NamedTuple):
     """What was decided of a candidate.
 
     Attributes:
-        name: Registration model.
+        name: Registered model.
         version: The candidate's version.
+        label: Its verdict.
         promoted: Whether it is the champion now by this decision.
         unchanged: Whether it is, or holds the very vector of, the champion already.
         replaced: The version that was champion before.
-        gates: Each gate with its numbers.
+        findings: Every check, the comparison with the champion last.
+        overrule: What was accepted although it fails.
     """
 
     name: str
     version: int
+    label: str
     promoted: bool
     unchanged: bool
     replaced: int | None
-    gates: list[Gate]
+    findings: tuple[Finding, ...]
+    overrule: Overrule = Overrule()
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """Findings that block the promotion and were not accepted."""
+        return tuple(
+            f
+            for f in self.findings
+            if f.blocks and not f.passed and not {f.check, f.label} & set(self.overrule.accepted)
+        )
+
+    @property
+    def summary(self) -> str:
+        """The decision in words."""
+        if self.unchanged:
+            return "the champion already holds this vector"
+        if self.promoted:
+            accepted = ", ".join(self.overrule.accepted)
+            return "promoted" + (f", although {accepted}" if accepted else "")
+        failed = ", ".join(f"{f.check}: {f.measured}" for f in self.refused)
+        return f"refused ({failed})" if failed else "not promoted yet"
 
 
 def find_candidate(name: str, version: int | None) -> VectorVersion:
@@ -52,24 +91,53 @@ def find_candidate(name: str, version: int | None) -> VectorVersion:
 
 def find_champion(name: str) -> VectorVersion | None:
     """Return the champion, or None where there is none."""
-    found = resolve(resources.registry(), name)
-    return found if "champion" in found.aliases else None
+    preferred = resolve(resources.registry(), name)
+    return preferred if "champion" in preferred.aliases else None
 
 
-def evidence_of(vector: SteeringVector) -> Evidence:
-    """Return the evidence that a vector carries.
+def evaluation_of(vector: SteeringVector, candidate: VectorVersion) -> Evaluation:
+    """Return the evaluation that a vector carries.
 
     Raises:
-        UserError: If it carries none, as one made by hand does.
+        UserError: If it carries none, as one made by hand or recorded by an older version.
     """
     try:
-        kept = dict(vector.provenance["evidence"])
-        kept["test"] = Comparison(**kept["test"])
-        for name in ("random_accuracies", "faults"):
-            kept[name] = tuple(kept.get(name, ()))
-        return Evidence(**kept)
-    except (KeyError, TypeError) as error:
-        raise UserError("the vector carries no evidence; train it with pas train") from error
+        return Evaluation.from_dict(vector.provenance["evaluation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{candidate.name} version {candidate.version}: its vector carries no evaluation with "
+            "controls, so it cannot be judged. Train it again with pas train."
+        ) from error
+
+
+def judge_again(evaluation: Evaluation) -> Verdict:
+    """Return the verdict by the table of checks of this version.
+
+    A vector may have been judged by an older table; its controls are stored, so it is judged anew.
+    """
+    return verdict(evaluation.controls)
+
+
+def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
+    """Refuse to accept what did not fail, or without a reason.
+
+    Raises:
+        UserError: Naming what can be accepted.
+    """
+    if not overrule.accepted:
+        if overrule.reason:
+            raise UserError("--reason: name what to accept with --accept")
+        return
+    if not overrule.reason.strip():
+        raise UserError("--accept: give the reason with --reason, for the record")
+    failed = [f for f in findings if f.blocks and not f.passed and f.check != CHAMPION_CHECK]
+    known = {name for f in failed for name in (f.check, f.label)}
+    unknown = [name for name in overrule.accepted if name not in known]
+    if unknown:
+        choices = ", ".join(dict.fromkeys(f.label for f in failed)) or "nothing: no check failed"
+        raise UserError(
+            f"--accept {unknown[0]}: that is not a finding of this vector. To accept: {choices}"
+        )
 
 
 def accuracy_on_items_of(
@@ -87,51 +155,97 @@ def accuracy_on_items_of(
             f"{candidate.name}: the test items of version {candidate.version} are not in the lake "
             f"{lake.url}. Set PAS_LAKE to the lake it was trained with, or train it again."
         )
-    items = [row for row in lake.read_table(address).to_pylist() if row["split"] == "test"]
+    rows = [row for row in lake.read_table(address).to_pylist() if row["split"] == "test"]
+    examples = [
+        Example(row["item_id"], row["prompt"], tuple(row["choices"]), row["label"], row["group_id"])
+        for row in rows
+    ]
     model = resources.model(vector.model)
-    ready = [prepare(model.info, i["prompt"], i["choices"], i["label"], rule) for i in items]
-    row = Steering(vector.layer, torch.from_numpy(np.float32(vector.strength) * vector.direction))
-    scores = score_rows(
-        model, ready, [row], vector.site,
-        length_norm=rule.length_norm, budget=resources.budget(model, ready),
-    )  # fmt: skip
-    picked = [int(np.argmax(s[1].numpy())) for s in scores]
-    return float(np.mean([p == i["label"] for p, i in zip(picked, items, strict=True)]))
+    queries = [prepare(model.info, e.question, e.choices, e.label, rule) for e in examples]
+    at = Configuration(vector.method, vector.layer, vector.strength)
+    deltas = [(at, np.float32(vector.strength) * vector.direction)] if at.strength else []
+    answers = answer(
+        model,
+        examples,
+        queries,
+        deltas,
+        vector.site,
+        length_norm=rule.length_norm,
+        budget=resources.budget(model, queries),
+    )
+    return answers.accuracy(at)
 
 
 @task(name="judge")
-def judge_candidate(name: str, version: int | None, thresholds: Thresholds) -> Verdict:
-    """Apply the gates to a candidate; nothing is changed.
+def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decision:
+    """Apply the table of checks to a candidate; nothing is changed.
 
     Raises:
-        UserError: If there is no such candidate, or what is needed to judge it is gone.
+        UserError: If there is no such candidate, what is needed to judge it is gone, or what is to
+            be accepted did not fail.
     """
     registry = resources.registry()
     candidate = find_candidate(name, version)
     vector = load_vector(registry, candidate)
-    evidence = evidence_of(vector)
-    champion, accuracy, same = find_champion(name), None, False
+    evaluation = evaluation_of(vector, candidate)
+    judged = judge_again(evaluation)
+    champion = find_champion(name)
+    unchanged, accuracy = False, None
     if champion is not None:
         held = load_vector(registry, champion)
-        same = (held.layer, held.site, held.strength) == (
-            vector.layer, vector.site, vector.strength
-        ) and np.array_equal(held.direction, vector.direction)  # fmt: skip
-        if not same:
-            rule = ScoringRule(**vector.provenance["rule"])
-            accuracy = accuracy_on_items_of(candidate, rule, held)
-    gates = judge(evidence, accuracy, thresholds)
+        unchanged = held.adds_the_same_as(vector)
+        if not unchanged:
+            accuracy = accuracy_on_items_of(
+                candidate, ScoringRule(**vector.provenance["rule"]), held
+            )
+    findings = (*judged.findings, _against_champion(evaluation, accuracy))
+    check_overrule(findings, overrule)
     replaced = champion.version if champion else None
-    return Verdict(name, candidate.version, False, same, replaced, gates)
+    return Decision(
+        name, candidate.version, judged.label, False, unchanged, replaced, findings, overrule
+    )
+
+
+def _against_champion(evaluation: Evaluation, accuracy: float | None) -> Finding:
+    steered = evaluation.test.steered_accuracy
+    if accuracy is None:
+        return Finding(
+            CHAMPION_CHECK,
+            "no better than the champion",
+            True,
+            True,
+            f"accuracy {steered:.4f}",
+            "above the champion on the same test items",
+            "There is no other champion to compare with.",
+        )
+    passed = steered > accuracy
+    return Finding(
+        CHAMPION_CHECK,
+        "no better than the champion",
+        passed,
+        True,
+        f"accuracy {steered:.4f}, champion {accuracy:.4f}",
+        "above the champion on the same test items",
+        "The vector is better than the champion."
+        if passed
+        else "The champion answers the same items as well or better.",
+    )
 
 
 @task(name="move-aliases", retries=2, retry_delay_seconds=[1, 10])
-def apply(verdict: Verdict) -> Verdict:
-    """Make the candidate champion if every gate passed and it is not champion already."""
-    if verdict.unchanged or not all(gate.passed for gate in verdict.gates):
-        return verdict
-    gates = [gate._asdict() for gate in verdict.gates]
-    done = promote(resources.registry(), verdict.name, verdict.version, gates)
-    return verdict._replace(promoted=True, replaced=done.replaced)
+def apply(decision: Decision) -> Decision:
+    """Make the candidate champion unless something refuses it or it is champion already."""
+    if decision.unchanged or decision.refused:
+        return decision
+    done = promote(
+        resources.registry(),
+        decision.name,
+        decision.version,
+        [finding._asdict() for finding in decision.findings],
+        accepted=decision.overrule.accepted,
+        reason=decision.overrule.reason,
+    )
+    return decision._replace(promoted=True, replaced=done.replaced)
 
 
 @task(name="roll-back")
@@ -142,8 +256,3 @@ def roll_back(name: str) -> Promotion:
         UserError: If there is no such model or no previous champion.
     """
     return rollback(resources.registry(), name)
-
-
-def thresholds() -> Thresholds:
-    """Return the gates' thresholds from the settings."""
-    return Thresholds(settings().min_delta, settings().alpha, settings().max_kl)

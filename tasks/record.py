@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 from prefect import task
 
 from pas.data.prompts import full_prompt
 from pas.data.splits import SPLITS, Split
+from pas.evidence.evaluation import Evaluation
 from pas.methods.grid import Cell
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
@@ -22,12 +22,13 @@ from storage.registry.runs import Registration, TrainingData, log_training, open
 from storage.registry.versions import model_name
 from storage.settings import settings
 from tasks import resources
+from tasks.answers import TEST, VALIDATION, read_answers
 from tasks.estimate import contrast_weights
-from tasks.evaluate import TEST, Report, as_rows
+from tasks.evaluate import as_rows
 from tasks.reports.command import run_facts
 from tasks.reports.figures import comparison_chart, heat_map, positions_chart
 from tasks.reports.run_page import Cost, run_page
-from tasks.sweep import UNSTEERED, read_directions, unsteered_accuracy
+from tasks.sweep import read_directions
 
 
 class Trail(NamedTuple):
@@ -42,9 +43,13 @@ class Trail(NamedTuple):
 
 @task(name="record", retries=2, retry_delay_seconds=[1, 10])
 def record(
-    recipe: Recipe, trail: Trail, cells: list[Cell], found: Report, cost: Cost,
+    recipe: Recipe,
+    trail: Trail,
+    cells: list[Cell],
+    evaluation: Evaluation,
+    cost: Cost,
     candidate: bool = True,
-) -> Registration:  # fmt: skip
+) -> Registration:
     """Write the run tables, log the run and register the vector with the alias `candidate`.
 
     The run's report lies among its artifacts, and as `runs/<run id>.html` in the home. Where the
@@ -53,8 +58,8 @@ def record(
     lake = resources.lake()
     parts = read_split(lake, trail.split)
     name = model_name(recipe.spec.slug, recipe.label)
-    vector = _vector(recipe, trail, found)
-    tables = run_tables(recipe, trail, parts, cells, found)
+    vector = _vector(recipe, trail, evaluation)
+    tables = run_tables(recipe, trail, parts, cells, evaluation)
     with open_run(
         resources.registry(), experiment=settings().experiment,
         run_name=f"{recipe.label}-{recipe.protocol}-seed{recipe.seed}",
@@ -62,29 +67,27 @@ def record(
     ) as run_id:  # fmt: skip
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)
-        lineage = _lineage(recipe, trail) | {"verdict": found.verdict.as_dict()}
+        lineage = _lineage(recipe, trail) | {"verdict": evaluation.verdict.as_dict()}
         facts = run_facts(run_id, lineage)
         page = report_file(run_id)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(
-            run_page(recipe, found, cells, tables, parts.test, cost, facts), encoding="utf-8"
+            run_page(recipe, evaluation, cells, tables, parts.test, cost, facts), encoding="utf-8"
         )
         return log_training(
             resources.registry(),
             run_id,
             vector=vector,
             params=recipe.as_dict() | {"rule": recipe.rule.name},
-            metrics=metrics(found)
-            | {"validation_accuracy_unsteered": unsteered_accuracy(trail.sweep)}
-            | {f"seconds_{k}": v for k, v in cost.seconds.items()},
+            metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
-            figures=figures(trail, cells, found),
+            figures=figures(cells, evaluation),
             data=TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             lineage=lineage,
             pages=[page],
             example_prompt=full_prompt(parts.test[0], recipe.rule.kind),
             model_name=name,
-            version_tags=_version_tags(recipe, found) if candidate else None,
+            version_tags=_version_tags(recipe, evaluation) if candidate else None,
         )
 
 
@@ -93,42 +96,44 @@ def report_file(run_id: str) -> Path:
     return settings().root / "runs" / f"{run_id}.html"
 
 
-def metrics(found: Report) -> dict[str, float]:
+def metrics(evaluation: Evaluation) -> dict[str, float]:
     """Return the run's metrics."""
-    evidence = found.evidence
-    values: dict[str, float] = {k: float(v) for k, v in evidence.test.as_dict().items()}
-    values |= {"validation_accuracy": found.validation_accuracy, "strength": evidence.strength}
-    values |= {"leaked_groups": float(found.leaked_groups)}
-    if evidence.random_accuracies:
-        values["random_accuracy_mean"] = float(np.mean(evidence.random_accuracies))
-        values["random_accuracy_max"] = max(evidence.random_accuracies)
-    if evidence.constant_accuracy is not None:
-        values["constant_letter_accuracy"] = evidence.constant_accuracy
-    values |= {"neutral_kl": found.damage.kl}
-    if found.outside is not None:
-        values["outside_before"], values["outside_after"] = found.outside
-    if evidence.reshuffled_delta is not None:
-        values["reshuffled_delta"] = evidence.reshuffled_delta
-    for method, (_, comparison) in found.methods.items():
-        values[f"{method}_delta"] = comparison.delta
-    return values
+    controls, letters = evaluation.controls, evaluation.letters
+    values: dict[str, float | None] = {
+        **evaluation.test.as_dict(),
+        "validation_accuracy": evaluation.validation_accuracy,
+        "validation_accuracy_unsteered": evaluation.validation_unsteered,
+        "strength": controls.strength,
+        "leaked_groups": controls.leaked_groups,
+        "neutral_kl": evaluation.damage.kl,
+        "outside_before": controls.outside_before,
+        "outside_after": controls.outside_after,
+        "constant_letter_accuracy": controls.constant_accuracy if letters else None,
+        "reshuffled_delta": controls.reshuffled.delta if controls.reshuffled else None,
+    }
+    if controls.random_accuracies:
+        values["random_accuracy_mean"] = float(np.mean(controls.random_accuracies))
+        values["random_accuracy_max"] = max(controls.random_accuracies)
+    for name, method in evaluation.methods.items():
+        values[f"{name}_delta"] = method.comparison.delta
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
-def figures(trail: Trail, cells: list[Cell], found: Report) -> dict[str, Figure]:
+def figures(cells: list[Cell], evaluation: Evaluation) -> dict[str, Figure]:
     """Return the run's pictures by name."""
-    baseline = unsteered_accuracy(trail.sweep)
+    baseline = evaluation.validation_unsteered
     drawn = {
-        f"sweep_{method}": heat_map(method, cells, baseline, found.selected)
+        f"sweep_{method}": heat_map(method, cells, baseline, evaluation.selected)
         for method in dict.fromkeys(c.configuration.method for c in cells)
     }
-    drawn["methods"] = comparison_chart(found.methods)
-    if found.constant_position is not None:
-        drawn["letters"] = positions_chart(found.positions_before, found.positions_after)
+    drawn["methods"] = comparison_chart(evaluation.methods)
+    if evaluation.letters is not None:
+        drawn["letters"] = positions_chart(evaluation.letters)
     return drawn
 
 
 def run_tables(
-    recipe: Recipe, trail: Trail, parts: Split, cells: list[Cell], found: Report
+    recipe: Recipe, trail: Trail, parts: Split, cells: list[Cell], evaluation: Evaluation
 ) -> dict[str, pa.Table]:
     """Return the run's tables by name, without their run id."""
     lake = resources.lake()
@@ -155,21 +160,19 @@ def run_tables(
         "items": pa.Table.from_pylist(items),
         "predictions": _predictions(trail),
         "sweeps": pa.Table.from_pylist(sweeps),
-        "evaluations": pa.Table.from_pylist(as_rows(found)),
+        "evaluations": pa.Table.from_pylist(as_rows(evaluation)),
         "vectors": lake.read_table(trail.vectors),
     }
 
 
 def _answers(trail: Trail) -> dict[str, int]:
     """Return the unsteered choice of every item of all three splits."""
-    frames = [resources.lake().read_table(trail.predictions).to_pandas()]
-    for address in (trail.sweep, trail.evaluation):
-        frame = resources.lake().read_table(address).to_pandas()
-        frames.append(
-            frame[(frame["method"] == UNSTEERED) & frame["condition"].isin(["val", TEST])]
-        )
-    together = pd.concat([frame[["item_id", "choice"]] for frame in frames])
-    return dict(zip(together["item_id"], together["choice"].astype(int), strict=True))
+    train = resources.lake().read_table(trail.predictions)
+    choices = dict(zip(train["item_id"].to_pylist(), train["choice"].to_pylist(), strict=True))
+    for address, condition in ((trail.sweep, VALIDATION), (trail.evaluation, TEST)):
+        answers = read_answers(address)[condition]
+        choices |= zip(answers.item_ids, answers.choices().tolist(), strict=True)
+    return choices
 
 
 def _predictions(trail: Trail) -> pa.Table:
@@ -185,9 +188,8 @@ def _predictions(trail: Trail) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _vector(recipe: Recipe, trail: Trail, found: Report) -> SteeringVector:
-    at = found.selected
-    evidence = found.evidence
+def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVector:
+    at = evaluation.selected
     return SteeringVector(
         direction=read_directions(trail.vectors).direction[at.method, at.layer],
         layer=at.layer,
@@ -201,28 +203,28 @@ def _vector(recipe: Recipe, trail: Trail, found: Report) -> SteeringVector:
             "protocol": recipe.protocol,
             "seed": recipe.seed,
             "rule": asdict(recipe.rule),
-            "evidence": evidence._asdict() | {"test": evidence.test.as_dict()},
+            "evaluation": evaluation.as_dict(),
         },
     )
 
 
-def _version_tags(recipe: Recipe, found: Report) -> dict[str, Any]:
-    test = found.evidence.test
+def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
+    test, selected = evaluation.test, evaluation.selected
     return {
         "task": recipe.task,
         "model": recipe.spec.slug,
         "protocol": recipe.protocol,
         "scoring": recipe.rule.name,
-        "method": found.selected.method,
-        "layer": found.selected.layer,
-        "strength": f"{found.selected.strength:g}",
+        "method": selected.method,
+        "layer": selected.layer,
+        "strength": f"{selected.strength:g}",
         "site": recipe.site,
         "baseline_accuracy": f"{test.baseline_accuracy:.4f}",
         "steered_accuracy": f"{test.steered_accuracy:.4f}",
         "delta": f"{test.delta:+.4f}",
         "p_value": f"{test.p_value:.3g}",
         "n_test": test.n,
-        "verdict": found.verdict.label,
+        "verdict": evaluation.verdict.label,
     }
 
 

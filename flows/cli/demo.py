@@ -6,7 +6,7 @@ import typer
 
 from flows.cli.display import Json, Verbose, print_json, print_table, say
 from flows.cli.training import show
-from flows.cli.vectors import show_verdict
+from flows.cli.vectors import show_decision
 
 # All items, for the test's power, and of the grid only the part where whole sweeps found an effect,
 # so that two cores need some five minutes; `pas train --task demo` takes the whole grid.
@@ -52,7 +52,7 @@ def demo(
     from flows.train import train
 
     trained = call(train, recipe)
-    verdict = call(promote, trained.outcome.model_name, trained.outcome.version)
+    decision = call(promote, trained.outcome.model_name, trained.outcome.version)
     registry = resources.registry()
     champion = resolve(registry, trained.outcome.model_name)
     vector = load_vector(registry, champion)
@@ -66,11 +66,15 @@ def demo(
     if json:
         print_json(
             trained.outcome.as_dict()
-            | {"promoted": verdict.promoted or verdict.unchanged, "prompt": prompt, "texts": texts}
+            | {
+                "promoted": decision.promoted or decision.unchanged,
+                "prompt": prompt,
+                "texts": texts,
+            }
         )
         return
     show(trained)
-    show_verdict(verdict)
+    show_decision(decision)
     rows = [("prompt", prompt), *((kind, text.strip()) for kind, text in texts.items())]
     print_table(f"Text by {champion.name}, version {champion.version}", ("", "text"), rows)
     name = champion.name

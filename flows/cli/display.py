@@ -57,7 +57,7 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def gates_table(gates: Sequence[Any]) -> None:
-    """Print the gates with their numbers."""
-    rows = [("passed" if g.passed else "REFUSED", g.name, g.measured, g.needed) for g in gates]
-    print_table("Gates", ("", "gate", "measured", "needed"), rows)
+def print_checks(title: str, findings: Sequence[Any]) -> None:
+    """Print the table of checks with the measured values."""
+    rows = [(f.result, f.check, f.measured, f.needed) for f in findings]
+    print_table(title, ("", "check", "measured", "limit"), rows)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.display import Json, Verbose, gates_table, print_json, print_table, say
+from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
 
 REFUSED = 1
 _Name = Annotated[str, typer.Argument(help="Registered model, such as pas-<model>-<task>.")]
@@ -22,12 +22,25 @@ def add_to(app: typer.Typer) -> None:
 def promote(
     name: _Name,
     version: Annotated[int | None, typer.Option(help="The candidate by default.")] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="A finding to accept although it fails, such as damaging."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(help="Why it is accepted; kept in the record and on the version.")
+    ] = "",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Judge a candidate and make it champion if every gate passes (exit code 1 if refused).
+    """Make a candidate champion if its gain is real and it beats the champion.
+
+    Every check of the verdict must pass; otherwise nothing changes and the exit code is 1.
 
     pas promote pas-smollm2-135m-instruct-demo
+
+    A team may accept a finding for a stated reason:
+
+    pas promote pas-smollm2-135m-instruct-demo --accept damaging --reason "internal use only"
     """
     from flows.cli.session import begin, call
 
@@ -37,27 +50,29 @@ def promote(
     find_candidate(name, version)  # a wrong name is told before a server is started for nothing
     from flows.promote import promote as run
 
-    verdict = call(run, name, version)
+    decision = call(run, name, version, tuple(accept or ()), reason)
     if json:
-        print_json(verdict._asdict() | {"gates": [gate._asdict() for gate in verdict.gates]})
+        findings = [finding._asdict() for finding in decision.findings]
+        overrule = decision.overrule._asdict()
+        print_json(decision._asdict() | {"findings": findings, "overrule": overrule})
     else:
-        show_verdict(verdict)
-    if not (verdict.promoted or verdict.unchanged):
+        show_decision(decision)
+    if not (decision.promoted or decision.unchanged):
         sys.exit(REFUSED)
 
 
-def show_verdict(verdict: Any) -> None:
+def show_decision(decision: Any) -> None:
     """Print what was decided and why."""
-    if verdict.unchanged:
-        say(f"{verdict.name}: the champion holds the vector of version {verdict.version} already")
+    if decision.unchanged:
+        say(f"{decision.name}: the champion already holds the vector of version {decision.version}")
         return
-    gates_table(verdict.gates)
-    if verdict.promoted:
-        instead = f" in place of version {verdict.replaced}" if verdict.replaced else ""
-        say(f"{verdict.name}: version {verdict.version} is champion{instead}")
+    print_checks(f"Checks of version {decision.version}: {decision.label}", decision.findings)
+    if decision.promoted:
+        instead = f" in place of version {decision.replaced}" if decision.replaced else ""
+        say(f"{decision.name}: version {decision.version} is champion{instead}")
     else:
-        failed = ", ".join(gate.name for gate in verdict.gates if not gate.passed)
-        say(f"{verdict.name}: version {verdict.version} was refused ({failed}); nothing changed")
+        failed = ", ".join(finding.check for finding in decision.refused)
+        say(f"{decision.name}: version {decision.version} was refused ({failed}); nothing changed")
 
 
 def rollback(name: _Name, json: Json = False, verbose: Verbose = False) -> None:

@@ -1,20 +1,29 @@
-"""The checks of a result: each reads its controls, says what it found, and whether that will do.
+"""The table of checks: what each measures, its limit, and whether it blocks a promotion.
 
-A check returns None where its control was not measured. `verdicts.py` orders them.
+This is the one rule on whether a gain is real. The verdict, the promotion, the reports, the command
+line and the README read it from here. docs/method.md, "Evidence".
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from pas.evidence.clusters import FEW_GROUPS
 from pas.evidence.controls import Controls
+
+VERSION = 1
+"""Of the table; it rises when a check, its limit or the order changes."""
+
+REAL, UNPROVEN = "real", "unproven"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a finding must reach, each with its reason.
+    """What a result must reach, each with its reason.
 
     Attributes:
         alpha: Largest p-value; the usual one.
+        gain: Smallest gain in test accuracy. Less is not worth a vector in service.
         kept_gain: Share of the gain to be left with the choices re-shuffled. The order should
             change nothing; half leaves room for chance, and an artefact keeps nothing.
         one_letter: Share of answers on one letter from which on the model answers that letter
@@ -31,13 +40,15 @@ class Limits:
             that name somebody has changed sides; less is chance over a few hundred answers.
         format_change: Largest change of the share outside the letters. Beyond a quarter of the
             answers, the two sides do not answer the same kind of question.
-        neutral_kl: Largest divergence on neutral text in nats a token; at 0.1 the perplexity of
+        neutral_kl: Largest divergence on neutral text, nats per token; at 0.1 the perplexity of
             the model's own text grows by a tenth.
-        other_loss: Largest loss of accuracy on another task, if more than chance. The gain that
-            promotion asks for (`gates.Thresholds.min_delta`) should not be paid elsewhere.
+        other_loss: Largest loss of accuracy on another task, if more than chance. A gain should
+            not be paid for elsewhere.
+        groups: Fewest groups of test items, see `pas.evidence.clusters.FEW_GROUPS`.
     """
 
     alpha: float = 0.05
+    gain: float = 0.02
     kept_gain: float = 0.5
     one_letter: float = 0.9
     random_directions: int = 10
@@ -48,52 +59,142 @@ class Limits:
     format_change: float = 0.25
     neutral_kl: float = 0.1
     other_loss: float = 0.02
+    groups: int = FEW_GROUPS
+
+
+class Reading(NamedTuple):
+    """What a check reads off the controls: whether it passes, the measured value, and why."""
+
+    passed: bool
+    measured: str
+    explanation: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table.
+
+    Attributes:
+        name: Of the check.
+        label: The verdict where this check is the first to fail.
+        measures: What it measures.
+        limit: What must hold, with fields of `Limits` to be filled in.
+        read: Reads the controls; returns None where its control was not measured.
+        blocks: Whether a failure blocks a promotion. Otherwise it is a warning.
+    """
+
+    name: str
+    label: str
+    measures: str
+    limit: str
+    read: Callable[[Controls, Limits], Reading | None]
+    blocks: bool = True
+
+    def needed(self, limits: Limits) -> str:
+        """Return the limit with its numbers."""
+        return self.limit.format(**asdict(limits))
 
 
 class Finding(NamedTuple):
-    """One check: what was measured, what was needed, and what that means in a sentence."""
+    """What one check says of one result.
+
+    Attributes:
+        check: Its name.
+        label: The verdict where it is the first to fail.
+        passed: Whether the limit is kept.
+        blocks: Whether a failure blocks a promotion.
+        measured: The measured value.
+        needed: The limit.
+        explanation: What that means, in a sentence.
+    """
 
     check: str
+    label: str
     passed: bool
+    blocks: bool
     measured: str
     needed: str
     explanation: str
 
+    @property
+    def result(self) -> str:
+        """Say "passed", "failed" (which blocks promotion) or "warning"."""
+        return "passed" if self.passed else "failed" if self.blocks else "warning"
 
-def chosen(c: Controls, _: Limits) -> Finding:
-    """Validation preferred a vector to none."""
+
+def apply(check: Check, controls: Controls, limits: Limits) -> Finding | None:
+    """Apply one check; None where its control was not measured."""
+    reading = check.read(controls, limits)
+    if reading is None:
+        return None
+    return Finding(
+        check.name,
+        check.label,
+        reading.passed,
+        check.blocks,
+        reading.measured,
+        check.needed(limits),
+        reading.explanation,
+    )
+
+
+def table(limits: Limits | None = None) -> list[tuple[str, str, str, str, str]]:
+    """Return the checks for people: name, what it measures, limit, consequence, verdict."""
+    limits = limits or Limits()
+    return [
+        (
+            check.name,
+            check.measures,
+            check.needed(limits),
+            "blocks promotion" if check.blocks else "warns",
+            check.label,
+        )
+        for check in CHECKS
+    ]
+
+
+def markdown() -> str:
+    """Return the table of checks as Markdown, as the README shows it."""
+    header = ("check", "what it measures", "limit", "a failure", "verdict")
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in table()]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(c: Controls, _: Limits) -> Reading:
     passed = c.strength != 0
-    return Finding(
-        "steering chosen", passed, f"strength {c.strength:g}", "a strength other than 0",
-        "Validation chose to steer." if passed else
-        "No vector was better than none on validation, so there is no gain to judge.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"strength {c.strength:g}",
+        "Validation chose to steer."
+        if passed
+        else "No vector was better than none on validation, so there is no gain to judge.",
+    )
 
 
-def harm(c: Controls, limits: Limits) -> Finding:
-    """The accuracy does not drop."""
+def _harm(c: Controls, limits: Limits) -> Reading:
     passed = c.test.delta >= 0 or c.test.p_value >= limits.alpha
-    return Finding(
-        "harm", passed, f"delta {c.test.delta:+.4f}, p {c.test.p_value:.3g}",
-        f"no loss with p below {limits.alpha:g}",
-        "Steering does not lower the accuracy by more than chance." if passed else
-        "Steered answers are right less often than unsteered ones, by more than chance.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"gain {c.test.delta:+.4f}, p {c.test.p_value:.3g}",
+        "Steering does not lower the accuracy by more than chance."
+        if passed
+        else "Steered answers are correct less often than unsteered ones, by more than chance.",
+    )
 
 
-def significance(c: Controls, limits: Limits) -> Finding:
-    """The gain is beyond chance over items."""
+def _significance(c: Controls, limits: Limits) -> Reading:
     passed = c.test.delta > 0 and c.test.p_value < limits.alpha
-    return Finding(
-        "significance", passed, f"delta {c.test.delta:+.4f}, p {c.test.p_value:.3g}",
-        f"a gain with p below {limits.alpha:g} (exact McNemar)",
-        "The test items show a gain beyond chance." if passed else
-        f"{c.test.n} test items show no gain that chance would not give.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"gain {c.test.delta:+.4f}, p {c.test.p_value:.3g}",
+        "The test items show a gain beyond chance."
+        if passed
+        else f"{c.test.n} test items show no gain beyond chance.",
+    )
 
 
-def significance_over_groups(c: Controls, limits: Limits) -> Finding | None:
-    """The gain is beyond chance over groups of items."""
+def _significance_over_groups(c: Controls, limits: Limits) -> Reading | None:
     if c.clustered is None:
         return None
     p = c.clustered.p_value
@@ -101,12 +202,24 @@ def significance_over_groups(c: Controls, limits: Limits) -> Finding | None:
     alike = p is None and c.clustered.n_groups > 1
     passed = c.clustered.mean > 0 and (alike or (p is not None and p < limits.alpha))
     shown = "none" if p is None else f"{p:.3g}"
-    return Finding(
-        "significance over groups", passed, f"p {shown}, {c.clustered.n_groups} groups",
-        f"a gain with p below {limits.alpha:g} (cluster-robust)",
-        "The gain is beyond chance with whole groups of items as the units." if passed else
-        "The gain comes from too few groups of like items to rule out chance.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"p {shown}, {c.clustered.n_groups} groups",
+        "The gain is beyond chance with whole groups of items as the units."
+        if passed
+        else "The gain comes from too few groups of similar items to rule out chance.",
+    )
+
+
+def _gain(c: Controls, limits: Limits) -> Reading:
+    passed = _within(limits.gain, c.test.delta)
+    return Reading(
+        passed,
+        f"gain {c.test.delta:+.4f}",
+        "The gain is large enough to be of use."
+        if passed
+        else "The gain is too small to be of use.",
+    )
 
 
 def _survives(c: Controls, limits: Limits) -> bool | None:
@@ -116,22 +229,20 @@ def _survives(c: Controls, limits: Limits) -> bool | None:
     return c.reshuffled.delta > 0 and kept
 
 
-def reshuffled(c: Controls, limits: Limits) -> Finding | None:
-    """The gain does not depend on the order of the choices."""
+def _reshuffled(c: Controls, limits: Limits) -> Reading | None:
     passed = _survives(c, limits)
     if passed is None or c.reshuffled is None:
         return None
-    return Finding(
-        "re-shuffled choices", passed,
-        f"delta {c.reshuffled.delta:+.4f} instead of {c.test.delta:+.4f}",
-        f"above 0 and at least {limits.kept_gain:.0%} of the gain",
-        "The gain is still there with the choices in another order." if passed else
-        "The gain is gone with the choices in another order, so it lies in the letters.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"gain {c.reshuffled.delta:+.4f} instead of {c.test.delta:+.4f}",
+        "The gain stays with the choices in another order."
+        if passed
+        else "The gain is gone with the choices in another order: it is a gain of letters.",
+    )
 
 
-def one_letter(c: Controls, limits: Limits) -> Finding | None:
-    """Answers do not collapse onto one letter."""
+def _one_letter(c: Controls, limits: Limits) -> Reading | None:
     if c.top_letter_after is None:
         return None
     before = c.top_letter_before
@@ -140,34 +251,35 @@ def one_letter(c: Controls, limits: Limits) -> Finding | None:
     # Where the labels are one letter, good answers are too: only another order tells.
     passed = not collapsed or _survives(c, limits) is True
     start = "" if before is None else f", {before:.1%} before"
-    return Finding(
-        "one letter", passed, f"{c.top_letter_after:.1%} of answers on one letter{start}",
-        f"below {limits.one_letter:.0%}, or not more than before, or a gain in another order",
-        "The steered model does not owe its gain to one letter." if passed else
-        "The steered model answers one letter nearly always, whatever the question.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"{c.top_letter_after:.1%} of answers on one letter{start}",
+        "The steered model does not owe its gain to one letter."
+        if passed
+        else "The steered model answers one letter nearly always, whatever the question.",
+    )
 
 
-def constant_letter(c: Controls, _: Limits) -> Finding | None:
-    """Reading the question pays."""
+def _constant_letter(c: Controls, _: Limits) -> Reading | None:
     # Another order is the fairer test: the published protocol has tasks with one correct letter.
     if c.reshuffled is not None and c.reshuffled_constant is not None:
         steered, constant = c.reshuffled.steered_accuracy, c.reshuffled_constant
-        where = " (choices re-shuffled)"
+        where = " with the choices re-shuffled"
     elif c.constant_accuracy is not None:
         steered, constant, where = c.test.steered_accuracy, c.constant_accuracy, ""
     else:
         return None
     passed = steered > constant
-    return Finding(
-        "constant letter", passed, f"accuracy {steered:.4f}{where}", f"above {constant:.4f}",
-        "Steered answers beat always giving the best letter." if passed else
-        "Always giving the same letter would be right as often, without reading the question.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"accuracy {steered:.4f}{where}, best letter {constant:.4f}",
+        "Steered answers beat always giving the best letter."
+        if passed
+        else "Always giving the same letter is correct as often, without reading the question.",
+    )
 
 
-def answer_format(c: Controls, limits: Limits) -> Finding | None:
-    """Both sides answer in the same form."""
+def _answer_format(c: Controls, limits: Limits) -> Reading | None:
     if c.outside_before is None or c.outside_after is None:
         return None
     change = c.outside_after - c.outside_before
@@ -177,32 +289,31 @@ def answer_format(c: Controls, limits: Limits) -> Finding | None:
     elif change < 0:
         why = "Steering makes the model answer with a letter, which need not be a better answer."
     else:
-        why = "Steering makes the model want to say something else than a letter."
-    return Finding(
-        "answer format", passed,
-        f"{c.outside_before:.1%} outside the letters before, {c.outside_after:.1%} after",
-        f"a change of at most {limits.format_change:.0%}", why,
-    )  # fmt: skip
+        why = "Steering makes the model say something other than a letter."
+    return Reading(
+        passed,
+        f"{c.outside_after:.1%} outside the letters, {c.outside_before:.1%} before",
+        why,
+    )
 
 
-def always_unknown(c: Controls, limits: Limits) -> Finding | None:
-    """Answers do not collapse onto `unknown`."""
+def _always_unknown(c: Controls, limits: Limits) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     if c.bias_after.accuracy_disambiguated is None:
         return None  # "unknown" is right in all the others
     before, after = c.bias_before.unknown, c.bias_after.unknown
     passed = after < limits.always_unknown or after <= before
-    return Finding(
-        "always unknown", passed, f'{after:.1%} "unknown", {before:.1%} before',
-        f"below {limits.always_unknown:.0%}, or not more than before",
-        'The steered model does not say "unknown" to everything.' if passed else
-        'The steered model says "unknown" nearly always, which is right in half the items.',
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f'{after:.1%} "unknown", {before:.1%} before',
+        'The steered model does not say "unknown" to everything.'
+        if passed
+        else 'The steered model says "unknown" nearly always, which is right in half the items.',
+    )
 
 
-def answerable_items(c: Controls, limits: Limits) -> Finding | None:
-    """Answers that could be given are not replaced by `unknown`."""
+def _answerable_items(c: Controls, limits: Limits) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     before, after = c.bias_before.accuracy_disambiguated, c.bias_after.accuracy_disambiguated
@@ -211,44 +322,43 @@ def answerable_items(c: Controls, limits: Limits) -> Finding | None:
     passed = _within(before - after, limits.answerable_loss) or (
         c.bias_after.unknown <= c.bias_before.unknown
     )
-    return Finding(
-        "answerable items", passed, f"accuracy {after:.4f}, {before:.4f} before",
-        f'a loss of at most {limits.answerable_loss:g}, or no more "unknown" answers',
-        "Questions that the context answers are still answered." if passed else
-        'The gain is more "unknown", paid for with questions that the context answers.',
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"accuracy {after:.4f}, {before:.4f} before",
+        "Questions that the context answers are still answered."
+        if passed
+        else 'The gain is more "unknown", at the cost of questions that the context answers.',
+    )
 
 
-def random_directions(c: Controls, _: Limits) -> Finding | None:
-    """The direction matters, not only its size."""
+def _random_direction(c: Controls, _: Limits) -> Reading | None:
     if not c.random_accuracies:
         return None
     best, k = max(c.random_accuracies), len(c.random_accuracies)
     passed = c.test.steered_accuracy > best
-    return Finding(
-        "random direction", passed, f"accuracy {c.test.steered_accuracy:.4f}",
-        f"above {best:.4f}, the best of {k} random directions of the same norm",
-        "The vector does more than a push of the same size in a random direction." if passed else
-        "A push of the same size in a random direction does as well.",
-    )  # fmt: skip
+    return Reading(
+        passed,
+        f"accuracy {c.test.steered_accuracy:.4f}, best of {k} random directions {best:.4f}",
+        "The vector does more than a push of the same size in a random direction."
+        if passed
+        else "A push of the same size in a random direction does as well.",
+    )
 
 
-def split(c: Controls, limits: Limits) -> Finding | None:
-    """The test items are new."""
+def _split(c: Controls, limits: Limits) -> Reading | None:
     if c.leaked_groups is None or not c.test_groups:
         return None
-    share = c.leaked_groups / c.test_groups
-    passed = _within(share, limits.leaked_groups)
-    return Finding(
-        "split", passed, f"{c.leaked_groups} of {c.test_groups} test groups also in training",
-        f"at most {limits.leaked_groups:.0%}",
-        "The test items are strangers to the training items." if passed else
-        "Siblings of the test items were in training, so the gain may be memory.",
-    )  # fmt: skip
+    passed = _within(c.leaked_groups / c.test_groups, limits.leaked_groups)
+    return Reading(
+        passed,
+        f"{c.leaked_groups} of {c.test_groups} test groups also in training",
+        "Training saw no item of the test items' groups."
+        if passed
+        else "Training saw items of the same groups, so the gain may be memory.",
+    )
 
 
-def bias_score(c: Controls, limits: Limits) -> Finding | None:
-    """Bias scores do not grow."""
+def _bias_score(c: Controls, limits: Limits) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     pairs = [
@@ -262,33 +372,187 @@ def bias_score(c: Controls, limits: Limits) -> Finding | None:
     if not pairs:
         return None
     passed = all(_within(abs(after) - abs(before), limits.bias_rise) for _, before, after in pairs)
-    return Finding(
-        "bias score", passed,
+    return Reading(
+        passed,
         ", ".join(f"{name} {after:+.3f}, {before:+.3f} before" for name, before, after in pairs),
-        f"no further from 0 by more than {limits.bias_rise:g}",
-        "The remaining errors lean on the stereotype no more than before." if passed else
-        "Answers are right more often, but the rest leans more to one side of the stereotype.",
-    )  # fmt: skip
+        "The remaining errors follow the stereotype no more than before."
+        if passed
+        else "Answers are correct more often, but the errors follow the stereotype more.",
+    )
 
 
-def damage(c: Controls, limits: Limits) -> Finding | None:
-    """Nothing else changes much."""
-    parts, wrong = [], False
+def _damage(c: Controls, limits: Limits) -> Reading | None:
+    parts, damaged = [], False
     if c.neutral_kl is not None:
-        parts.append(f"{c.neutral_kl:.3g} nats a token on neutral text")
-        wrong = not _within(c.neutral_kl, limits.neutral_kl)
+        parts.append(f"{c.neutral_kl:.3g} nats per token on neutral text")
+        damaged = not _within(c.neutral_kl, limits.neutral_kl)
     if c.other_task is not None:
-        parts.append(f"delta {c.other_task.delta:+.4f} on another task")
+        parts.append(f"gain {c.other_task.delta:+.4f} on another task")
         by_chance = c.other_task.p_value >= limits.alpha
-        wrong = wrong or not (_within(-c.other_task.delta, limits.other_loss) or by_chance)
+        damaged = damaged or not (_within(-c.other_task.delta, limits.other_loss) or by_chance)
     if not parts:
         return None
-    return Finding(
-        "damage", not wrong, ", ".join(parts),
-        f"at most {limits.neutral_kl:g} nats; no loss above {limits.other_loss:g} beyond chance",
-        "The model is otherwise nearly as it was." if not wrong else
-        "Steering changes what the model does where it should change nothing.",
-    )  # fmt: skip
+    return Reading(
+        not damaged,
+        ", ".join(parts),
+        "Steering changes other text little."
+        if not damaged
+        else "Steering changes what the model does where it should change nothing.",
+    )
+
+
+def _controls(c: Controls, limits: Limits) -> Reading:
+    absent = {
+        f"{limits.random_directions} random directions": len(c.random_accuracies)
+        < limits.random_directions,
+        "choices re-shuffled": c.letters and c.reshuffled is None,
+        "the best constant letter": c.letters
+        and c.constant_accuracy is None
+        and c.reshuffled_constant is None,
+        "damage to neutral text": c.neutral_kl is None,
+    }
+    missing = [name for name, is_absent in absent.items() if is_absent]
+    return Reading(
+        not missing,
+        f"not measured: {', '.join(missing)}" if missing else "all",
+        "Everything that a real gain needs was measured."
+        if not missing
+        else f"Not measured: {', '.join(missing)}. Without it no gain is called real.",
+    )
+
+
+def _groups(c: Controls, limits: Limits) -> Reading | None:
+    if c.clustered is None:
+        return None
+    passed = c.clustered.n_groups >= limits.groups
+    return Reading(
+        passed,
+        f"{c.clustered.n_groups} groups",
+        "There are enough groups for the p-value over groups."
+        if passed
+        else "With so few groups the p-value over groups is too small.",
+    )
+
+
+# First whether there is a gain, then what it is other than better answers, then whether the split
+# or a random direction could have given it, then what it costs, last what was not measured.
+CHECKS: Sequence[Check] = (
+    Check(
+        "steering chosen",
+        "no steering chosen",
+        "Whether validation preferred a vector to none",
+        "a strength other than 0",
+        _chosen,
+    ),
+    Check(
+        "harm",
+        "harmful",
+        "Loss of test accuracy",
+        "no loss with p below {alpha:g} (exact McNemar)",
+        _harm,
+    ),
+    Check(
+        "significance",
+        "not significant",
+        "Gain in test accuracy over items",
+        "a gain with p below {alpha:g} (exact McNemar)",
+        _significance,
+    ),
+    Check(
+        "significance over groups",
+        "not significant",
+        "Gain in test accuracy over groups of items",
+        "a gain with p below {alpha:g} (cluster-robust)",
+        _significance_over_groups,
+    ),
+    Check("size of the gain", "negligible", "Gain in test accuracy", "at least {gain:+g}", _gain),
+    Check(
+        "re-shuffled choices",
+        "letter artefact",
+        "Gain on the test items with the choices in another order",
+        "above 0 and at least {kept_gain:.0%} of the gain",
+        _reshuffled,
+    ),
+    Check(
+        "one letter",
+        "letter artefact",
+        "Share of answers on the letter that is answered most",
+        "below {one_letter:.0%}, or not more than before, or a gain in another order",
+        _one_letter,
+    ),
+    Check(
+        "constant letter",
+        "no better than one letter",
+        "Accuracy against always giving the best letter",
+        "above the best letter",
+        _constant_letter,
+    ),
+    Check(
+        "answer format",
+        "format artefact",
+        "Share of the answers' probability outside the letters",
+        "a change of at most {format_change:.0%}",
+        _answer_format,
+    ),
+    Check(
+        "always unknown",
+        "always unknown",
+        'Share of "unknown" answers (BBQ)',
+        "below {always_unknown:.0%}, or not more than before",
+        _always_unknown,
+    ),
+    Check(
+        "answerable items",
+        "evasive",
+        "Accuracy on questions that the context answers (BBQ)",
+        'a loss of at most {answerable_loss:g}, or no more "unknown" answers',
+        _answerable_items,
+    ),
+    Check(
+        "random direction",
+        "not better than a random direction",
+        "Test accuracy against random directions of the same norm",
+        "above the best of them",
+        _random_direction,
+    ),
+    Check(
+        "split",
+        "leaky split",
+        "Groups of the test items that training shares",
+        "at most {leaked_groups:.0%}",
+        _split,
+    ),
+    Check(
+        "bias score",
+        "more biased",
+        "Bias scores of the answers (BBQ)",
+        "no further from 0 by more than {bias_rise:g}",
+        _bias_score,
+    ),
+    Check(
+        "damage",
+        "damaging",
+        "Divergence on neutral text, and loss on another task",
+        "at most {neutral_kl:g} nats per token; no loss above {other_loss:g} beyond chance",
+        _damage,
+    ),
+    Check(
+        "controls",
+        UNPROVEN,
+        "Whether every control that a real gain needs was measured",
+        "{random_directions} random directions and damage; with letters also re-shuffled choices "
+        "and the best letter",
+        _controls,
+    ),
+    Check(
+        "number of groups",
+        "few groups",
+        "Groups of the test items",
+        "at least {groups}",
+        _groups,
+        blocks=False,
+    ),
+)
 
 
 def _within(value: float, limit: float) -> bool:

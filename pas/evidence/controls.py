@@ -1,4 +1,4 @@
-"""What was measured of a result besides its gain, and the limits that it must keep."""
+"""What was measured of a result besides its gain."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Controls:
             letters, mean over items.
         outside_after: The same, steered.
         neutral_kl: Mean KL divergence of the steered from the unsteered next-token distribution
-            on neutral text, in nats a token.
+            on neutral text, in nats per token.
         other_task: Steered against unsteered on a task that the vector is not for.
     """
 

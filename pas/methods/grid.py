@@ -1,9 +1,12 @@
 """The two protocols, and the grid of configurations that a sweep covers.
 
-METHOD.md, "The paper's grids" and "Two protocols".
+docs/method.md, "Grids" and "Protocols".
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from pas.data.splits import Protocol
 from pas.errors import UserError
@@ -21,6 +24,34 @@ class Configuration(NamedTuple):
     strength: float
 
 
+class Directions(NamedTuple):
+    """The directions of a training, by method and layer.
+
+    Attributes:
+        direction: [d_model] float32 each.
+        norm: L2 norm of each.
+    """
+
+    direction: dict[tuple[str, int], np.ndarray]
+    norm: dict[tuple[str, int], float]
+
+    def delta(self, configuration: Configuration) -> np.ndarray:
+        """Return what the configuration adds: [d_model] float32."""
+        method, layer, strength = configuration
+        return np.float32(strength) * self.direction[method, layer]
+
+    def effect(self, configuration: Configuration) -> float:
+        """Return the L2 norm of what the configuration adds."""
+        method, layer, strength = configuration
+        return abs(strength) * self.norm[method, layer]
+
+    def deltas(
+        self, configurations: Iterable[Configuration]
+    ) -> list[tuple[Configuration, np.ndarray]]:
+        """Return each configuration that steers with what it adds."""
+        return [(at, self.delta(at)) for at in configurations if at.strength]
+
+
 class Cell(NamedTuple):
     """A configuration, how it did on the validation split, and the norm of what it adds."""
 
@@ -30,10 +61,20 @@ class Cell(NamedTuple):
     effect: float
 
 
+def grid(directions: Directions, strengths: Sequence[float]) -> list[Configuration]:
+    """Return every configuration of the sweep, by method, layer and strength."""
+    return [
+        Configuration(method, layer, strength)
+        for method, layer in sorted(directions.direction)
+        for strength in strengths
+    ]
+
+
 def read_layer(layer: int, protocol: Protocol) -> int:
     """Return the block whose output is read for a vector written at `layer`.
 
-    The paper reads `hidden_states[L]`, which is the output of block L-1 (METHOD.md, flaw 2).
+    The paper reads `hidden_states[L]`, which is the output of block L-1 (docs/method.md, "Flaws
+    of the published protocol", 2).
     """
     return layer - 1 if protocol == "paper" else layer
 

@@ -60,6 +60,15 @@ class SteeringVector:
         digest.update(np.ascontiguousarray(self.direction, dtype="<f4").tobytes())
         return digest.hexdigest()
 
+    def adds_the_same_as(self, other: "SteeringVector") -> bool:
+        """Whether both add the same numbers at the same place of the same model."""
+        return (self.layer, self.site, self.strength, self.fingerprint) == (
+            other.layer,
+            other.site,
+            other.strength,
+            other.fingerprint,
+        ) and np.array_equal(self.direction, other.direction)
+
     def save(self, folder: Path) -> None:
         """Write `vector.safetensors` and `steering.json` into the folder."""
         folder.mkdir(parents=True, exist_ok=True)

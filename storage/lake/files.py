@@ -156,6 +156,12 @@ class Lake:
         self._put(self.path(self.address(*address.split("/"))), sink.getbuffer())
         return address
 
+    def write_text(self, address: str, text: str) -> str:
+        """Write a text file so that readers see all of it or nothing; return the address."""
+        path = self.path(self.address(*address.split("/")))
+        self._put(path, memoryview(text.encode()))
+        return address
+
     def remove(self, address: str) -> None:
         """Delete one file; nothing happens if it is not there."""
         with contextlib.suppress(FileNotFoundError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROMOTION_TAG = "pas.promotion."
+_REASON_LIMIT = 1000  # characters
 
 
 class Promotion(NamedTuple):
@@ -33,7 +34,13 @@ class Promotion(NamedTuple):
 
 
 def promote(
-    registry: Registry, name: str, version: int, gates: Sequence[Mapping[str, Any]] = ()
+    registry: Registry,
+    name: str,
+    version: int,
+    findings: Sequence[Mapping[str, Any]] = (),
+    *,
+    accepted: Sequence[str] = (),
+    reason: str = "",
 ) -> Promotion:
     """Make a version the champion, and the old champion `previous`.
 
@@ -44,7 +51,10 @@ def promote(
         registry: The store.
         name: Registration model.
         version: One of its versions.
-        gates: The gates' results, JSON-able; kept in the promotion's record.
+        findings: What the checks found, JSON-able; kept in the promotion's record.
+        accepted: Findings that were accepted although they failed; kept with the reason in the
+            record and on the version.
+        reason: Why.
 
     Raises:
         UserError: If there is no such version.
@@ -58,7 +68,10 @@ def promote(
         if old is not None:
             store.set_registered_model_alias(name, PREVIOUS, str(old))
         # The record comes first: a change without a record would be worse than the reverse.
-        _record(store, "promote", done, gates)
+        _record(store, "promote", done, findings, accepted, reason)
+        if accepted:
+            for key, value in (("accepted", ", ".join(accepted)), ("accepted_reason", reason)):
+                store.set_model_version_tag(name, str(chosen), key, value[:TAG_LIMIT])
         store.set_registered_model_alias(name, CHAMPION, str(chosen))
     if aliases.get(CANDIDATE) == chosen:
         store.delete_registered_model_alias(name, CANDIDATE)
@@ -80,7 +93,7 @@ def rollback(registry: Registry, name: str) -> Promotion:
         )
     store = client(registry)
     done = Promotion(name, previous, champion)
-    _record(store, "rollback", done, ())
+    _record(store, "rollback", done)
     store.set_registered_model_alias(name, CHAMPION, str(previous))
     if champion is not None:
         store.set_registered_model_alias(name, PREVIOUS, str(champion))
@@ -90,7 +103,8 @@ def rollback(registry: Registry, name: str) -> Promotion:
 def history(registry: Registry, name: str) -> list[dict[str, Any]]:
     """Return the promotions and rollbacks of a vector, oldest first.
 
-    Each has `time` (ISO 8601, UTC), `action`, `version`, `replaced` and `gates`.
+    Each has `time` (ISO 8601, UTC), `action`, `version`, `replaced` and `findings`. A promotion
+    that overruled checks also has `accepted` and `reason`. Records of older versions have `gates`.
 
     Raises:
         UserError: If there is no such name.
@@ -101,16 +115,29 @@ def history(registry: Registry, name: str) -> list[dict[str, Any]]:
 
 
 def _record(
-    store: "MlflowClient", action: str, done: Promotion, gates: Sequence[Mapping[str, Any]]
+    store: "MlflowClient",
+    action: str,
+    done: Promotion,
+    findings: Sequence[Mapping[str, Any]] = (),
+    accepted: Sequence[str] = (),
+    reason: str = "",
 ) -> None:
     time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    facts = {"time": time, "action": action, "version": done.version, "replaced": done.replaced}
-    text = json.dumps(facts | {"gates": list(gates)}, default=str)
-    short = [{key: str(value)[:80] for key, value in gate.items()} for gate in gates]
+    facts: dict[str, Any] = {
+        "time": time,
+        "action": action,
+        "version": done.version,
+        "replaced": done.replaced,
+    }
+    if accepted:
+        facts |= {"accepted": list(accepted), "reason": reason[:_REASON_LIMIT]}
+    # The sentence of a check follows from the rest, so it is the first to go.
+    short = [{k: v for k, v in f.items() if k != "explanation"} for f in findings]
+    text = json.dumps(facts | {"findings": short}, default=str)
     left_out = 0
     while len(text) > TAG_LIMIT:
-        text = json.dumps(facts | {"gates": short, "gates_left_out": left_out})
         short = short[:-1]
         left_out += 1
+        text = json.dumps(facts | {"findings": short, "findings_left_out": left_out}, default=str)
     store.set_model_version_tag(done.name, str(done.version), PROMOTION_TAG + time, text)
     store.set_registered_model_tag(done.name, PROMOTION_TAG + time, text)

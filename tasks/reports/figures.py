@@ -5,7 +5,7 @@ from string import ascii_uppercase
 import numpy as np
 from matplotlib.figure import Figure
 
-from pas.evidence.paired import Comparison
+from pas.evidence.evaluation import LetterCounts, MethodResult
 from pas.methods.grid import Cell, Configuration
 
 _CELL_INCHES = (0.62, 0.42)
@@ -45,7 +45,7 @@ def heat_map(method: str, cells: list[Cell], baseline: float, selected: Configur
     return figure
 
 
-def comparison_chart(methods: dict[str, tuple[Configuration, Comparison]]) -> Figure:
+def comparison_chart(methods: dict[str, MethodResult]) -> Figure:
     """Draw each method's test gain with its interval."""
     figure = Figure(figsize=(6, 1.2 + 0.5 * len(methods)), layout="constrained")
     axes = figure.subplots()
@@ -62,14 +62,14 @@ def comparison_chart(methods: dict[str, tuple[Configuration, Comparison]]) -> Fi
     return figure
 
 
-def positions_chart(before: list[int], after: list[int]) -> Figure:
+def positions_chart(letters: LetterCounts) -> Figure:
     """Draw how often each letter was answered, unsteered and steered."""
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.subplots()
-    at = np.arange(len(before))
-    axes.bar(at - 0.2, before, 0.4, label="unsteered", color="tab:grey")
-    axes.bar(at + 0.2, after, 0.4, label="steered", color="tab:blue")
-    axes.set_xticks(at, list(ascii_uppercase[: len(before)]))
+    at = np.arange(len(letters.unsteered))
+    axes.bar(at - 0.2, letters.unsteered, 0.4, label="unsteered", color="tab:grey")
+    axes.bar(at + 0.2, letters.steered, 0.4, label="steered", color="tab:blue")
+    axes.set_xticks(at, list(ascii_uppercase[: len(letters.unsteered)]))
     axes.set_ylabel("test answers")
     axes.legend()
     return figure

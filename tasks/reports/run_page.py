@@ -8,22 +8,20 @@ import pyarrow.compute as pc
 
 from pas.data.examples import Example
 from pas.data.splits import SPLITS
-from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
+from pas.evidence.bias import BiasScores
 from pas.evidence.checks import Limits
-from pas.evidence.letters import position_counts
+from pas.evidence.evaluation import Evaluation, LetterCounts
 from pas.evidence.paired import Comparison
 from pas.evidence.power import flip_effect, items_needed, smallest_gain
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
-from tasks.evaluate import Report
 from tasks.reports import run_figures as figures
 from tasks.reports import words as words
 from tasks.reports.command import command_line
-from tasks.reports.flips import Answer, flips, test_answers
+from tasks.reports.flips import flips, test_answers
 from tasks.reports.page import Badge, environment
 from tasks.reports.paper import METHOD_NAMES
-from tasks.sweep import UNSTEERED
 
 _ASSUMED_FLIPS = 0.1  # of the items, where none flipped and a rate is needed
 _LINES = 5  # layers in a chart of strengths
@@ -46,14 +44,14 @@ class Cost(NamedTuple):
 
 
 def run_page(
-    recipe: Recipe, found: Report, cells: Sequence[Cell], tables: Mapping[str, pa.Table],
+    recipe: Recipe, evaluation: Evaluation, cells: Sequence[Cell], tables: Mapping[str, pa.Table],
     test: Sequence[Example], cost: Cost, facts: Mapping[str, str],
 ) -> str:  # fmt: skip
     """Write the page.
 
     Args:
         recipe: What was asked for.
-        found: What the test split says.
+        evaluation: What the test items say.
         cells: The sweep.
         tables: The run's `items` and `predictions`, see `tasks.record.run_tables`.
         test: The test items.
@@ -61,14 +59,13 @@ def run_page(
         facts: What else to tell at the end, such as the run id and versions; see
             `tasks.reports.command.run_facts`.
     """
-    comparison, at = found.evidence.test, found.selected
+    comparison, at = evaluation.test, evaluation.selected
     before = test_answers(tables["predictions"], None)
     after = test_answers(tables["predictions"], at)
-    letters = found.constant_position is not None
-    label = found.verdict.label
+    label = evaluation.verdict.label
     return environment().get_template("run.html.j2").render(
         recipe=recipe,
-        found=found,
+        evaluation=evaluation,
         test=comparison,
         at=at,
         badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
@@ -76,12 +73,12 @@ def run_page(
         effect=flip_effect(comparison),
         power=_power(comparison),
         splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
-        sweep=_sweep(recipe, cells, found, tables["predictions"]),
-        forest=_forest(found),
-        methods=_methods(found, cells),
+        sweep=_sweep(recipe, cells, evaluation),
+        forest=_forest(evaluation),
+        methods=_methods(evaluation, cells),
         turned=flips(test, before, after, recipe.rule.kind),
-        letters=_letters(found, test) if letters else None,
-        bias=_bias(test, before, after),
+        letters=_letters(evaluation.letters) if evaluation.letters else None,
+        bias=_bias(evaluation),
         groups=len({e.group for e in test}),
         cost=cost,
         command=command_line(recipe),
@@ -131,13 +128,8 @@ class _MethodSweep(NamedTuple):
     rows: list[tuple[int, list[Cell | None]]]
 
 
-def _sweep(
-    recipe: Recipe, cells: Sequence[Cell], found: Report, predictions: pa.Table
-) -> dict[str, Any]:
-    unsteered = pc.and_(
-        pc.equal(predictions["split"], "val"), pc.equal(predictions["method"], UNSTEERED)
-    )
-    baseline = float(pc.mean(predictions.filter(unsteered)["correct"]).as_py())
+def _sweep(recipe: Recipe, cells: Sequence[Cell], evaluation: Evaluation) -> dict[str, Any]:
+    baseline = evaluation.validation_unsteered
     reach = figures.reach_of(cells, baseline)
     accuracies = [baseline, *(c.correct / c.n for c in cells)]
     limits = min(accuracies), max(accuracies)
@@ -148,13 +140,14 @@ def _sweep(
         own = [c for c in cells if c.configuration.method == method]
         if not own:
             continue
-        best = found.methods[method][0] if method in found.methods else None
-        drawn = figures.heat_map(_name(method), own, baseline, reach, best, found.selected)
+        chosen = evaluation.methods.get(method)
+        best = chosen.configuration if chosen else None
+        drawn = figures.heat_map(_name(method), own, baseline, reach, best, evaluation.selected)
         by_place = {(c.configuration.layer, c.configuration.strength): c for c in own}
         rows = [(layer, [by_place.get((layer, s)) for s in strengths]) for layer in layers]
         lines = _by_strength(own, strengths, baseline, limits)
         parts.append(_MethodSweep(_name(method), drawn, lines, rows))
-        strength, line = _by_layer(own, best or found.selected)
+        strength, line = _by_layer(own, best or evaluation.selected)
         by_layer[f"{_name(method)}, × {strength:g}"] = line
     steps = {float(layer): str(layer) for layer in layers}
     return {
@@ -201,58 +194,48 @@ def _by_layer(own: Sequence[Cell], best: Configuration) -> tuple[float, dict[flo
     return best.strength, line
 
 
-def _forest(found: Report) -> str:
+def _forest(evaluation: Evaluation) -> str:
     rows = []
-    for method, (at, c) in found.methods.items():
-        chosen = " (selected)" if at == found.selected else ""
+    for method, (at, c) in evaluation.methods.items():
+        chosen = " (selected)" if at == evaluation.selected else ""
         label = f"{_name(method)}, {_at(at)}{chosen}"
         rows.append(figures.Interval(label, c.delta, c.ci_low, c.ci_high, method == "caa"))
-    if found.reshuffled is not None and found.selected.strength:
-        c = found.reshuffled
+    other = evaluation.controls.reshuffled
+    if other is not None and evaluation.selected.strength:
         rows.append(
-            figures.Interval("selected, re-shuffled choices", c.delta, c.ci_low, c.ci_high, True)
+            figures.Interval("selected, re-shuffled choices", other.delta, other.ci_low, other.ci_high, True)
         )
-    draws = [c.delta for c in found.random]
+    draws = [c.delta for c in evaluation.random]
     return figures.forest(rows, draws, words.plural(len(draws), "random direction"))
 
 
-def _methods(found: Report, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def _methods(evaluation: Evaluation, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     accuracy = {c.configuration: c.correct / c.n for c in cells}
     return [
         {
             "name": _name(method),
             "at": _at(at),
-            "selected": at == found.selected,
+            "selected": at == evaluation.selected,
             "validation": accuracy.get(at),
             "test": comparison,
             "effect": flip_effect(comparison),
         }
-        for method, (at, comparison) in found.methods.items()
+        for method, (at, comparison) in evaluation.methods.items()
     ]
 
 
-def _letters(found: Report, test: Sequence[Example]) -> dict[str, Any]:
-    right = position_counts([e.label for e in test], len(found.positions_before))
-    before, after = found.positions_before, found.positions_after
+def _letters(letters: LetterCounts) -> dict[str, Any]:
     return {
-        "picture": figures.letters(before, after, right),
-        "rows": (("unsteered", before), ("steered", after), ("right", right)),
+        "picture": figures.letters(letters.unsteered, letters.steered, letters.correct),
+        "rows": (
+            ("unsteered", letters.unsteered),
+            ("steered", letters.steered),
+            ("right", letters.correct),
+        ),
     }
 
 
-def _bias(
-    test: Sequence[Example], before: Mapping[str, Answer], after: Mapping[str, Answer]
-) -> tuple[BiasScores, BiasScores] | None:
+def _bias(evaluation: Evaluation) -> tuple[BiasScores, BiasScores] | None:
     """BBQ's scores unsteered and steered; None for data whose choices have no such roles."""
-    if not any(UNKNOWN in e.roles for e in test):
-        return None
-
-    def score(answers: Mapping[str, Answer]) -> BiasScores:
-        picked = [answers[e.id].choice for e in test]
-        return bias_scores(
-            [e.roles[c] if e.roles else None for e, c in zip(test, picked, strict=True)],
-            [e.stratum for e in test],
-            [c == e.label for e, c in zip(test, picked, strict=True)],
-        )
-
-    return score(before), score(after)
+    before, after = evaluation.controls.bias_before, evaluation.controls.bias_after
+    return (before, after) if before and after else None

@@ -1,0 +1,113 @@
+"""Answers in the lake: the tables that the sweep and the evaluation leave."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pas.data.examples import Example
+from pas.methods.answers import Answers, answer
+from pas.methods.grid import Configuration
+from pas.models.sites import Site
+from pas.recipe import Recipe
+from tasks import resources
+from tasks.extract import question
+
+VALIDATION, TEST, RESHUFFLED = "val", "test", "reshuffled"
+_UNSTEERED = {"method": "none", "layer": None, "strength": 0.0}
+SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string()),
+        pa.field("method", pa.string()),
+        pa.field("layer", pa.int16()),
+        pa.field("strength", pa.float64()),
+        pa.field("condition", pa.string()),
+        pa.field("choice", pa.int32()),
+        pa.field("label", pa.int32()),
+        pa.field("scores", pa.list_(pa.float64())),
+    ]
+)
+"""One row per answer. `condition` tells apart the circumstances under which items are answered."""
+
+
+def answer_items(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    deltas: Sequence[tuple[Configuration, np.ndarray]],
+    *,
+    normalise: bool,
+    site: Site | None = None,
+) -> Answers:
+    """Answer items with the recipe's model and rule; see `pas.methods.answers.answer`.
+
+    Args:
+        recipe: Whose model answers, scored by its rule.
+        examples: The items.
+        deltas: [d_model] float32 each, strength multiplied in.
+        normalise: Letters' scores are log-probabilities over the vocabulary, which takes the
+            sweep twice as long.
+        site: Where the deltas are added; by default the recipe's.
+    """
+    queries = [question(recipe, example) for example in examples]
+    model = resources.model(recipe.spec)
+    return answer(
+        model,
+        examples,
+        queries,
+        deltas,
+        site or recipe.site,
+        length_norm=recipe.rule.length_norm,
+        normalise=normalise,
+        budget=resources.budget(model, queries),
+    )
+
+
+def write_answers(address: str, answers: Mapping[str, Answers]) -> str:
+    """Write answers by condition to the lake and return the address."""
+    rows = [
+        (configuration._asdict() if configuration else _UNSTEERED)
+        | {
+            "item_id": item,
+            "condition": condition,
+            "choice": int(np.argmax(scores)),
+            "label": int(label),
+            "scores": scores.tolist(),
+        }
+        for condition, part in answers.items()
+        for configuration in part.scores
+        for item, label, scores in zip(
+            part.item_ids, part.labels, part.scores_of(configuration), strict=True
+        )
+    ]
+    return resources.lake().write_table(address, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def read_answers(address: str) -> dict[str, Answers]:
+    """Read what `write_answers` wrote, by condition.
+
+    Raises:
+        ValueError: If a configuration's items are not those of the others.
+    """
+    table = resources.lake().read_table(address)
+    frame = table.drop_columns(["scores"]).to_pandas()
+    scores = table["scores"].combine_chunks()
+    values, offsets = scores.flatten().to_numpy(), scores.offsets.to_numpy()
+    frame["layer"] = frame["layer"].fillna(-1).astype(int)
+    answers = {}
+    for condition, rows in frame.groupby("condition", sort=False):
+        items: tuple[str, ...] = ()
+        labels = np.empty(0, np.int64)
+        by_configuration: dict[Configuration | None, list[np.ndarray]] = {}
+        for key, part in rows.groupby(["method", "layer", "strength"], sort=False):
+            ids = tuple(part["item_id"])
+            if items and ids != items:
+                raise ValueError(f"{address}: {key} does not answer the items of the others")
+            items, labels = ids, part["label"].to_numpy(np.int64)
+            method, layer, strength = key
+            steered = method != _UNSTEERED["method"]
+            configuration = Configuration(method, int(layer), float(strength)) if steered else None
+            by_configuration[configuration] = [
+                values[offsets[i] : offsets[i + 1]] for i in part.index
+            ]
+        answers[str(condition)] = Answers(items, labels, by_configuration)
+    return answers
