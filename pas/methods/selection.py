@@ -177,7 +177,7 @@ def select(
     best = _first_accepted(_ranked(cells, protocol), guard)
     if rule == "one-se":
         near = within_one_error(cells, best, correct)
-        return _first_accepted(sorted(near, key=_gentleness), guard)
+        return _first_accepted(sorted(near, key=_gentleness), guard, otherwise=best)
     assert damage is not None
     gentle = candidates(cells, best, correct)
     # What adds nothing does no harm, and no pass is needed to know it.
@@ -224,7 +224,9 @@ def within_one_error(cells: Sequence[Cell], best: Cell, correct: Correct) -> lis
     return within
 
 
-def _first_accepted(ranked: Sequence[Cell], guard: Guard | None) -> Cell:
+def _first_accepted(
+    ranked: Sequence[Cell], guard: Guard | None, otherwise: Cell | None = None
+) -> Cell:
     """Return the first cell that the guard accepts, measuring no more than it takes.
 
     Along one direction and to one side the damage grows with the strength, so what is stronger
@@ -250,6 +252,8 @@ def _first_accepted(ranked: Sequence[Cell], guard: Guard | None) -> Cell:
                 return cell
             strength, ray = abs(cell.configuration.strength), _ray(cell.configuration)
             refused[ray] = min(strength, refused.get(ray, inf))
+    if otherwise is not None:  # accepted before, although a weaker one damages more
+        return otherwise
     raise UserError(
         f"--max-kl {guard.max_kl:g}: every configuration of the sweep damages neutral text more "
         "than that. Give smaller --strengths, or --max-kl none for no limit."

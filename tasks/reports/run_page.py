@@ -203,7 +203,9 @@ def _forest(evaluation: Evaluation) -> str:
     other = evaluation.controls.reshuffled
     if other is not None and evaluation.selected.strength:
         rows.append(
-            figures.Interval("selected, re-shuffled choices", other.delta, other.ci_low, other.ci_high, True)
+            figures.Interval(
+                "selected, re-shuffled choices", other.delta, other.ci_low, other.ci_high, True
+            )
         )
     draws = [c.delta for c in evaluation.random]
     return figures.forest(rows, draws, words.plural(len(draws), "random direction"))

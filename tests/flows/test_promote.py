@@ -1,124 +1,241 @@
 """The promote and rollback flows on candidates that a real training registered."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from flows.outcome import Outcome
 from flows.promote import promote, rollback
 from flows.train import train
 from pas.errors import UserError
-from pas.evidence.paired import compare
+from pas.evidence.checks import CHECKS
+from pas.evidence.clusters import ClusteredInterval
+from pas.evidence.controls import Controls
+from pas.evidence.evaluation import Evaluation
+from pas.evidence.paired import Comparison, compare
+from pas.evidence.verdict import verdict
 from pas.recipe import Recipe
 from storage.lake.tables import write_run_table
+from storage.registry.client import client
 from storage.registry.promotion import history
 from storage.registry.promotion import promote as move_alias
 from storage.registry.runs import TrainingData, log_training, open_run
-from storage.registry.versions import find_aliases, load_vector
-from storage.settings import settings
+from storage.registry.versions import find_aliases, load_vector, resolve
 from tasks import resources
-from tasks.promote import evidence_of, find_candidate
+from tasks.promote import CHAMPION_CHECK, evaluation_of, find_candidate
 from tests.helpers.data_files import write_toy
 
 pytestmark = pytest.mark.server
 
+TEST = compare([False] * 30 + [True] * 2, [True] * 32)
+"""No model is better than that on the same items."""
+SOUND = Controls(
+    TEST,
+    4.0,
+    clustered=ClusteredInterval(32, 12, 0.9, 0.8, 1.0, 0.05, 0.001),
+    constant_accuracy=0.5,
+    top_letter_before=0.5,
+    top_letter_after=0.5,
+    reshuffled=replace(TEST, delta=0.8),
+    reshuffled_constant=0.5,
+    random_accuracies=(0.5,) * 10,
+    leaked_groups=0,
+    test_groups=12,
+    outside_before=0.1,
+    outside_after=0.1,
+    neutral_kl=0.01,
+)
+
 
 @pytest.fixture
-def trained(home: Path, tmp_path: Path, tiny_folder: Path):
+def trained(home: Path, tmp_path: Path, tiny_folder: Path) -> Outcome:
     data = write_toy(tmp_path / "toy.jsonl", 40)
     recipe = Recipe(
-        "toy", str(data), group_col="topic", model=str(tiny_folder), layers="1,2",
-        strengths="1,4", methods=("caa", "random"),
-    )  # fmt: skip
+        "toy",
+        str(data),
+        group_col="topic",
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="1,4",
+        methods=("caa", "random"),
+    )
     return train(recipe).outcome
 
 
-def better_candidate(name: str) -> int:
-    """Register the candidate's vector again, its evidence that of a flawless test.
+def register(name: str, controls: Controls, strength: float = 1.0, version: int = 1) -> int:
+    """Register the vector of a version again, with other controls.
 
-    A random model gives no honest gain, and what is tried here is what follows from evidence.
+    A random model gives no honest gain, and what is tried here is what follows from the evidence.
     """
     registry, lake = resources.registry(), resources.lake()
-    candidate = find_candidate(name, None)
+    candidate = find_candidate(name, version)
     vector = load_vector(registry, candidate)
-    test = compare([False] * 30 + [True] * 2, [True] * 32)
-    evidence = evidence_of(vector)._replace(
-        test=test, strength=1.0, random_accuracies=(0.5,), constant_accuracy=0.5,
-        reshuffled_delta=0.4, faults=(),
-    )  # fmt: skip
-    kept = vector.provenance | {"evidence": evidence._asdict() | {"test": test.as_dict()}}
-    direction = vector.direction + np.float32(0.01)
-    with open_run(registry, experiment="pas", run_name="better") as run_id:
+    evaluation = replace(
+        evaluation_of(vector, candidate), controls=controls, verdict=verdict(controls)
+    )
+    kept = vector.provenance | {"evaluation": evaluation.as_dict()}
+    with open_run(registry, experiment="pas", run_name="again") as run_id:
         items = lake.read_table(f"tables/items/run_id={candidate.run_id}.parquet")
         write_run_table(lake, "items", run_id, items.drop_columns(["run_id"]))
         made = log_training(
-            registry, run_id, vector=replace(vector, direction=direction, provenance=kept),
-            params={}, metrics={}, tables={}, figures={}, pages=[], lineage={}, example_prompt="x",
-            data=TrainingData("toy", "toy", "0", items.slice(0, 1)), model_name=name,
+            registry,
+            run_id,
+            vector=replace(
+                vector,
+                direction=vector.direction + np.float32(0.01 * strength),
+                strength=strength,
+                provenance=kept,
+            ),
+            params={},
+            metrics={},
+            tables={},
+            figures={},
+            pages=[],
+            lineage={},
+            example_prompt="x",
+            data=TrainingData("toy", "toy", "0", items.slice(0, 1)),
+            model_name=name,
             version_tags={},
-        )  # fmt: skip
+        )
+    assert made.version is not None
     return made.version
 
 
-def test_a_refusal_names_the_gates_and_changes_nothing(trained) -> None:
-    before = find_aliases(resources.registry(), trained.model_name)
-    verdict = promote(trained.model_name)
-    assert not verdict.promoted and not verdict.unchanged
-    failed = {gate.name: gate for gate in verdict.gates if not gate.passed}
-    assert "significance" in failed and f"{trained.p_value:.4g}" in failed["significance"].measured
-    assert find_aliases(resources.registry(), trained.model_name) == before
-    assert history(resources.registry(), trained.model_name) == []
+def test_the_pipelines_verdict_and_the_promotion_agree(trained: Outcome) -> None:
+    registry, name = resources.registry(), trained.model_name
+    before = find_aliases(registry, name)
+    decision = promote(name)
+    assert decision.label == trained.verdict != "real"
+    assert not decision.promoted and not decision.unchanged
+    vector = load_vector(registry, resolve(registry, name))
+    stored = Evaluation.from_dict(vector.provenance["evaluation"])
+    assert stored.verdict.label == trained.verdict
+    assert decision.findings[:-1] == stored.verdict.findings
+    assert decision.refused[0].explanation == stored.verdict.explanation
+    assert find_aliases(registry, name) == before
+    assert history(registry, name) == []
 
 
-def test_promote_unchanged_champion_gate_and_rollback(trained) -> None:
+def loss(**changes: Any) -> Comparison:
+    return replace(TEST, **changes)
+
+
+# For each blocking check, controls on which it alone fails.
+REFUSED: dict[str, dict[str, Any]] = {
+    "steering chosen": {"strength": 0.0},
+    "significance": {"test": loss(p_value=0.05)},
+    "significance over groups": {"clustered": replace(SOUND.clustered, p_value=0.05)},
+    "size of the gain": {"test": loss(delta=0.0199), "reshuffled": loss(delta=0.01)},
+    "re-shuffled choices": {"reshuffled": loss(delta=0.3 * TEST.delta)},
+    "one letter": {"top_letter_after": 0.95, "reshuffled": loss(delta=0.0)},
+    "constant letter": {"reshuffled_constant": 1.0},
+    "answer format": {"outside_after": 0.36},
+    "random direction": {"random_accuracies": (0.5,) * 9 + (1.0,)},
+    "split": {"leaked_groups": 1},
+    "damage": {"neutral_kl": 9.0},
+    "controls": {"random_accuracies": (0.5,) * 2},
+}
+
+
+@pytest.mark.parametrize("check", REFUSED)
+def test_each_blocking_check_refuses_alone(trained: Outcome, check: str) -> None:
+    name = trained.model_name
+    version = register(name, replace(SOUND, **REFUSED[check]))
+    decision = promote(name, version)
+    alone = {"one letter": ["re-shuffled choices", "one letter"]}.get(check, [check])
+    assert [f.check for f in decision.refused] == alone
+    assert not decision.promoted
+    assert "champion" not in find_aliases(resources.registry(), name)
+
+
+def test_every_blocking_check_is_tried_here_or_needs_bbqs_roles() -> None:
+    bbq = {"always unknown", "answerable items", "bias score"}
+    loss_only = {"harm"}  # a loss is not significant as a gain either
+    assert {c.name for c in CHECKS if c.blocks} == {*REFUSED} | bbq | loss_only
+
+
+def test_promote_unchanged_champion_and_rollback(trained: Outcome) -> None:
     name, registry = trained.model_name, resources.registry()
-    first = better_candidate(name)
+    first = register(name, SOUND)
     done = promote(name)
-    assert (done.promoted, done.version, done.replaced) == (True, first, None)
+    assert (done.promoted, done.version, done.replaced, done.label) == (True, first, None, "real")
     again = promote(name, first)
     assert again.unchanged and not again.promoted
 
-    second = better_candidate_of(name, first)
+    second = register(name, SOUND, strength=2.0)
     done = promote(name, second)
-    champion = next(gate for gate in done.gates if gate.name == "champion")
-    assert "champion on the same test items" in champion.needed
+    assert done.findings[-1].check == CHAMPION_CHECK
+    assert "champion on the same test items" in done.findings[-1].needed
     assert done.promoted and done.replaced == first
     assert find_aliases(registry, name) == {"champion": second, "previous": first}
     assert rollback(name).version == first
     assert find_aliases(registry, name) == {"champion": first, "previous": second}
-    assert [e["action"] for e in history(registry, name)] == ["promote", "promote", "rollback"]
+    past = history(registry, name)
+    assert [e["action"] for e in past] == ["promote", "promote", "rollback"]
+    assert {f["check"] for f in past[0]["findings"]} >= {"significance", "damage", CHAMPION_CHECK}
 
 
-def better_candidate_of(name: str, version: int) -> int:
-    """A candidate from that version: promotion takes the alias that `better_candidate` follows."""
-    from storage.registry.client import client
+def test_a_champion_that_is_as_good_on_the_same_items_stays(trained: Outcome) -> None:
+    name, registry = trained.model_name, resources.registry()
+    move_alias(registry, name, trained.version)
+    # The same answers as the champion's own, on the same items.
+    worse = replace(SOUND, test=replace(TEST, steered_accuracy=0.001))
+    version = register(name, replace(worse, random_accuracies=(0.0,) * 10, reshuffled_constant=0.0))
+    decision = promote(name, version)
+    assert CHAMPION_CHECK in [f.check for f in decision.refused]
+    with pytest.raises(UserError, match="--accept champion: that is not a finding"):
+        promote(name, version, accept=("champion",), reason="we like it")
+    assert find_aliases(registry, name)["champion"] == trained.version
 
-    client(resources.registry()).set_registered_model_alias(name, "candidate", str(version))
-    return better_candidate(name)
+
+def test_a_team_may_overrule_a_finding_for_a_reason(trained: Outcome) -> None:
+    name, registry = trained.model_name, resources.registry()
+    version = register(name, replace(SOUND, neutral_kl=0.5))
+    assert not promote(name, version).promoted
+    with pytest.raises(UserError, match="give the reason with --reason"):
+        promote(name, version, accept=("damaging",))
+    with pytest.raises(UserError, match="--accept leaky split: .* To accept: damaging"):
+        promote(name, version, accept=("leaky split",), reason="x")
+    with pytest.raises(UserError, match="name what to accept"):
+        promote(name, version, reason="x")
+    decision = promote(name, version, accept=("damaging",), reason="used in one tool only")
+    assert decision.promoted and decision.label == "damaging"
+    [entry] = history(registry, name)
+    assert (entry["accepted"], entry["reason"]) == (["damaging"], "used in one tool only")
+    tags = client(registry).get_model_version(name, str(version)).tags
+    assert (tags["accepted"], tags["accepted_reason"]) == ("damaging", "used in one tool only")
 
 
-def test_a_champion_that_is_better_on_the_same_items_stays(trained, monkeypatch) -> None:
+def test_accepting_one_finding_accepts_no_other(trained: Outcome) -> None:
     name = trained.model_name
-    move_alias(resources.registry(), name, trained.version)
-    worse = better_candidate_of(name, trained.version)
-    monkeypatch.setenv("PAS_MIN_DELTA", "2")
-    settings.cache_clear()
-    verdict = promote(name, worse)
-    assert [g.name for g in verdict.gates if not g.passed] == ["gain"]
-    assert find_aliases(resources.registry(), name)["champion"] == trained.version
+    version = register(name, replace(SOUND, neutral_kl=0.5, leaked_groups=6))
+    decision = promote(name, version, accept=("damage",), reason="known")
+    assert [f.check for f in decision.refused] == ["split"] and not decision.promoted
 
 
-def test_what_is_not_there_is_said(trained, home) -> None:
+@pytest.fixture
+def without_items(trained: Outcome) -> Callable[[], None]:
+    def remove() -> None:
+        candidate = find_candidate(trained.model_name, None)
+        resources.lake().remove(f"tables/items/run_id={candidate.run_id}.parquet")
+
+    return remove
+
+
+def test_what_is_not_there_is_said(trained: Outcome, without_items: Callable[[], None]) -> None:
+    name, registry = trained.model_name, resources.registry()
     with pytest.raises(UserError, match="no version 9"):
-        promote(trained.model_name, 9)
+        promote(name, 9)
     with pytest.raises(UserError, match="pas-nothing"):
         promote("pas-nothing")
     with pytest.raises(UserError, match="previous"):
-        rollback(trained.model_name)
-    move_alias(resources.registry(), trained.model_name, trained.version)
-    other = better_candidate_of(trained.model_name, trained.version)
-    candidate = find_candidate(trained.model_name, other)
-    resources.lake().remove(f"tables/items/run_id={candidate.run_id}.parquet")
+        rollback(name)
+    move_alias(registry, name, trained.version)
+    register(name, SOUND)
+    without_items()
     with pytest.raises(UserError, match="not in the lake"):
-        promote(trained.model_name, other)
+        promote(name)

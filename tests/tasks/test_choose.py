@@ -9,6 +9,7 @@ import pytest
 from flows.outcome import Outcome
 from flows.train import train
 from pas.errors import UserError
+from pas.methods.grid import Configuration
 from pas.recipe import Recipe
 from storage.catalogue.views import query
 from tasks import resources
@@ -71,6 +72,49 @@ def test_a_gentler_configuration_within_one_error_is_taken(recipe: Recipe, rule:
     # Damage grows along a direction, so either rule takes the weakest of its direction.
     rivals = {"one-se": within, "least-damage": {k for k in within if k[:2] == key_of(gentle)[:2]}}
     assert effect[key_of(gentle)] == pytest.approx(min(effect[key] for key in rivals[rule]))
+
+
+def selected(recipe: Recipe) -> tuple[Configuration, dict[Configuration, float]]:
+    """Train; return what was selected, and the damage of all that was measured."""
+    outcome = train(recipe).outcome
+    lake = resources.lake()
+    damage = {
+        Configuration(row["method"], row["layer"], row["strength"]): row["kl"]
+        for address in lake.list("stages/damage")
+        for row in lake.read_table(address).to_pylist()
+    }
+    return Configuration(outcome.method, outcome.layer, outcome.strength), damage
+
+
+def test_a_configuration_that_damages_is_not_selected(recipe: Recipe) -> None:
+    free, damage = selected(replace(recipe, max_kl=None))
+    assert damage[free] > 1  # the tiny model is easily broken
+    limit = 0.9 * damage[free]
+    chosen, damage = selected(replace(recipe, max_kl=limit))
+    assert chosen != free
+    assert damage.get(chosen, 0.0) <= limit
+    [best] = query(
+        resources.lake(), "SELECT max(accuracy) AS accuracy FROM sweeps WHERE strength <> 0"
+    ).to_pylist()
+    accuracy = {
+        Configuration(row["method"], row["layer"], row["strength"]): row["accuracy"]
+        for row in query(resources.lake(), "SELECT * FROM sweeps").to_pylist()
+    }
+    # Best accuracy first: whatever is better than the choice was measured and damages more, or
+    # is stronger than something that does.
+    assert best["accuracy"] >= accuracy[chosen]
+    refused = [at for at, kl in damage.items() if kl > limit]
+    for at, value in accuracy.items():
+        if at.method != "random" and value > accuracy[chosen]:
+            assert any(r[:2] == at[:2] and abs(r.strength) <= abs(at.strength) for r in refused), at
+
+
+def test_a_second_training_measures_no_damage_again(recipe: Recipe) -> None:
+    recipe = replace(recipe, max_kl=0.1)
+    first = selected(recipe)
+    files = resources.lake().list("stages/damage")
+    assert selected(recipe) == first
+    assert resources.lake().list("stages/damage") == files
 
 
 def test_misspelt_choices_are_refused(recipe: Recipe) -> None:

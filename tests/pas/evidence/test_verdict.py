@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pas.evidence.bias import BiasScores, bias_scores
-from pas.evidence.checks import Limits
+from pas.evidence.checks import CHECKS, Limits, markdown, table
 from pas.evidence.clusters import ClusteredInterval
 from pas.evidence.controls import Controls
 from pas.evidence.paired import Comparison
-from pas.evidence.verdict import _CHECKS, verdict
+from pas.evidence.verdict import Verdict, verdict
 
 TEST = Comparison(
     n=400, baseline_accuracy=0.60, steered_accuracy=0.70, delta=0.10, ci_low=0.05, ci_high=0.15,
@@ -29,7 +29,9 @@ GOOD = Controls(
     leaked_groups=0, test_groups=25, bias_before=BEFORE, bias_after=AFTER, outside_before=0.02,
     outside_after=0.03, neutral_kl=0.01, other_task=replace(TEST, delta=-0.005, p_value=0.6),
 )  # fmt: skip
-CHOICE = Controls(TEST, 4.0, letters=False, random_accuracies=GOOD.random_accuracies)
+CHOICE = Controls(
+    TEST, 4.0, letters=False, random_accuracies=GOOD.random_accuracies, neutral_kl=0.01
+)
 
 
 def bias(after: BiasScores = AFTER, **changes: Any) -> dict[str, BiasScores]:
@@ -38,11 +40,11 @@ def bias(after: BiasScores = AFTER, **changes: Any) -> dict[str, BiasScores]:
 
 def test_a_sound_gain_is_real() -> None:
     found = verdict(GOOD)
-    assert (found.label, found.missing) == ("real", ())
-    assert len(found.findings) == len(_CHECKS)
+    assert (found.label, found.failures, found.warnings) == ("real", (), ())
+    assert [f.check for f in found.findings] == [check.name for check in CHECKS]
     assert all(f.passed and f.measured and f.needed for f in found.findings)
     assert all(f.explanation.endswith(".") for f in found.findings)
-    assert "none of its controls" in found.explanation
+    assert "no control explains it" in found.explanation
     assert verdict(replace(GOOD, strength=-4.0)).label == "real"
 
 
@@ -56,10 +58,12 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("not significant", "significance over groups",
      {"clustered": replace(GROUPS, p_value=None, n_groups=1)},
      {"clustered": replace(GROUPS, p_value=None, n_groups=2)}),
+    ("negligible", "size of the gain", {"test": replace(TEST, delta=0.0199)},
+     {"test": replace(TEST, delta=0.02)}),
     ("letter artefact", "re-shuffled choices", {"reshuffled": replace(TEST, delta=0.049)},
      {"reshuffled": replace(TEST, delta=0.05)}),
-    ("letter artefact", "one letter", {"reshuffled": None, "top_letter_after": 0.9},
-     {"top_letter_after": 0.9}),
+    ("letter artefact", "one letter",
+     {"reshuffled": None, "top_letter_after": 0.9}, {"top_letter_after": 0.9}),
     ("no better than one letter", "constant letter", {"reshuffled_constant": 0.70},
      {"reshuffled_constant": 0.699, "constant_accuracy": 1.0}),
     ("no better than one letter", "constant letter",
@@ -91,9 +95,8 @@ def test_each_check_fires_alone_at_its_limit(
 ) -> None:
     found = verdict(replace(GOOD, **fails))
     assert found.label == label
-    failed = [f for f in found.findings if not f.passed]
-    assert [f.check for f in failed] == [check]
-    assert found.explanation == failed[0].explanation
+    assert [f.check for f in found.failures if f.check != "controls"] == [check]
+    assert found.explanation == found.failures[0].explanation
     assert verdict(replace(GOOD, **passes)).label == "real"
 
 
@@ -112,15 +115,19 @@ def test_the_published_alignment_gain_is_a_letter_artefact() -> None:
     controls = Controls(
         test, 7.0, constant_accuracy=1.0, top_letter_before=0.9, top_letter_after=1.0,
         reshuffled=other, random_accuracies=(0.02,) * 10, leaked_groups=0, test_groups=200,
+        neutral_kl=0.05,
     )  # fmt: skip
     found = verdict(controls)
     assert found.label == "letter artefact"
     failed = [f.check for f in found.findings if not f.passed]
     assert failed == ["re-shuffled choices", "one letter", "constant letter"]
-    assert "lies in the letters" in found.explanation
+    assert "gain of letters" in found.explanation
     # Without the re-shuffled items, the collapse onto one letter tells.
     found = verdict(replace(controls, reshuffled=None))
-    assert (found.label, found.missing) == ("letter artefact", ("choices re-shuffled",))
+    assert found.label == "letter artefact"
+    assert [f.measured for f in found.failures if f.check == "controls"] == [
+        "not measured: choices re-shuffled"
+    ]
     # And without either, the best constant letter.
     blind = replace(controls, reshuffled=None, top_letter_after=None)
     assert verdict(blind).label == "no better than one letter"
@@ -141,23 +148,50 @@ def test_a_model_that_always_answered_one_letter_is_not_made_to() -> None:
     ("changes", "missing"),
     [
         ({"random_accuracies": GOOD.random_accuracies[:9]}, "10 random directions"),
+        ({"random_accuracies": GOOD.random_accuracies[:2]}, "10 random directions"),
         ({"reshuffled": None}, "choices re-shuffled"),
         ({"constant_accuracy": None, "reshuffled_constant": None}, "the best constant letter"),
+        ({"neutral_kl": None}, "damage to neutral text"),
     ],
 )
 def test_without_a_required_control_nothing_is_real(changes: dict[str, Any], missing: str) -> None:
     found = verdict(replace(GOOD, **changes))
-    assert (found.label, found.missing) == ("unproven", (missing,))
+    assert found.label == "unproven"
+    assert [(f.check, f.measured) for f in found.failures] == [
+        ("controls", f"not measured: {missing}")
+    ]
     assert missing in found.explanation
-    one = {"constant_accuracy": None} if missing.endswith("letter") else {}
-    assert verdict(replace(GOOD, **one)).label == "real"
+
+
+def test_one_constant_letter_is_enough() -> None:
+    assert verdict(replace(GOOD, constant_accuracy=None)).label == "real"
+
+
+def test_few_groups_warn_and_do_not_block() -> None:
+    few = verdict(replace(GOOD, clustered=replace(GROUPS, n_groups=9)))
+    assert few.label == "real" and not few.failures
+    assert [f.check for f in few.warnings] == ["number of groups"]
+    assert not verdict(replace(GOOD, clustered=replace(GROUPS, n_groups=10))).warnings
+
+
+def test_the_table_says_of_every_check_what_it_does() -> None:
+    rows = table()
+    assert [row[0] for row in rows] == [check.name for check in CHECKS]
+    assert all(all(row) for row in rows)
+    assert not any("{" in cell for row in rows for cell in row)
+    assert {row[3] for row in rows} == {"blocks promotion", "warns"}
+    assert markdown().count("\n") == len(CHECKS) + 2
+    # What the table calls its limit is what a finding names.
+    needed = {f.check: f.needed for f in verdict(GOOD).findings}
+    assert all(needed[row[0]] == row[2] for row in rows)
 
 
 def test_choice_scoring_needs_no_letter_controls() -> None:
     found = verdict(CHOICE)
     assert found.label == "real"
     assert [f.check for f in found.findings] == [
-        "steering chosen", "harm", "significance", "random direction"
+        "steering chosen", "harm", "significance", "size of the gain", "random direction",
+        "damage", "controls",
     ]  # fmt: skip
     assert verdict(replace(CHOICE, letters=True)).label == "unproven"
 
@@ -181,7 +215,7 @@ def test_unknown_and_its_exceptions() -> None:
 
 def test_precedence_is_the_order_of_the_checks() -> None:
     faults: dict[str, Any] = {}
-    order = dict.fromkeys(label for label, _ in _CHECKS)
+    order = dict.fromkeys(check.label for check in CHECKS)
     done = set()
     for label, _, fails, _ in reversed(CASES):
         if label in done or label == "no better than one letter":
@@ -196,14 +230,14 @@ def test_precedence_is_the_order_of_the_checks() -> None:
 def test_limits_are_the_askers() -> None:
     assert verdict(GOOD, Limits(kept_gain=0.95)).label == "letter artefact"
     assert verdict(GOOD, Limits(alpha=0.0005)).label == "not significant"
-    assert verdict(GOOD, Limits(random_directions=11)).missing == ("11 random directions",)
+    assert "11 random directions" in verdict(GOOD, Limits(random_directions=11)).explanation
 
 
 def test_a_verdict_is_json() -> None:
     found = json.loads(json.dumps(verdict(replace(GOOD, strength=0.0)).as_dict()))
     assert found["label"] == "no steering chosen"
     assert found["findings"][0]["check"] == "steering chosen"
-    assert found["missing"] == []
+    assert found["version"] == Verdict("real", ()).version
     assert json.dumps(AFTER.as_dict())
 
 

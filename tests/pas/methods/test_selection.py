@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from pas.errors import UserError
+from pas.methods.answers import Answers
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
-from pas.methods.selection import Correct, candidates, rule_named, select, within_one_error
+from pas.methods.selection import (
+    Correct,
+    Guard,
+    candidates,
+    choose,
+    rule_named,
+    select,
+    within_one_error,
+)
 
 
 def cell(layer: int, strength: float, correct: int, norm: float = 1.0, method: str = "m") -> Cell:
@@ -73,7 +82,7 @@ def test_the_gentlest_within_one_error_is_taken(seed: int) -> None:
     best = select(cells, "sound")
     expected = literally_within(cells, right, best)
     assert best in expected
-    assert within_one_error(cells, "sound", right) == expected
+    assert within_one_error(cells, select(cells, "sound"), right) == expected
     least = min(c.effect for c in expected)
     chosen = select(cells, "sound", "one-se", correct=right)
     assert chosen in expected
@@ -92,16 +101,16 @@ def test_what_counts_is_the_difference_on_the_same_items() -> None:
     best, scattered, nested = "1" * 14 + "0" * 6, "0" * 8 + "1" * 11 + "0", "0" * 3 + "1" * 11
     cells, right = answered({D: best, A: nested + "0" * 6, B: scattered})
     assert [c.correct for c in cells] == [14, 11, 11]
-    assert within_one_error(cells, "sound", right) == [cells[0], cells[2]]
+    assert within_one_error(cells, select(cells, "sound"), right) == [cells[0], cells[2]]
     assert select(cells, "sound", "one-se", correct=right) == cells[2]
     assert select(cells, "sound", "best") == cells[0]
 
 
 def test_one_item_is_within_the_error_and_two_of_the_same_kind_are_not() -> None:
     cells, right = answered({D: "11110", B: "11100", A: "11000"})
-    assert within_one_error(cells, "sound", right) == cells[:2]
+    assert within_one_error(cells, select(cells, "sound"), right) == cells[:2]
     alone, of_it = answered({D: "1", B: "0"})
-    assert within_one_error(alone, "sound", of_it) == alone[:1]
+    assert within_one_error(alone, alone[0], of_it) == alone[:1]
 
 
 def test_not_steering_is_taken_where_it_is_as_good() -> None:
@@ -110,12 +119,12 @@ def test_not_steering_is_taken_where_it_is_as_good() -> None:
     cells, right = answered({B: "11100000", zero: "11001000", A: "11110000"})
     assert select(cells, "sound") == cells[2]
     assert select(cells, "sound", "one-se", correct=right) == cells[1]
-    assert candidates(cells, "sound", right) == [cells[1]]
+    assert candidates(cells, select(cells, "sound"), right) == [cells[1]]
     asked: list[Configuration] = []
 
-    def damage(at: Configuration) -> float:
-        asked.append(at)
-        return 0.3
+    def damage(configurations: Sequence[Configuration]) -> list[float]:
+        asked.extend(configurations)
+        return [0.3] * len(configurations)
 
     assert select(cells, "sound", "least-damage", correct=right, damage=damage) == cells[1]
     assert not asked
@@ -130,21 +139,23 @@ def test_the_least_damage_is_measured_on_the_weakest_of_each_direction() -> None
     }
     worse = Configuration("caa", 3, 0.5)
     cells, right = answered(rows | {worse: "000010", Configuration(RANDOM, 3, 0.1): "111110"})
-    found = candidates(cells, "sound", right)
+    found = candidates(cells, select(cells, "sound"), right)
     assert {c.configuration for c in found} == {at for at in rows if abs(at.strength) == 1}
-    assert candidates(cells, "sound", right, most=3) == found[:3]
-    effects = [c.effect for c in candidates(cells, "sound", right, most=99)]
+    assert candidates(cells, select(cells, "sound"), right, most=3) == found[:3]
+    effects = [c.effect for c in candidates(cells, select(cells, "sound"), right, most=99)]
     assert effects == sorted(effects)
     asked: list[Configuration] = []
 
-    def damage(at: Configuration) -> float:
-        asked.append(at)
-        return 0.1 if at == ("pasf", 7, -1.0) else 0.2
+    def damage(configurations: Sequence[Configuration]) -> list[float]:
+        asked.extend(configurations)
+        return [0.1 if at == ("pasf", 7, -1.0) else 0.2 for at in configurations]
 
     chosen = select(cells, "sound", "least-damage", correct=right, damage=damage)
     assert chosen.configuration == ("pasf", 7, -1.0)
     assert sorted(asked) == sorted(c.configuration for c in found)
-    flat = select(cells, "sound", "least-damage", correct=right, damage=lambda at: 0.2)
+    flat = select(
+        cells, "sound", "least-damage", correct=right, damage=lambda ats: [0.2] * len(ats)
+    )
     assert flat == found[0]
 
 
@@ -161,3 +172,67 @@ def test_what_a_rule_lacks_is_said() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="--select worst: give best, one-se, least-damage"):
         rule_named("worst")
+
+
+class Meter:
+    """Measures damage as a given function of the configuration, and keeps what it was asked."""
+
+    def __init__(self, kl: dict[Configuration, float]) -> None:
+        self.kl, self.asked = kl, list[Configuration]()
+
+    def __call__(self, configurations: Sequence[Configuration]) -> list[float]:
+        self.asked.extend(configurations)
+        return [self.kl[at] for at in configurations]
+
+
+def test_a_configuration_that_damages_cannot_be_selected() -> None:
+    ranked = [cell(3, 8, 9), cell(3, 4, 8), cell(5, 4, 7), cell(3, 1, 6), cell(3, 0, 5)]
+    meter = Meter({c.configuration: 0.5 for c in ranked} | {Configuration("m", 5, 4): 0.1})
+    chosen = select(ranked, "sound", guard=Guard(meter, 0.1))
+    assert chosen == ranked[2]
+    # At the limit is within it. Best first, and nothing beyond what was needed to know.
+    assert meter.asked == [
+        ranked[0].configuration,
+        ranked[1].configuration,
+        ranked[2].configuration,
+    ]
+    assert select(ranked, "sound", guard=Guard(meter, 0.5)) == ranked[0]
+
+
+def test_what_is_stronger_than_a_refused_configuration_is_not_measured() -> None:
+    ranked = [cell(3, 2, 9), cell(3, 4, 8), cell(3, -4, 7), cell(3, 8, 6), cell(3, 0, 5)]
+    meter = Meter({Configuration("m", 3, 2): 0.2, Configuration("m", 3, -4): 0.01})
+    assert select(ranked, "sound", guard=Guard(meter, 0.1)) == ranked[2]
+    assert {at.strength for at in meter.asked} == {2, -4}
+
+
+def test_not_steering_is_left_where_everything_damages() -> None:
+    ranked = [cell(3, 2, 9), cell(5, 2, 8), cell(3, 0, 5)]
+    meter = Meter({c.configuration: float("nan") for c in ranked})
+    assert select(ranked, "sound", guard=Guard(meter, 0.1)) == ranked[2]
+    with pytest.raises(UserError, match="--max-kl 0.1: every configuration"):
+        select(ranked[:2], "sound", guard=Guard(meter, 0.1))
+
+
+def test_the_gentler_rules_keep_the_limit_too() -> None:
+    cells, right = answered({D: "11110", B: "11100", A: "01100"})
+    meter = Meter({D: 0.05, B: 0.2, A: 0.0})
+    # B would be the gentlest within one error of D.
+    assert select(cells, "sound", "one-se", correct=right) == cells[1]
+    assert select(cells, "sound", "one-se", correct=right, guard=Guard(meter, 0.1)) == cells[0]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "max_kl", "chosen"),
+    [("sound", 0.1, 1.0), ("sound", None, 4.0), ("paper", 0.1, 4.0)],
+)
+def test_the_limit_holds_under_sound_and_can_be_lifted(protocol, max_kl, chosen) -> None:
+    rows = {Configuration("m", 3, 4.0): "1111", Configuration("m", 3, 1.0): "1110"}
+    cells, right = answered(rows)
+    scores = {at: [np.array([h, not h], float) for h in hits] for at, hits in right.items()}
+    answers = Answers(("a", "b", "c", "d"), np.zeros(4, int), scores)
+    meter = Meter({Configuration("m", 3, 4.0): 0.7, Configuration("m", 3, 1.0): 0.03})
+    selection = choose(cells, protocol, answers=answers, damage=meter, max_kl=max_kl)
+    assert selection.selected.configuration.strength == chosen
+    assert selection.methods["m"] == selection.selected
+    assert selection.configurations == [selection.selected.configuration]
