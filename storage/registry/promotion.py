@@ -134,10 +134,11 @@ def _record(
     # The sentence of a check follows from the rest, so it is the first to go.
     short = [{k: v for k, v in f.items() if k != "explanation"} for f in findings]
     text = json.dumps(facts | {"findings": short}, default=str)
+    short = [{k: v[:80] if isinstance(v, str) else v for k, v in f.items()} for f in short]
     left_out = 0
     while len(text) > TAG_LIMIT:
+        text = json.dumps(facts | {"findings": short, "findings_left_out": left_out}, default=str)
         short = short[:-1]
         left_out += 1
-        text = json.dumps(facts | {"findings": short, "findings_left_out": left_out}, default=str)
     store.set_model_version_tag(done.name, str(done.version), PROMOTION_TAG + time, text)
     store.set_registered_model_tag(done.name, PROMOTION_TAG + time, text)

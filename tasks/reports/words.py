@@ -15,6 +15,7 @@ VERDICTS = {
     "unproven": ("open", "A significant gain, but a control that it needs was not measured."),
     "no steering chosen": ("none", "No vector was better than none on the validation items."),
     "not significant": ("none", "The test items show no gain that chance would not give."),
+    "negligible": ("none", "The gain is significant and too small to be of use."),
     "harmful": ("bad", "Steered answers are right less often, by more than chance."),
     "letter artefact": ("warn", "The gain lies in the letters, not in the answers behind them."),
     "no better than one letter": ("warn", "Always giving one letter would be right as often."),

@@ -119,8 +119,8 @@ def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
     ]
     assert vectors[0].equals(vectors[1])
     states = _task_states()
-    assert {name: states[name] for name in ("predict", "estimate", "sweep", "evaluate")} == (
-        dict.fromkeys(("predict", "estimate", "sweep", "evaluate"), "Cached")
+    assert {name: states[name] for name in ("predict", "estimate", "sweep", "answer-test-items")} == (
+        dict.fromkeys(("predict", "estimate", "sweep", "answer-test-items"), "Cached")
     )
 
 
@@ -235,6 +235,6 @@ def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_p
     alone = train(replace(right, methods=("caa", "random"))).outcome
     for name in ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy"):
         assert getattr(found.outcome, name) == getattr(alone, name)
-    assert {*found.report.methods} == {"caa"}
+    assert {*found.evaluation.methods} == {"caa"}
     for rule in ("one-se", "least-damage"):
-        assert {*train(replace(right, select=rule)).report.methods} == {"caa"}
+        assert {*train(replace(right, select=rule)).evaluation.methods} == {"caa"}

@@ -37,7 +37,7 @@ from storage.registry.versions import (
 from storage.settings import Registry
 from tests.helpers.places import ROOT
 
-GATES = [{"gate": "test accuracy", "passed": True, "value": 0.71, "threshold": 0.7}]
+FINDINGS = [{"gate": "test accuracy", "passed": True, "value": 0.71, "threshold": 0.7}]
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +149,12 @@ def test_promote_and_roll_back(registry: Registry) -> None:
     assert resolve(registry, name).version == 3  # no champion yet: the candidate
     with pytest.raises(UserError, match="no previous champion"):
         rollback(registry, name)
-    assert promote(registry, name, 1, GATES) == (name, 1, None)
+    assert promote(registry, name, 1, FINDINGS) == (name, 1, None)
     assert resolve(registry, name).version == 1
     assert find_aliases(registry, name) == {"champion": 1, "candidate": 3}
-    assert promote(registry, name, 3, GATES) == (name, 3, 1)
+    assert promote(registry, name, 3, FINDINGS) == (name, 3, 1)
     assert find_aliases(registry, name) == {"champion": 3, "previous": 1}
-    assert promote(registry, name, 3, GATES) == (name, 3, 1)  # a retry changes nothing
+    assert promote(registry, name, 3, FINDINGS) == (name, 3, 1)  # a retry changes nothing
     assert find_aliases(registry, name) == {"champion": 3, "previous": 1}
     assert rollback(registry, name) == (name, 1, 3)
     assert find_aliases(registry, name) == {"champion": 1, "previous": 3}
@@ -167,7 +167,7 @@ def test_promote_and_roll_back(registry: Registry) -> None:
         ("promote", 1, None), ("promote", 3, 1), ("rollback", 1, 3), ("rollback", 3, 1),
         ("promote", 2, 3),
     ]  # fmt: skip
-    assert told[1]["gates"] == GATES
+    assert told[1]["findings"] == FINDINGS
     assert [entry["time"] for entry in told] == sorted(entry["time"] for entry in told)
     tags = resolve(registry, f"{name}:3").tags
     assert [json.loads(v)["action"] for k, v in sorted(tags.items()) if PROMOTION_TAG in k] == [
@@ -231,15 +231,15 @@ def test_a_crash_never_leaves_no_champion(registry: Registry, home: Path) -> Non
     assert find_aliases(registry, name)["champion"] == 1
 
 
-def test_long_gate_results_fit_a_tag(registry: Registry) -> None:
-    name = "pas-tiny-gates"
+def test_long_findings_fit_a_tag(registry: Registry) -> None:
+    name = "pas-tiny-findings"
     log(registry, name, version_tags={"note": "n" * 9000})
-    promote(registry, name, 1, [{"gate": f"gate {i}", "why": "w" * 900} for i in range(80)])
+    promote(registry, name, 1, [{"check": f"check {i}", "measured": "w" * 900} for i in range(80)])
     version = resolve(registry, name)
     assert max(len(value) for value in version.tags.values()) <= 5000
     entry = history(registry, name)[0]
-    assert len(entry["gates"]) + entry["gates_left_out"] == 80
-    assert entry["gates"][0] == {"gate": "gate 0", "why": "w" * 80}
+    assert len(entry["findings"]) + entry["findings_left_out"] == 80
+    assert entry["findings"][0] == {"check": "check 0", "measured": "w" * 80}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import typer
@@ -18,8 +19,10 @@ import flows.train
 from flows.cli import app
 from pas.data.examples import Example
 from pas.engine.scoring import margin
-from pas.evidence.gates import Evidence
+from pas.evidence.controls import Controls
+from pas.evidence.evaluation import Evaluation, MethodResult, bias_of
 from pas.evidence.paired import compare
+from pas.evidence.verdict import verdict
 from pas.evidence.power import flip_effect, items_needed, smallest_gain
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
@@ -27,7 +30,6 @@ from storage.lake.lineage import versions
 from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
-from tasks.evaluate import Report
 from tasks.record import run_tables
 from tasks.reports.command import command_line, run_facts
 from tasks.reports.flips import flips, test_answers
@@ -40,6 +42,7 @@ from tests.helpers.pages import Page
 pytestmark = pytest.mark.server
 
 test_answers.__test__ = False  # no test: the answers to the test items
+MARKS = {"passed": "✓", "failed": "✗", "warning": "!"}
 HOSTILE = "<script>alert('1')</script> & </pre> </svg> {{ 7 * 7 }}"
 LINEAGE = {
     "data_digest": "d1gest", "model_fingerprint": "f1ngerprint", "code_digest": "c0de",
@@ -51,7 +54,7 @@ class Run(NamedTuple):
     """What `run_page` takes."""
 
     recipe: Recipe
-    found: Report
+    evaluation: Evaluation
     cells: list[Cell]
     tables: dict[str, pa.Table]
     test: tuple[Example, ...]
@@ -93,10 +96,10 @@ def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> Run:
     patch.setattr(flows.train, "record", record)
     outcome = flows.train.train(recipe).outcome
     patch.setattr(flows.train, "record", real)
-    trail, cells, found, cost = seen[0][1:5]
+    trail, cells, evaluation, cost = seen[0][1:5]
     parts = read_split(resources.lake(), trail.split)
     return Run(
-        recipe, found, cells, run_tables(recipe, trail, parts, cells, found), parts.test,
+        recipe, evaluation, cells, run_tables(recipe, trail, parts, cells, evaluation), parts.test,
         cost._replace(lake_bytes=12_345_678),
         run_facts(outcome.run_id, LINEAGE),
     )  # fmt: skip
@@ -117,13 +120,22 @@ def made(run: Run, before: list[int], after: list[int], at: Configuration, **cha
     predictions = pa.Table.from_pylist(kept + rows, schema=run.tables["predictions"].schema)
     right = [[p == e.label for p, e in zip(picks, test, strict=True)] for picks in (before, after)]
     comparison = compare(*right)
-    evidence = Evidence(comparison, at.strength, (), None, None)
-    found = run.found._replace(
-        selected=at, evidence=evidence, methods={at.method: (at, comparison)}, random=[],
-        reshuffled=None, constant_position=None,
-    )  # fmt: skip
+    roles = [bias_of(test, np.array(picks)) for picks in (before, after)]
+    controls = Controls(comparison, at.strength, bias_before=roles[0], bias_after=roles[1])
+    evaluation = replace(
+        run.evaluation,
+        selected=at,
+        controls=controls,
+        verdict=verdict(controls),
+        methods={at.method: MethodResult(at, comparison)},
+        random=(),
+        letters=None,
+    )
     return run._replace(
-        found=found, test=test, tables=run.tables | {"predictions": predictions}, **changes
+        evaluation=evaluation,
+        test=test,
+        tables=run.tables | {"predictions": predictions},
+        **changes,
     )
 
 
@@ -134,18 +146,18 @@ def pictures(source: str) -> list[ElementTree.Element]:
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
 def test_a_real_run_is_told_whole(runs: dict[str, Run], scoring: str) -> None:
     run = runs[scoring]
-    page, test = page_of(run), run.found.evidence.test
-    verdict = run.found.verdict
+    page, test = page_of(run), run.evaluation.test
+    verdict = run.evaluation.verdict
     assert page.tags.count("h1") == 1 and "None" not in page.text
     assert verdict.label in page.text and verdict.explanation in page.text
     for finding in verdict.findings:
-        row = f"{finding.check} {'✓ passed' if finding.passed else '✗ failed'} {finding.measured}"
+        row = f"{finding.check} {MARKS[finding.result]} {finding.result} {finding.measured}"
         assert f"{row} {finding.needed} {finding.explanation}" in page.text
     gain = f"{test.delta:+.3f}" if test.delta else "0.000"
     assert f"Gain on the test items {gain}".replace("-", "−") in page.text
     assert f"{test.baseline_accuracy:.3f} → {test.steered_accuracy:.3f}" in page.text
     assert f"{test.w2r} / {test.r2w} wrong to right / right to wrong" in page.text
-    for method, (at, comparison) in run.found.methods.items():
+    for method, (at, comparison) in run.evaluation.methods.items():
         where = f"layer {at.layer}, × {at.strength:g}" if at.strength else "unsteered"
         assert f"{METHOD_NAMES[method]}, {where}" in run_page(*run), "a row of the picture"
         assert f"{comparison.steered_accuracy:.3f}" in page.text
@@ -209,7 +221,7 @@ def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
 
 def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
     for run in runs.values():
-        at = run.found.selected
+        at = run.evaluation.selected
         rows = run.tables["predictions"].to_pandas()
         rows = rows[rows["split"] == "test"].set_index("item_id")
         before = rows[rows["method"] == "none"]
@@ -226,7 +238,7 @@ def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
             if before["correct"][item] != after["correct"][item]:
                 expected[int(before["correct"][item])].add(item)
         assert [{f.item_id for f in group.shown} for group in found] == expected
-        test = run.found.evidence.test
+        test = run.evaluation.test
         assert [group.total for group in found] == [test.w2r, test.r2w]
         for flip in (*found[0].shown, *found[1].shown):
             for rows, key in ((before, "before"), (after, "after")):
@@ -298,7 +310,7 @@ def test_not_steering_won(runs: dict[str, Run]) -> None:
     picks = [0] * len(run.test)
     page = page_of(made(run, picks, picks, Configuration("pasf", 1, 0.0)))
     assert "none did better on validation than not steering" in page.text
-    assert "Bold frame" not in page.text and "re-shuffled choices" not in page.text
+    assert "Bold frame" not in page.text and "selected, re-shuffled choices" not in page.text
 
 
 def test_one_layer_and_one_strength_are_enough(runs: dict[str, Run]) -> None:
