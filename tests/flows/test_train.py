@@ -119,9 +119,9 @@ def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
     ]
     assert vectors[0].equals(vectors[1])
     states = _task_states()
-    assert {name: states[name] for name in ("predict", "estimate", "sweep", "answer-test-items")} == (
-        dict.fromkeys(("predict", "estimate", "sweep", "answer-test-items"), "Cached")
-    )
+    assert {
+        name: states[name] for name in ("predict", "estimate", "sweep", "answer-test-items")
+    } == (dict.fromkeys(("predict", "estimate", "sweep", "answer-test-items"), "Cached"))
 
 
 def _task_states() -> dict[str, str]:

@@ -22,8 +22,8 @@ from pas.engine.scoring import margin
 from pas.evidence.controls import Controls
 from pas.evidence.evaluation import Evaluation, MethodResult, bias_of
 from pas.evidence.paired import compare
-from pas.evidence.verdict import verdict
 from pas.evidence.power import flip_effect, items_needed, smallest_gain
+from pas.evidence.verdict import verdict
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
 from storage.lake.lineage import versions
