@@ -4,18 +4,18 @@ from pas.datasets import (
     arc,
     bbq,
     commonsenseqa,
-    courtesy,
     ethics,
     lsat,
     mmlu,
     openbookqa,
+    outlook,
     persona,
     sycophancy,
     truthfulqa,
 )
 from pas.datasets.benchmark import Benchmark
 
-_MODULES = (courtesy, bbq, ethics, sycophancy, persona, truthfulqa, openbookqa, arc, lsat,
+_MODULES = (outlook, bbq, ethics, sycophancy, persona, truthfulqa, openbookqa, arc, lsat,
             commonsenseqa, mmlu)  # fmt: skip
 
 
