@@ -1,1 +1,73 @@
-"""Painless Activation Steering: the method itself, free of any orchestration."""
+"""Painless Activation Steering: the method itself, free of any orchestration.
+
+docs/library.md shows the names below in use. They are imported on first use, so that importing
+`pas` or `pas.errors` loads neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pas.data.columns import Columns, read_examples
+    from pas.data.sources import Source
+    from pas.data.splits import split
+    from pas.engine.scoring import ScoringRule
+    from pas.errors import UserError
+    from pas.evidence.testing import test, vector_of
+    from pas.methods.extraction import answer_and_extract, estimate
+    from pas.methods.sweep import select, sweep
+    from pas.models.loading import load_model
+    from pas.models.spec import ModelSpec
+    from pas.steering.generate import generate
+    from pas.steering.vector import SteeringVector
+
+__all__ = [
+    "Columns",
+    "ModelSpec",
+    "ScoringRule",
+    "Source",
+    "SteeringVector",
+    "UserError",
+    "answer_and_extract",
+    "estimate",
+    "generate",
+    "load_model",
+    "read_examples",
+    "select",
+    "split",
+    "sweep",
+    "test",
+    "vector_of",
+]
+
+_MODULE_OF = {
+    "Columns": "pas.data.columns",
+    "ModelSpec": "pas.models.spec",
+    "ScoringRule": "pas.engine.scoring",
+    "Source": "pas.data.sources",
+    "SteeringVector": "pas.steering.vector",
+    "UserError": "pas.errors",
+    "answer_and_extract": "pas.methods.extraction",
+    "estimate": "pas.methods.extraction",
+    "generate": "pas.steering.generate",
+    "load_model": "pas.models.loading",
+    "read_examples": "pas.data.columns",
+    "select": "pas.methods.sweep",
+    "split": "pas.data.splits",
+    "sweep": "pas.methods.sweep",
+    "test": "pas.evidence.testing",
+    "vector_of": "pas.evidence.testing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'pas' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

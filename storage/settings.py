@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from platformdirs import user_cache_path
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pas.errors import UserError
+from pas.models.cache import default_cache_dir
 from storage.lake.files import Lake, open_lake
 
 _SERVERS = ("http://", "https://", "databricks")
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".pas"), description="folder of all that is embedded")
     lake: str | None = Field(None, description="folder or fsspec URL; default <home>/lake")
     cache_dir: Path = Field(
-        default_factory=lambda: user_cache_path("pas"),
+        default_factory=default_cache_dir,
         description="converted demo model and file hashes, shared by all homes",
     )
     tracking_uri: str | None = Field(

@@ -2,10 +2,14 @@
 
 import hashlib
 
+import numpy as np
 import pyarrow as pa
 
 from pas.data.prompts import encode
-from pas.methods.contrast import RANDOM, contrast_sets, random_direction
+from pas.methods.contrast import RANDOM, contrast_sets
+from pas.methods.estimate import contrast_weights as weights_of
+from pas.methods.estimate import with_random
+from pas.methods.grid import Directions
 from pas.recipe import Recipe
 from storage.catalogue.estimate import estimate as aggregate
 from storage.lake.stages import read_split, stage_address
@@ -24,18 +28,14 @@ def contrast_weights(recipe: Recipe, split_address: str, predictions: str) -> pa
     info = resources.model_info(recipe.spec)
     parts = read_split(resources.lake(), split_address)
     items = answered(parts, predictions)
-    weights: dict[tuple[str, bytes], float] = {}
-    for method, contrast in contrast_sets(recipe.estimators, items, recipe.rule.kind).items():
-        for sign, texts in ((1.0, contrast.positives), (-1.0, contrast.negatives)):
-            for text in texts:
-                key = (method, encode(info, text).key)
-                weights[key] = weights.get(key, 0.0) + sign / len(texts)
-    ordered = sorted(weights.items())
+    sets = contrast_sets(recipe.estimators, items, recipe.rule.kind)
+    texts = {text for contrast in sets.values() for side in contrast for text in side}
+    weights = weights_of(sets, {text: encode(info, text).key for text in texts})
     return pa.table(
         {
-            "method": pa.array([method for (method, _), _ in ordered], pa.string()),
-            "prompt_key": pa.array([key for (_, key), _ in ordered], pa.binary(16)),
-            "weight": pa.array([weight for _, weight in ordered], pa.float64()),
+            "method": pa.array([method for method, _ in weights], pa.string()),
+            "prompt_key": pa.array([key for _, key in weights], pa.binary(16)),
+            "weight": pa.array(list(weights.values()), pa.float64()),
         }
     )
 
@@ -61,19 +61,18 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
     """
     lake, info = resources.lake(), resources.model_info(recipe.spec)
     weights = contrast_weights(recipe, split_address, predictions)
-    found = aggregate(
+    rows = aggregate(
         lake, info.fingerprint, recipe.site, weights, read_layers(recipe),
         memory_limit=settings().memory_limit,
     ).to_pylist()  # fmt: skip
     written_at = dict(zip(read_layers(recipe), write_layers(recipe), strict=True))
-    rows = [row | {"layer": written_at[row["layer"]]} for row in found]
+    keys = [(row["method"], written_at[row["layer"]]) for row in rows]
+    directions = Directions(
+        {k: np.asarray(row["direction"], np.float32) for k, row in zip(keys, rows, strict=True)},
+        {k: row["norm"] for k, row in zip(keys, rows, strict=True)},
+    )
     if RANDOM in recipe.methods:
-        for layer in write_layers(recipe):
-            norms = [row["norm"] for row in rows if row["layer"] == layer]
-            norm = sum(norms) / len(norms)
-            seed = f"sweep:{recipe.seed}:{layer}"
-            direction = random_direction(info.d_model, norm, seed).tolist()
-            rows.append({"method": RANDOM, "layer": layer, "direction": direction, "norm": norm})
+        directions = with_random(directions, recipe.seed)
     schema = pa.schema(
         [
             pa.field("method", pa.string()),
@@ -83,5 +82,17 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
             pa.field("norm", pa.float64()),
         ]
     )
-    table = pa.Table.from_pylist([row | {"site": recipe.site} for row in rows], schema=schema)
+    table = pa.Table.from_pylist(
+        [
+            {
+                "method": method,
+                "layer": layer,
+                "site": recipe.site,
+                "direction": direction,
+                "norm": directions.norm[method, layer],
+            }
+            for (method, layer), direction in directions.direction.items()
+        ],
+        schema=schema,
+    )
     return lake.write_table(address, table)

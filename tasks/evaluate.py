@@ -3,17 +3,16 @@
 import json
 from typing import Any
 
-from pas.data.splits import Split, order_choices
+from pas.data.splits import Split
 from pas.evidence.damage import Damage
 from pas.evidence.evaluation import (
     RANDOM_DRAWS,
     Evaluation,
     EvaluationAnswers,
+    answer_test,
     evaluate,
-    random_controls,
 )
 from pas.evidence.paired import Comparison
-from pas.methods.answers import Answers
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
@@ -56,25 +55,18 @@ def answer_test_items(
     (directions of the winner's norm at its layer), and under letter scoring "reshuffled" (the
     winner, with the choices in an order that no earlier step has seen).
     """
-    directions = read_directions(vectors)
-    test = read_split(resources.lake(), split_address).test
-    chosen = directions.deltas(selection.configurations)
-    random = random_controls(
-        selection.selected, resources.model_info(recipe.spec).d_model, recipe.seed
+    answers = answer_test(
+        lambda items, deltas: answer_items(recipe, items, deltas, normalise=True),
+        read_split(resources.lake(), split_address).test,
+        read_directions(vectors),
+        selection,
+        letters=recipe.rule.kind == "letter",
+        seed=recipe.seed,
     )
-    # The random directions share a configuration, so each has a name of its own while it is asked.
-    named = [
-        (at._replace(method=f"{RANDOM}-{draw}"), delta) for draw, (at, delta) in enumerate(random)
-    ]
-    answers = answer_items(recipe, test, [*chosen, *named], normalise=True)
-    conditions = {TEST: _only(answers, [None, *(at for at, _ in chosen)])}
-    for (at, _), (name, _) in zip(random, named, strict=True):
-        draw = _only(answers, [name])
-        conditions[name.method] = Answers(draw.item_ids, draw.labels, {at: draw.scores_of(name)})
-    if recipe.rule.kind == "letter":
-        other = [order_choices(e, f"{RESHUFFLED}:{recipe.seed}", "sound") for e in test]
-        winner = directions.deltas([selection.selected.configuration])
-        conditions[RESHUFFLED] = answer_items(recipe, other, winner, normalise=True)
+    conditions = {TEST: answers.chosen}
+    conditions |= {f"{RANDOM}-{draw}": part for draw, part in enumerate(answers.random)}
+    if answers.reshuffled is not None:
+        conditions[RESHUFFLED] = answers.reshuffled
     return write_answers(address, conditions)
 
 
@@ -133,11 +125,6 @@ def as_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     if evaluation.controls.reshuffled:
         rows.append(_row(selected, evaluation.controls.reshuffled, False, "reshuffled"))
     return rows
-
-
-def _only(answers: Answers, configurations: list[Configuration | None]) -> Answers:
-    scores = {at: answers.scores[at] for at in configurations}
-    return Answers(answers.item_ids, answers.labels, scores)
 
 
 def _row(at: Configuration, comparison: Comparison, selected: bool, control: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ model has answered, see `pas.methods.contrast.possible_texts`.
 from typing import NamedTuple
 
 from pas.data.examples import Example
-from pas.data.prompts import Prompt, encode, full_prompt
+from pas.data.prompts import Prompt, encode
 from pas.engine.extract import read
-from pas.engine.scoring import Query, canonical, prepare, query_key
+from pas.engine.scoring import Query, canonical, query_key, query_of
 from pas.engine.trie import packs
 from pas.methods.contrast import possible_texts
 from pas.methods.grid import layers_of, read_layer
@@ -71,9 +71,7 @@ def question(recipe: Recipe, example: Example) -> Query:
     Raises:
         UserError: If a prompt exceeds the context window.
     """
-    text, rule = full_prompt(example, recipe.rule.kind), recipe.rule
-    info = resources.model_info(recipe.spec)
-    return prepare(info, text, example.choices, example.label, rule)
+    return query_of(resources.model_info(recipe.spec), example, recipe.rule)
 
 
 def plan(

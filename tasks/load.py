@@ -3,7 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.data.columns import examples_from_columns, parse_rows
+from pas.data import columns
+from pas.data.columns import parse_rows
 from pas.data.examples import Example, digest
 from pas.data.sources import read_rows
 from pas.data.splits import Split, split
@@ -22,11 +23,10 @@ def read_examples(recipe: Recipe) -> list[Example]:
     benchmark = recipe.benchmark
     if benchmark is not None and benchmark.generate and recipe.data is None:
         return benchmark.generate()
-    place = f"--data {recipe.source.name}"
-    rows = read_rows(recipe.source)
     if benchmark is not None and benchmark.parse:
-        return parse_rows(rows, benchmark.parse, place)
-    return examples_from_columns(rows, recipe.columns, place)
+        rows = read_rows(recipe.source)
+        return parse_rows(rows, benchmark.parse, f"--data {recipe.source.name}")
+    return columns.read_examples(recipe.source, recipe.columns)
 
 
 def load_split(recipe: Recipe, examples: list[Example]) -> Split:

@@ -6,11 +6,12 @@ A bad row is refused with its number and the reason.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from pas.data.examples import Example, rows_refused, validate
-from pas.data.sources import Row
+from pas.data.sources import Row, Source, read_rows
 from pas.errors import UserError
 
 
@@ -31,6 +32,20 @@ class Columns:
     label: str = "label"
     group: str | None = None
     id: str | None = None
+
+
+def read_examples(source: str | Path | Source, columns: Columns | None = None) -> list[Example]:
+    """Read a labelled data set: a csv, tsv, json, jsonl or parquet file, a folder, or a hub id.
+
+    Args:
+        source: The place, or a `Source` that also names a revision, configuration and split.
+        columns: Which columns hold what; `question`, `choices` and `label` if not given.
+
+    Raises:
+        UserError: If the source is absent, a column is missing or any row is unusable.
+    """
+    found = source if isinstance(source, Source) else Source(str(source))
+    return examples_from_columns(read_rows(found), columns or Columns(), f"--data {found.name}")
 
 
 def examples_from_columns(rows: Sequence[Row], columns: Columns, place: str) -> list[Example]:

@@ -46,9 +46,9 @@ def order_choices(example: Example, seed: int | str, protocol: Protocol) -> Exam
 
 def split(
     examples: Sequence[Example],
-    seed: int,
-    protocol: Protocol,
-    max_items: int | None,
+    seed: int = 0,
+    protocol: Protocol = "sound",
+    max_items: int | None = None,
     order_seed: int | None = None,
 ) -> Split:
     """Shuffle by seed, cap, cut 60/20/20 and order the choices (by `order_seed` if given).

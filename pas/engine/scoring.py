@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import torch
 
-from pas.data.prompts import Scoring, encode
+from pas.data.examples import Example
+from pas.data.prompts import Scoring, encode, full_prompt
 from pas.data.splits import Protocol
 from pas.engine.trie import common_length
 from pas.errors import UserError
@@ -125,6 +126,16 @@ def prepare(
     if not all(tail.targets for tail in tails):
         raise UserError(f"a choice adds no token to the prompt {text[:60]!r}")
     return Query(tails, (), label)
+
+
+def query_of(info: ModelInfo, example: Example, rule: ScoringRule) -> Query:
+    """Make an item ready for scoring, its choices in the order shown; see `prepare`.
+
+    Raises:
+        UserError: If a text exceeds the context window or a letter has no token of its own.
+    """
+    text = full_prompt(example, rule.kind)
+    return prepare(info, text, example.choices, example.label, rule)
 
 
 def query_key(fingerprint: str, question: Query) -> bytes:

@@ -5,14 +5,14 @@ docs/method.md, "Evidence".
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pas.data.examples import Example
-from pas.data.splits import Split
+from pas.data.splits import Split, order_choices
 from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 from pas.evidence.clusters import clustered_interval
 from pas.evidence.controls import Controls
@@ -22,7 +22,7 @@ from pas.evidence.paired import Comparison, compare
 from pas.evidence.verdict import Verdict, verdict
 from pas.methods.answers import Answers
 from pas.methods.contrast import RANDOM, random_direction
-from pas.methods.grid import Cell, Configuration
+from pas.methods.grid import Cell, Configuration, Directions
 from pas.methods.selection import Selection
 
 RANDOM_DRAWS = 10
@@ -132,6 +132,50 @@ def random_controls(
         )
         for draw in range(draws if at.strength else 0)
     ]
+
+
+def answer_test(
+    ask: Callable[[Sequence[Example], list[tuple[Configuration, np.ndarray]]], Answers],
+    test: Sequence[Example],
+    directions: Directions,
+    selection: Selection,
+    *,
+    letters: bool,
+    seed: int = 0,
+) -> EvaluationAnswers:
+    """Answer the test items under the chosen configurations and the controls, each once.
+
+    Args:
+        ask: Answers items unsteered and under each (configuration, [d_model] float32); letters'
+            scores have to be log-probabilities over the vocabulary.
+        test: The items, choices in the order shown.
+        directions: Of the training.
+        selection: What validation chose.
+        letters: Whether answers are letters; then the winner is asked with the choices in another
+            order too.
+        seed: Of the random directions and of that order.
+    """
+    winner = selection.selected
+    chosen = directions.deltas(selection.configurations)
+    d_model = len(next(iter(directions.direction.values())))
+    random = random_controls(winner, d_model, seed)
+    # The random directions share a configuration, so each has a name of its own while it is asked.
+    named = [
+        (at._replace(method=f"{RANDOM}-{draw}"), delta) for draw, (at, delta) in enumerate(random)
+    ]
+    answers = ask(test, [*chosen, *named])
+    draws = [
+        Answers(answers.item_ids, answers.labels, {at: answers.scores_of(name)})
+        for (at, _), (name, _) in zip(random, named, strict=True)
+    ]
+    kept = {at: answers.scores[at] for at in (None, *(at for at, _ in chosen))}
+    reshuffled = None
+    if letters:
+        other = [order_choices(example, f"reshuffled:{seed}", "sound") for example in test]
+        reshuffled = ask(other, directions.deltas([winner.configuration]))
+    return EvaluationAnswers(
+        Answers(answers.item_ids, answers.labels, kept), tuple(draws), reshuffled
+    )
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from pas.errors import UserError
+from pas.models.cache import default_cache_dir
 from pas.models.files import model_folder, resolve_dtype
 from pas.models.fingerprint import fingerprint
 from pas.models.sites import decoder_blocks
@@ -123,17 +124,20 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
     )
 
 
-def load_model(spec: ModelSpec, cache_dir: Path) -> LoadedModel:
+def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedModel:
     """Load a model for inference.
 
     Args:
-        spec: The model.
-        cache_dir: Where converted GGUF models and file hashes are kept.
+        spec: The model, or its id alone: "demo", a hub id, a folder or a GGUF file.
+        cache_dir: Where converted GGUF models and file hashes are kept; in the user's cache folder
+            if not given.
 
     Raises:
         UserError: If there is no such model or device, its files are damaged, or 4/8-bit was
             asked for without bitsandbytes.
     """
+    spec = ModelSpec(spec) if isinstance(spec, str) else spec
+    cache_dir = cache_dir or default_cache_dir()
     info = load_model_info(spec, cache_dir)  # first, as it refuses what cannot be read
     folder = model_folder(spec, cache_dir)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}

@@ -69,8 +69,9 @@ class SteeringVector:
             other.fingerprint,
         ) and np.array_equal(self.direction, other.direction)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `vector.safetensors` and `steering.json` into the folder."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         direction = np.ascontiguousarray(self.direction, dtype=np.float32)
         save_file({"direction": direction}, folder / WEIGHTS_FILE)
@@ -78,12 +79,13 @@ class SteeringVector:
         (folder / STEERING_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> "SteeringVector":
+    def load(cls, folder: str | Path) -> "SteeringVector":
         """Read what `save` wrote.
 
         Raises:
             UserError: If the folder does not hold a vector.
         """
+        folder = Path(folder)
         try:
             facts = json.loads((folder / STEERING_FILE).read_text())
             direction = load_file(folder / WEIGHTS_FILE)["direction"]

@@ -1,0 +1,115 @@
+"""The sweep and the choice among its configurations, with a model in memory.
+
+docs/method.md, "Pipeline", step 5 (arXiv 2509.22739).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pas.data.examples import Example
+from pas.data.splits import Protocol
+from pas.engine.prefix import Steering
+from pas.engine.scoring import ScoringRule, query_of
+from pas.evidence.damage import damage, neutral_texts
+from pas.methods.answers import Answers, answer
+from pas.methods.grid import Cell, Configuration, Directions, grid
+from pas.methods.selection import MAX_KL, Rule, Selection, choose, count
+from pas.models.loading import LoadedModel
+from pas.models.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The validation items under every configuration.
+
+    Attributes:
+        directions: What was swept.
+        answers: To the validation items.
+        cells: The correct answers of every configuration, counted.
+        rule: How choices were scored.
+        site: Where the directions were added.
+    """
+
+    directions: Directions
+    answers: Answers
+    cells: tuple[Cell, ...]
+    rule: ScoringRule
+    site: Site
+
+
+def answer_examples(
+    model: LoadedModel,
+    examples: Sequence[Example],
+    directions: Directions,
+    configurations: Sequence[Configuration],
+    rule: ScoringRule,
+    site: Site = "residual",
+) -> Answers:
+    """Answer items unsteered and under configurations; see `pas.methods.answers.answer`."""
+    queries = [query_of(model.info, example, rule) for example in examples]
+    deltas = directions.deltas(configurations)
+    return answer(model, examples, queries, deltas, site, length_norm=rule.length_norm)
+
+
+def sweep(
+    model: LoadedModel,
+    examples: Sequence[Example],
+    directions: Directions,
+    strengths: Sequence[float],
+    rule: ScoringRule | None = None,
+    site: Site = "residual",
+) -> Sweep:
+    """Answer the validation items in every configuration of directions and strengths.
+
+    Args:
+        model: The model.
+        examples: The validation split.
+        directions: From `pas.estimate`.
+        strengths: Factors on each direction; with 0 among them not steering can be selected.
+        rule: How choices are scored; by letter if not given.
+        site: Where the directions are added.
+
+    Raises:
+        UserError: If a prompt exceeds the context window, or the model has no such layer or site.
+    """
+    rule = rule or ScoringRule()
+    configurations = grid(directions, sorted(set(strengths)))
+    answers = answer_examples(model, examples, directions, configurations, rule, site)
+    cells = tuple(count(answers, directions, configurations))
+    return Sweep(directions, answers, cells, rule, site)
+
+
+def select(
+    model: LoadedModel,
+    swept: Sweep,
+    protocol: Protocol = "sound",
+    rule: Rule = "best",
+    max_kl: float | None = MAX_KL,
+) -> Selection:
+    """Choose a configuration for each method, and one among all of them.
+
+    Under `sound` a configuration that damages neutral text beyond `max_kl` is not chosen; damage is
+    measured for the best configurations first, and only until one is accepted.
+
+    Args:
+        model: The model.
+        swept: From `sweep`.
+        protocol: `paper` takes the published tie rule and has no limit on damage.
+        rule: "best", "one-se" or "least-damage", see `pas.methods.selection.select`.
+        max_kl: Largest divergence on neutral text, nats per token; None for no limit.
+
+    Raises:
+        UserError: If every configuration damages neutral text beyond the limit.
+    """
+    known: dict[Configuration, float] = {}
+
+    def measure(configurations: Sequence[Configuration]) -> list[float]:
+        todo = [at for at in dict.fromkeys(configurations) if at not in known]
+        rows = [Steering(at.layer, torch.from_numpy(swept.directions.delta(at))) for at in todo]
+        measured = damage(model, neutral_texts(), rows, swept.site)
+        known.update((at, value.kl) for at, value in zip(todo, measured, strict=True))
+        return [known[at] for at in configurations]
+
+    return choose(swept.cells, protocol, rule, answers=swept.answers, damage=measure, max_kl=max_kl)
