@@ -70,23 +70,22 @@ def clustered_interval(
         p_value = None if mean else 1.0
         return ClusteredInterval(n, n_groups, mean, mean, mean, 0.0, p_value, NO_SPREAD)
 
-    from statsmodels.regression.linear_model import OLS
-
     found = stats.bootstrap(
         (np.bincount(codes, weights=values), np.bincount(codes)), _ratio_of_sums, paired=True,
         n_resamples=BOOTSTRAP_RESAMPLES, method="percentile", vectorized=True, batch=1000,
         rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    fit = OLS(values, np.ones((n, 1))).fit(
-        cov_type="cluster", cov_kwds={"groups": codes}, use_t=True
-    )
-    error = float(fit.bse[0])
+    # The sandwich estimator of a mean with whole groups as units, times G / (G - 1): what
+    # statsmodels gives for a regression on a constant with cov_type="cluster".
+    residuals = np.bincount(codes, weights=values - mean)
+    error = float(np.sqrt(n_groups / (n_groups - 1) * np.square(residuals).sum()) / n)
     if error <= 1e-12:  # every group has the same mean
         error, p_value = 0.0, None if abs(mean) > 1e-12 else 1.0
         note = "the groups' means are all the same, so nothing says how far they vary"
     else:
         few = f"{n_groups} groups are few: below {FEW_GROUPS} the p-value is too small"
-        p_value, note = float(fit.pvalues[0]), few if n_groups < FEW_GROUPS else ""
+        p_value = float(2 * stats.t.sf(abs(mean) / error, n_groups - 1))
+        note = few if n_groups < FEW_GROUPS else ""
     return ClusteredInterval(
         n, n_groups, mean, float(found.low), float(found.high), error, p_value, note
     )

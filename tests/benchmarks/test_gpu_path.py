@@ -1,9 +1,6 @@
 """The GPU benchmark, small and on the CPU: it runs with few packages and its letters agree."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ import pytest
 from benchmarks.planning import estimates
 from benchmarks.rates import rates_of
 from pas.study.file import read_study
+from tests.helpers.absent_packages import run_without
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -19,25 +17,7 @@ pytestmark = pytest.mark.slow
 ABSENT = ("prefect", "mlflow", "duckdb", "pyarrow", "datasets", "pydantic", "pydantic_settings",
           "rich", "pandas", "matplotlib", "accelerate", "gguf", "sqlalchemy",
           "platformdirs")  # fmt: skip
-HIDING = f"""
-import runpy, sys
-
-class Hiding:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *args):
-        if name.partition(".")[0] in {ABSENT!r}:
-            return None
-        return self.finder.find_spec(name, *args)
-
-sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
-sys.argv = ["gpu", *sys.argv[1:]]
-runpy.run_module("benchmarks.gpu", run_name="__main__")
-"""
+GPU = 'import runpy; sys.argv[0] = "gpu"; runpy.run_module("benchmarks.gpu", run_name="__main__")'
 
 
 def measured(folder: Path, dtype: str) -> dict:
@@ -47,9 +27,7 @@ def measured(folder: Path, dtype: str) -> dict:
         "--configurations": 12, "--check": 6, "--check-configurations": 12, "--repeats": 1,
         "--limit": 60, "--out": out,
     }  # fmt: skip
-    command = [sys.executable, "-c", HIDING, *(str(x) for pair in options.items() for x in pair)]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = run_without(ABSENT, GPU, *(str(x) for pair in options.items() for x in pair))
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(out.read_text())
 
