@@ -7,6 +7,13 @@ from pathlib import Path
 
 from tests.helpers.places import ROOT
 
+# What the floors above `pas` bring, and these floors themselves.
+PIPELINE = (
+    "prefect", "mlflow", "duckdb", "sqlalchemy", "fastapi", "uvicorn", "alembic", "pydantic",
+    "pydantic_settings", "matplotlib", "statsmodels", "jinja2", "typer", "rich", "peft", "trl",
+    "flows", "tasks", "storage",
+)  # fmt: skip
+
 # Each finder is wrapped, so that a hidden package is absent rather than broken: libraries that ask
 # whether it is there are told no.
 _HIDING = """

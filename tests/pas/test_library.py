@@ -15,14 +15,8 @@ from pas.methods.grid import Configuration
 from pas.recipe import Recipe
 from storage.catalogue.views import query
 from tasks import resources
-from tests.helpers.absent_packages import run_without
+from tests.helpers.absent_packages import PIPELINE, run_without
 from tests.helpers.data_files import write_toy
-
-PIPELINE = (
-    "prefect", "mlflow", "duckdb", "sqlalchemy", "fastapi", "uvicorn", "alembic", "pydantic",
-    "pydantic_settings", "matplotlib", "statsmodels", "jinja2", "typer", "rich", "peft", "trl",
-    "flows", "tasks", "storage",
-)  # fmt: skip
 
 
 @pytest.fixture
