@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from benchmarks.rates import Rates
 from pas.data.splits import SHARES
 from pas.errors import UserError
+from pas.evidence.evaluation import RANDOM_DRAWS
 from pas.methods.grid import layers_of
 from pas.recipe import Recipe
 from pas.study.plan import Study, StudyCell, cells
-from tasks.evaluate import RANDOM_DRAWS
 
 _KEYS = {"tflops", "rate", "models", "tasks"}
 # METHOD.md: the authors' run of one layer and one strength of one method, load included, took

@@ -1,0 +1,79 @@
+"""The library and the pipeline make the same vector, and say the same of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pas
+from flows.train import train
+from pas.methods.contrast import METHODS, RANDOM
+from pas.methods.grid import Configuration
+from pas.recipe import Recipe
+from storage.catalogue.views import query
+from tasks import resources
+from tests.helpers.data_files import write_toy
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
+    data = write_toy(tmp_path / "toy.jsonl", 60)
+    return Recipe(
+        "toy",
+        str(data),
+        group_col="topic",
+        id_col="id",
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="0.5,1,4",
+        max_kl=None,
+    )
+
+
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+def test_library_and_pipeline_make_the_same_vector(
+    recipe: Recipe, tmp_path: Path, scoring: str, protocol: str
+) -> None:
+    recipe = replace(recipe, scoring=scoring, protocol=protocol)
+    trained = train(recipe)
+
+    examples = pas.read_examples(recipe.source, recipe.columns)
+    split = pas.split(examples, recipe.seed, recipe.protocol)
+    model = pas.load_model(recipe.spec, tmp_path / "cache")
+    read = pas.answer_and_extract(
+        model, split.train, (*METHODS, RANDOM), (1, 2), recipe.rule, protocol=recipe.protocol
+    )
+    directions = pas.estimate(read, recipe.seed)
+    rows = query(resources.lake(), "SELECT * FROM vectors").to_pylist()
+    assert directions.direction.keys() == {(row["method"], row["layer"]) for row in rows}
+    for row in rows:
+        found = directions.direction[row["method"], row["layer"]]
+        np.testing.assert_allclose(found, row["direction"], rtol=1e-6, atol=1e-6)
+
+    swept = pas.sweep(model, split.val, directions, recipe.grid_strengths, recipe.rule)
+    counted = {
+        Configuration(row["method"], row["layer"], row["strength"]): row["correct"]
+        for row in query(resources.lake(), "SELECT * FROM sweeps").to_pylist()
+    }
+    assert {cell.configuration: cell.correct for cell in swept.cells} == counted
+    selection = pas.select(model, swept, recipe.protocol, max_kl=None)
+    selected, expected = selection.selected.configuration, trained.evaluation.selected
+    # Every method's strength 0 is the same configuration, whichever stands for them.
+    assert selected == expected or selected.strength == expected.strength == 0
+
+    evaluation = pas.test(model, split, swept, selection, recipe.seed)
+    mine, theirs = evaluation.controls, trained.evaluation.controls
+    assert (mine.test, mine.reshuffled) == (theirs.test, theirs.reshuffled)
+    assert mine.random_accuracies == theirs.random_accuracies
+    assert mine.neutral_kl == pytest.approx(theirs.neutral_kl, rel=1e-4, abs=1e-7)
+    assert evaluation.verdict.label == trained.evaluation.verdict.label
+
+    vector = pas.vector_of(model, swept, evaluation, task="toy")
+    vector.save(tmp_path / "vector")
+    kept = pas.SteeringVector.load(tmp_path / "vector")
+    assert kept.adds_the_same_as(vector)
+    assert kept.provenance["evaluation"]["verdict"]["label"] == evaluation.verdict.label
