@@ -13,13 +13,12 @@ import torch
 from pas.data.examples import Example
 from pas.data.splits import Split
 from pas.engine.prefix import Steering
-from pas.engine.scoring import query_of
 from pas.evidence.damage import damage, neutral_texts
 from pas.evidence.evaluation import Evaluation, answer_test, evaluate
-from pas.methods.answers import Answers, answer
+from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
-from pas.methods.sweep import Sweep
+from pas.methods.sweep import Sweep, answer_examples
 from pas.models.loading import LoadedModel
 from pas.steering.vector import SteeringVector
 
@@ -48,16 +47,7 @@ def test(
     def ask(
         items: Sequence[Example], deltas: list[tuple[Configuration, np.ndarray[Any, Any]]]
     ) -> Answers:
-        queries = [query_of(model.info, item, rule) for item in items]
-        return answer(
-            model,
-            items,
-            queries,
-            deltas,
-            swept.site,
-            length_norm=rule.length_norm,
-            normalise=True,
-        )
+        return answer_examples(model, items, deltas, rule, swept.site, normalise=True)
 
     answers = answer_test(
         ask, split.test, swept.directions, selection, letters=rule.kind == "letter", seed=seed

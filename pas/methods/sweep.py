@@ -5,7 +5,9 @@ docs/method.md, "Pipeline", step 5 (arXiv 2509.22739).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from pas.data.examples import Example
@@ -42,15 +44,26 @@ class Sweep:
 def answer_examples(
     model: LoadedModel,
     examples: Sequence[Example],
-    directions: Directions,
-    configurations: Sequence[Configuration],
+    deltas: Sequence[tuple[Configuration, np.ndarray[Any, Any]]],
     rule: ScoringRule,
-    site: Site = "residual",
+    site: Site,
+    *,
+    normalise: bool = False,
 ) -> Answers:
-    """Answer items unsteered and under configurations; see `pas.methods.answers.answer`."""
+    """Answer items unsteered and under each (configuration, [d_model] float32).
+
+    See `pas.methods.answers.answer`.
+    """
     queries = [query_of(model.info, example, rule) for example in examples]
-    deltas = directions.deltas(configurations)
-    return answer(model, examples, queries, deltas, site, length_norm=rule.length_norm)
+    return answer(
+        model,
+        examples,
+        queries,
+        deltas,
+        site,
+        length_norm=rule.length_norm,
+        normalise=normalise,
+    )
 
 
 def sweep(
@@ -76,7 +89,8 @@ def sweep(
     """
     rule = rule or ScoringRule()
     configurations = grid(directions, sorted(set(strengths)))
-    answers = answer_examples(model, examples, directions, configurations, rule, site)
+    deltas = directions.deltas(configurations)
+    answers = answer_examples(model, examples, deltas, rule, site)
     cells = tuple(count(answers, directions, configurations))
     return Sweep(directions, answers, cells, rule, site)
 
