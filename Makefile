@@ -10,7 +10,7 @@ demo: .venv/run  ## the whole pipeline on the project's own data set
 
 # Threads that spin while they wait bring two busy cores to a crawl; waiting costs an idle one little.
 # The models of the tests are too small for two threads, so each of two processes has one thread.
-PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/dev  ## all tests
 	$(PYTEST) --durations=15

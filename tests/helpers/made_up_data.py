@@ -315,7 +315,7 @@ def openbookqa(part: str) -> Iterator[Row]:
 
 def arc() -> Iterator[Row]:
     """Four options, in a few rows three or five, in others named by digits."""
-    for i in range(90):
+    for i in range(330):
         texts = _four(i)[:3] if i % 30 == 7 else _four(i)
         texts += ["none of these"] if i % 30 == 8 else []
         names = list("12345" if i % 10 == 9 else LETTERS)[: len(texts)]

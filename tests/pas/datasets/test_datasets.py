@@ -142,7 +142,7 @@ MADE_UP = {
     "openbookqa/dev_complete.jsonl": Counts("openbookqa", [15] * 4, {"0": 15}, 30, {4: 60}),
     "openbookqa/test_complete.jsonl": Counts("openbookqa", [15] * 4, {"0": 15}, 30, {4: 60}),
     "arc/ARC-Challenge-test.jsonl": Counts(
-        "arc_challenge", [30, 30, 30], {"0": 30}, 89, {3: 3, 4: 84, 5: 3}
+        "arc_challenge", [110] * 3, {"0": 110}, 329, {3: 11, 4: 308, 5: 11}
     ),
     "commonsenseqa/dev_rand_split.jsonl": Counts(
         "commonsenseqa", [25, 20, 20, 15, 20], {"A": 20}, 50, {4: 5, 5: 95}
