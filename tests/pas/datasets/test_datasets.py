@@ -106,7 +106,7 @@ PUBLIC = {
 MADE_UP = {
     **{
         f"bbq/{category}.jsonl": Counts(
-            f"bbq_{category.lower()}", [67, 67, 66], {"ambig": 100}, 25, {3: 200}
+            f"bbq_{category.lower()}", [66, 68, 66], {"ambig": 100}, 25, {3: 200}
         )
         for category in (
             "Age",
