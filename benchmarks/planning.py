@@ -1,4 +1,6 @@
-"""What a study would take where its models and data cannot be read: from the file's `planning`.
+"""What a study would take, estimated from the facts under `planning` in its file.
+
+No model and no data set is read. The file states:
 
     planning:
       tflops: 380                # what the device achieves, or give --rates
@@ -11,19 +13,25 @@
 Counts are those of `tasks.forecast`, with mean lengths in the place of tokenised prompts.
 """
 
-from collections.abc import Iterable, Mapping
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.rates import Rates
+from benchmarks.rates import Rates, rates_of
+from benchmarks.timing import show
 from pas.data.splits import SHARES
 from pas.errors import UserError
 from pas.evidence.evaluation import RANDOM_DRAWS
 from pas.methods.grid import layers_of
 from pas.recipe import Recipe
+from pas.study.file import read_study
 from pas.study.plan import Study, StudyCell, cells
 
 _KEYS = {"tflops", "rate", "models", "tasks"}
-# METHOD.md: the authors' run of one layer and one strength of one method, load included, took
+# docs/method.md: the authors' run of one layer and one strength of one method, load included, took
 # 103 s for 2400 predictions, as many activations, 800 validation and 2 x 800 test passes.
 _PUBLISHED_SECONDS = 103 / (2400 + 2400 + 800 + 2 * 800)
 
@@ -73,7 +81,7 @@ class Estimate(NamedTuple):
         tokens: Tokens that we run through the whole model.
         steered_rows: Steered tokens, each through the blocks above its layer.
         whole_teraflops: Floating-point work of the tokens, 2 a parameter and token.
-        steered_teraflops: Likewise of the steered rows.
+        steered_teraflops: The same of the steered rows.
         bytes: Activations, of prompts that seeds and settings share once, before compression.
     """
 
@@ -225,3 +233,74 @@ def _known(facts: Mapping[str, Any], key: str, name: str) -> Any:
     if name not in facts:
         raise UserError(f"planning: {key}: add {name}, which the study names")
     return facts[name]
+
+
+def as_document(found: Sequence[Estimate], rates: Rates) -> dict[str, Any]:
+    """Return the estimates and the rates, JSON-able."""
+    return {
+        "rates": rates._asdict(),
+        "settings": [
+            e._asdict()
+            | {
+                "teraflops": e.teraflops,
+                "gpu_hours": e.hours(rates),
+                "published_gpu_hours": e.published_hours,
+            }
+            for e in found
+        ],
+    }
+
+
+def _row(e: Estimate, hours: float) -> dict[str, str]:
+    return {
+        "setting": e.setting,
+        "model": e.model.rpartition("/")[2],
+        "cells": f"{e.cells:,}",
+        "published loop, M passes": f"{e.published_passes / 1e6:,.1f}",
+        "its GPU-hours": f"{e.published_hours:,.0f}",
+        "M tokens": f"{e.tokens / 1e6:,.0f}",
+        "M steered rows": f"{e.steered_rows / 1e6:,.0f}",
+        "PFLOP": f"{e.teraflops / 1e3:,.0f}",
+        "GPU-hours": f"{hours:,.1f}",
+        "cache, GB": f"{e.bytes / 1e9:,.1f}",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.planning",
+        description=__doc__,
+        epilog="example:\n  python -m benchmarks.planning studies/paper.yaml --tflops 380",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", type=Path, help="a study file with the key planning")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument("--tflops", type=float, help="what your device achieves, TFLOP/s")
+    rate.add_argument("--rates", type=Path, help="what python -m benchmarks.gpu --out wrote")
+    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    options = parser.parse_args(arguments)
+    try:
+        study = read_study(options.study)
+        rates = rates_of(study, options.tflops, options.rates)
+        found = estimates(study)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    if options.json:
+        print(json.dumps(as_document(found, rates), indent=2))
+        return
+    columns = list(zip(*found, strict=True))[2:]
+    whole = Estimate("all", "", *(sum(column) for column in columns))
+    speed = " and ".join(dict.fromkeys(f"{value:.4g}" for value in rates[:2]))
+    show(
+        f"Study {study.name}: what it would take, from its planning facts",
+        [_row(e, e.hours(rates)) for e in (*found, whole)],
+        [
+            f"GPU-hours at {speed} TFLOP/s ({rates.source}); the published loop's at its authors' "
+            "103 s for one layer and strength, on their GPU"
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

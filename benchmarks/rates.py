@@ -1,4 +1,4 @@
-"""How fast a device is, for the dry run of a study."""
+"""How fast a device is, for `benchmarks.planning`."""
 
 import json
 from pathlib import Path
@@ -25,10 +25,10 @@ class Rates(NamedTuple):
 
 
 def rates_of(study: Study, given: float | None = None, measured: Path | None = None) -> Rates:
-    """Return the device's rates to reckon with.
+    """Return the rates of the device.
 
     Args:
-        study: Whose `planning` counts where nothing else is given.
+        study: Its `planning` states a rate, used where nothing else is given.
         given: One rate for everything, TFLOP/s.
         measured: What `python -m benchmarks.gpu --out` wrote: its best extraction and sweep.
 
@@ -40,7 +40,7 @@ def rates_of(study: Study, given: float | None = None, measured: Path | None = N
     found = given if given is not None else study.planning.get("tflops")
     if not isinstance(found, int | float) or not found > 0:
         raise UserError(
-            "a dry run needs the TFLOP/s that your device achieves: measure it by `python -m "
+            "an estimate needs the TFLOP/s that your device achieves: measure it by `python -m "
             "benchmarks.gpu --out gpu.json` and give --rates gpu.json, or give --tflops, or "
             "planning: tflops in the study file"
         )

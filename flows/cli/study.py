@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.display import Json, Verbose, print_json, print_table, say
-from pas.errors import UserError
 
 _EXAMPLES = """
 See what it would take, then run it; a second run goes on where the first one stopped:
@@ -38,14 +37,6 @@ def study(
         int,
         typer.Option(min=0, help="Cells in flight on workers, through the deployment study-cell."),
     ] = 0,
-    tflops: Annotated[
-        float | None,
-        typer.Option(help="Dry run by planning facts: what your device achieves, TFLOP/s."),
-    ] = None,
-    rates: Annotated[
-        Path | None,
-        typer.Option(help="Instead of --tflops: what `python -m benchmarks.gpu --out` wrote."),
-    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -58,16 +49,9 @@ def study(
     begin(verbose=verbose)
     from pas.study.file import read_study
 
-    if tflops is not None and rates is not None:
-        raise UserError("--tflops and --rates are two answers to one question: give one of them")
     plan = read_study(file, data_root)
     if dry_run:
-        if plan.planning:
-            from benchmarks.rates import rates_of
-
-            _plan(plan, rates_of(plan, tflops, rates), json)
-        else:
-            _forecast(plan, json)
+        _forecast(plan, json)
         return
     from flows.study import study as run
 
@@ -152,41 +136,3 @@ def _forecast(plan: Any, json: bool) -> None:
         f"the whole model and {total['steered_rows']:,} steered rows, {total['teraflops']:,.0f} "
         f"TFLOP, {total['bytes'] / 1e6:,.1f} MB of activations; seeds share prompts, so less"
     )
-
-
-def _plan(plan: Any, rates: Any, json: bool) -> None:
-    """Print what every setting would take, from the facts under `planning`."""
-    from benchmarks.planning import Estimate, estimates
-    from tasks.reports.words import short_names
-
-    found = estimates(plan)
-    hours = [e.hours(rates) for e in found]
-    names = short_names(list(dict.fromkeys(e.model for e in found)))
-    if json:
-        print_json(
-            {"rates": rates._asdict(), "settings": [
-                e._asdict()
-                | {"teraflops": e.teraflops, "gpu_hours": h,
-                   "published_gpu_hours": e.published_hours}
-                for e, h in zip(found, hours, strict=True)
-            ]}
-        )  # fmt: skip
-        return
-
-    def row(e: Estimate, h: float) -> tuple[str, ...]:
-        return (
-            e.setting, names.get(e.model, ""), f"{e.cells:,}", f"{e.published_passes / 1e6:,.1f}",
-            f"{e.published_hours:,.0f}", f"{e.tokens / 1e6:,.0f}", f"{e.steered_rows / 1e6:,.0f}",
-            f"{e.teraflops / 1e3:,.0f}", f"{h:,.1f}", f"{e.bytes / 1e9:,.1f}",
-        )  # fmt: skip
-
-    whole = Estimate("all", "", *(sum(column) for column in list(zip(*found, strict=True))[2:]))
-    print_table(
-        f"Study {plan.name}: what it would take, from its planning facts",
-        ("setting", "model", "cells", "published loop, M passes", "its GPU-hours", "M tokens",
-         "M steered rows", "PFLOP", "GPU-hours", "cache, GB"),
-        [*map(row, found, hours), row(whole, sum(hours))],
-    )  # fmt: skip
-    speed = " and ".join(dict.fromkeys(f"{value:.4g}" for value in rates[:2]))
-    say(f"GPU-hours at {speed} TFLOP/s ({rates.source}); the published loop's at its authors' "
-        "103 s for one layer and strength, on their GPU")  # fmt: skip

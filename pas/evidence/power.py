@@ -1,109 +1,18 @@
-"""Answers that flip between right and wrong: how large a change is, how many items show it.
+"""How many items show a gain: the power of the exact McNemar test that `paired` reports.
 
-Power is of the exact McNemar test that `evidence.py` reports. Of n items a share flips
-(`discordant_rate`), and the flips to right outnumber those to wrong by `gain` of all items. The
-number of flips is binomial, and given it the flips to right are: summing over both is exact (Duffy
-1984, Biometrics 40:1005-1015). Power is the chance that
-p < alpha *and* the change is a gain: a significant loss shows no gain. It rises with n in small
-saw-teeth, because a count of flips cannot meet alpha exactly.
+Of n items a share flips between right and wrong (`discordant_rate`), and the flips to right
+outnumber those to wrong by `gain` of all items. The number of flips is binomial, and given it the
+flips to right are: summing over both is exact (Duffy 1984, Biometrics 40:1005-1015). Power is the
+chance that p < alpha *and* the change is a gain: a significant loss shows no gain. It rises with n
+in small saw-teeth, because a count of flips cannot meet alpha exactly.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, stats
 
-from pas.evidence.paired import Comparison
-from pas.evidence.seeds import CONFIDENCE
-
 LARGEST = 1_000_000
-
-
-@dataclass(frozen=True)
-class FlipEffect:
-    """How large a paired change in right answers is.
-
-    Attributes:
-        risk_difference: Gain in accuracy.
-        rd_low: Lower end of its 95 % interval.
-        rd_high: Upper end.
-        odds_ratio: w2r / r2w, the odds that a changed answer became right; None if r2w is 0.
-        or_low: Lower end of its exact 95 % interval; None if no answer changed.
-        or_high: Upper end; None if it has none, as where r2w is 0.
-    """
-
-    risk_difference: float
-    rd_low: float
-    rd_high: float
-    odds_ratio: float | None
-    or_low: float | None
-    or_high: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-able."""
-        return asdict(self)
-
-
-def flip_effect(comparison: Comparison) -> FlipEffect:
-    """Return the effect sizes of a comparison.
-
-    The interval of the difference is Newcombe's square-and-add with Wilson's limits, his method
-    10 (Newcombe 1998, Stat. Med. 17:2635-2650), which keeps its coverage at few or no flips,
-    where a bootstrap of the items has no width. That of the odds ratio is the exact binomial one
-    of the share of w2r among the flips, p / (1 - p).
-    """
-    w2r, r2w, n = comparison.w2r, comparison.r2w, comparison.n
-    right = round(comparison.baseline_accuracy * n)
-    low, high = _newcombe(right - r2w, w2r, r2w, n - right - w2r)
-    share_low = share_high = None
-    if w2r + r2w:
-        share = stats.binomtest(w2r, w2r + r2w).proportion_ci(CONFIDENCE, method="exact")
-        share_low, share_high = float(share.low), float(share.high)
-    return FlipEffect(
-        risk_difference=(w2r - r2w) / n, rd_low=low, rd_high=high,
-        odds_ratio=w2r / r2w if r2w else None,
-        or_low=None if share_low is None else share_low / (1 - share_low),
-        or_high=None if share_high in (None, 1.0) else share_high / (1 - share_high),
-    )  # fmt: skip
-
-
-def _newcombe(both: int, w2r: int, r2w: int, neither: int) -> tuple[float, float]:
-    n = both + w2r + r2w + neither
-    after, before = both + w2r, both + r2w
-    after_down, after_up = _wilson_arms(after, n)
-    before_down, before_up = _wilson_arms(before, n)
-    margins = after * (n - after) * before * (n - before)
-    excess = both * neither - w2r * r2w
-    cross = max(excess - n / 2, 0.0) if excess > 0 else float(excess)
-    phi = cross / math.sqrt(margins) if margins else 0.0
-    down = after_down**2 - 2 * phi * after_down * before_up + before_up**2
-    up = after_up**2 - 2 * phi * after_up * before_down + before_down**2
-    difference = (w2r - r2w) / n
-    # Rounding can make a sum of squares negative and push a limit past the end of its range.
-    return (
-        max(-1.0, difference - math.sqrt(max(down, 0.0))),
-        min(1.0, difference + math.sqrt(max(up, 0.0))),
-    )
-
-
-def _wilson_arms(count: int, n: int) -> tuple[float, float]:
-    """How far Wilson's limits lie below and above the share."""
-    found = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="wilson")
-    return count / n - float(found.low), float(found.high) - count / n
-
-
-class Effect(NamedTuple):
-    """What is expected of steering; unpack it into the functions below.
-
-    Attributes:
-        gain: Difference in accuracy, in 0 to 1.
-        discordant_rate: Share of items whose answer changes between right and wrong.
-    """
-
-    gain: float
-    discordant_rate: float
 
 
 def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -> float:

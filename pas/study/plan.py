@@ -24,7 +24,7 @@ class Study:
         seeds: Of the trainings.
         recipe: Fields of `Recipe` for all tasks; a task's own come before them.
         settings: By name what is set for it; "main" is always among them.
-        planning: What a dry run may take for known, see `benchmarks.planning`.
+        planning: Handed through uninterpreted; `benchmarks.planning` reads it.
     """
 
     name: str

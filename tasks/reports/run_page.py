@@ -12,7 +12,7 @@ from pas.evidence.bias import BiasScores
 from pas.evidence.checks import Limits
 from pas.evidence.evaluation import Evaluation, LetterCounts
 from pas.evidence.paired import Comparison
-from pas.evidence.power import flip_effect, items_needed, smallest_gain
+from pas.evidence.power import items_needed, smallest_gain
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
@@ -34,13 +34,11 @@ class Cost(NamedTuple):
         seconds: By step, and "total" where it is known.
         prompts: Distinct prompts whose activations were needed; None if not known.
         extracted: Of these, how many the model was run on; the rest was in the lake.
-        lake_bytes: Size of the lake; None if not known.
     """
 
     seconds: Mapping[str, float]
     prompts: int | None = None
     extracted: int = 0
-    lake_bytes: int | None = None
 
 
 def run_page(
@@ -70,7 +68,6 @@ def run_page(
         at=at,
         badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
         name=_name,
-        effect=flip_effect(comparison),
         power=_power(comparison),
         splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
         sweep=_sweep(recipe, cells, evaluation),
@@ -220,7 +217,6 @@ def _methods(evaluation: Evaluation, cells: Sequence[Cell]) -> list[dict[str, An
             "selected": at == evaluation.selected,
             "validation": accuracy.get(at),
             "test": comparison,
-            "effect": flip_effect(comparison),
         }
         for method, (at, comparison) in evaluation.methods.items()
     ]

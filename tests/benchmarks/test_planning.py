@@ -1,4 +1,4 @@
-"""A study's dry run from planning facts: hand-computed, and near the exact count."""
+"""Estimates from planning facts: hand-computed, and near the exact count."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.planning import Estimate, Size, estimates, sweep_passes
+from benchmarks.planning import Estimate, Size, estimates, main, sweep_passes
 from benchmarks.rates import rates_of
 from benchmarks.sizes import measure
 from pas.data.prompts import full_prompt
@@ -32,7 +32,7 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     assert {sweep_passes(c.recipe, 32, full) for c in main} == {336_000}
     found = estimates(plan)
     assert {e.setting for e in found} == set(plan.settings)
-    # METHOD.md: 103 s for one layer, strength and method of 2400/800/800.
+    # docs/method.md: 103 s for one layer, strength and method of 2400/800/800.
     small = Recipe("t", "x", methods=("pasf",), layers="8", strengths="1", protocol="paper")
     assert sweep_passes(small, 32, full) == 800
     assert rates_of(plan).whole == 380 and "arXiv 2407.21783, table 4" in rates_of(plan).source
@@ -180,3 +180,30 @@ def test_bad_measurements_are_refused(tmp_path: Path, content: str | None, reaso
         file.write_text(content)
     with pytest.raises(UserError, match=f"--rates .*{reason}"):
         rates_of(read_study(PAPER), measured=file)
+
+
+def test_the_command_prints_the_papers_study(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*options: str) -> dict:
+        main([str(PAPER), "--json", *options])
+        return json.loads(capsys.readouterr().out)
+
+    found, faster = printed(), printed("--tflops", "760")
+    assert found["rates"]["source"].startswith("measured by others")
+    assert sum(line["cells"] for line in found["settings"]) == 9750
+    for one, other in zip(found["settings"], faster["settings"], strict=True):
+        assert one["gpu_hours"] == pytest.approx(2 * other["gpu_hours"])
+    main([str(PAPER)])
+    table = capsys.readouterr().out
+    assert "GPU-hours at 380 TFLOP/s (measured" in table and "9,750" in table
+
+
+def test_the_command_refuses_what_it_cannot_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, reason in (
+        (["--tflops", "1", "--rates", "gpu.json"], "not allowed with argument"),
+        (["--rates", str(tmp_path / "none.json")], "cannot be read"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(PAPER), *options])
+        assert stopped.value.code == 2 and reason in capsys.readouterr().err

@@ -12,7 +12,6 @@ import pytest
 
 from flows.cli import main
 from tests.helpers.data_files import write_toy
-from tests.helpers.places import STUDIES
 
 
 class Ran(NamedTuple):
@@ -210,17 +209,3 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "pas demo" in done.stdout
-
-
-def test_the_papers_study_from_its_planning_facts(pas, tmp_path) -> None:
-    paper = STUDIES / "paper.yaml"
-    found = json.loads(pas("study", paper, "--dry-run", "--json").out)
-    assert found["rates"]["source"].startswith("measured by others")
-    assert sum(line["cells"] for line in found["settings"]) == 9750
-    faster = json.loads(pas("study", paper, "--dry-run", "--json", "--tflops", 2 * 380).out)
-    for one, other in zip(found["settings"], faster["settings"], strict=True):
-        assert one["gpu_hours"] == pytest.approx(2 * other["gpu_hours"])
-    ran = pas("study", paper, "--dry-run")
-    assert ran.code == 0 and "GPU-hours at 380 TFLOP/s (measured" in ran.err + ran.out
-    both = pas("study", paper, "--dry-run", "--tflops", 1, "--rates", tmp_path / "gpu.json")
-    assert both.code == 2 and "--tflops and --rates" in both.err
