@@ -25,8 +25,8 @@ from storage.lake.lineage import versions
 from storage.registry.runs import log_study
 from storage.settings import settings
 from tasks import resources
-from tasks.reports.study_evidence import gather
 from tasks.reports.study_page import study_page
+from tasks.reports.study_runs import gather
 from tasks.results import read_result, result_address
 
 log = logging.getLogger("pas")

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
 from prefect import task
 
 from pas.data.prompts import full_prompt
@@ -26,7 +25,7 @@ from tasks.answers import TEST, VALIDATION, read_answers
 from tasks.estimate import contrast_weights
 from tasks.evaluate import as_rows
 from tasks.reports.command import run_facts
-from tasks.reports.figures import comparison_chart, heat_map, positions_chart
+from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import Cost, run_page
 from tasks.sweep import read_directions
 
@@ -81,7 +80,7 @@ def record(
             params=recipe.as_dict() | {"rule": recipe.rule.name},
             metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
-            figures=figures(cells, evaluation),
+            figures=run_figures(evaluation, cells),
             data=TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             lineage=lineage,
             pages=[page],
@@ -117,19 +116,6 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
     for name, method in evaluation.methods.items():
         values[f"{name}_delta"] = method.comparison.delta
     return {name: float(value) for name, value in values.items() if value is not None}
-
-
-def figures(cells: list[Cell], evaluation: Evaluation) -> dict[str, Figure]:
-    """Return the run's pictures by name."""
-    baseline = evaluation.validation_unsteered
-    drawn = {
-        f"sweep_{method}": heat_map(method, cells, baseline, evaluation.selected)
-        for method in dict.fromkeys(c.configuration.method for c in cells)
-    }
-    drawn["methods"] = comparison_chart(evaluation.methods)
-    if evaluation.letters is not None:
-        drawn["letters"] = positions_chart(evaluation.letters)
-    return drawn
 
 
 def run_tables(

@@ -80,9 +80,12 @@ def test_answers(predictions: pa.Table, at: Configuration | None) -> dict[str, A
 
 
 def flips(
-    test: Sequence[Example], before: Mapping[str, Answer], after: Mapping[str, Answer],
-    scoring: Scoring, most: int = 5,
-) -> tuple[Flips, Flips]:  # fmt: skip
+    test: Sequence[Example],
+    before: Mapping[str, Answer],
+    after: Mapping[str, Answer],
+    scoring: Scoring,
+    most: int = 5,
+) -> tuple[Flips, Flips]:
     """Find the items that went from wrong to right, and those from right to wrong.
 
     Args:
@@ -121,7 +124,11 @@ def _flip(example: Example, was: Answer, now: Answer, scoring: Scoring) -> Flip:
         for i, text in enumerate(example.choices)
     )
     return Flip(
-        example.id, example.group, full_prompt(example, scoring).removeprefix(example.prefix),
-        bool(example.prefix), choices, margin(was.scores, example.label),
+        example.id,
+        example.group,
+        full_prompt(example, scoring).removeprefix(example.prefix),
+        bool(example.prefix),
+        choices,
+        margin(was.scores, example.label),
         margin(now.scores, example.label),
-    )  # fmt: skip
+    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.reports import words as words
+from tasks.reports.figures import PALETTE
 
 
 class Badge(NamedTuple):
@@ -20,21 +21,33 @@ class Badge(NamedTuple):
 def badges(verdicts: Mapping[str, int]) -> list[Badge]:
     """Return a badge for each label, from the number of seeds that have it."""
     seeds = sum(verdicts.values())
-    return [Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], count, seeds)
-            for label, count in verdicts.items()]  # fmt: skip
+    return [
+        Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], count, seeds)
+        for label, count in verdicts.items()
+    ]
 
 
 def environment() -> Environment:
     """Return the templates' environment: everything is escaped, nothing may be undefined."""
     found = Environment(
-        loader=PackageLoader("tasks.reports"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("tasks.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     found.filters |= {
-        "plain": words.plain, "signed": words.signed, "p": words.p_value,
-        "duration": words.duration, "badges": badges,
-    }  # fmt: skip
+        "plain": words.plain,
+        "signed": words.signed,
+        "p": words.p_value,
+        "duration": words.duration,
+        "badges": badges,
+    }
     found.globals |= {
-        "between": words.between, "zip": zip, "plural": words.plural, "has_test": words.has_test,
-    }  # fmt: skip
+        "between": words.between,
+        "zip": zip,
+        "plural": words.plural,
+        "has_test": words.has_test,
+        "palette": PALETTE,
+    }
     return found

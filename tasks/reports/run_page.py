@@ -13,15 +13,14 @@ from pas.evidence.checks import Limits
 from pas.evidence.evaluation import Evaluation, LetterCounts
 from pas.evidence.paired import Comparison
 from pas.evidence.power import items_needed, smallest_gain
-from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
-from tasks.reports import run_figures as figures
+from tasks.reports import figures
+from tasks.reports import run_figures as run
 from tasks.reports import words as words
 from tasks.reports.command import command_line
 from tasks.reports.flips import flips, test_answers
 from tasks.reports.page import Badge, environment
-from tasks.reports.paper import METHOD_NAMES
 
 _ASSUMED_FLIPS = 0.1  # of the items, where none flipped and a rate is needed
 _LINES = 5  # layers in a chart of strengths
@@ -42,9 +41,14 @@ class Cost(NamedTuple):
 
 
 def run_page(
-    recipe: Recipe, evaluation: Evaluation, cells: Sequence[Cell], tables: Mapping[str, pa.Table],
-    test: Sequence[Example], cost: Cost, facts: Mapping[str, str],
-) -> str:  # fmt: skip
+    recipe: Recipe,
+    evaluation: Evaluation,
+    cells: Sequence[Cell],
+    tables: Mapping[str, pa.Table],
+    test: Sequence[Example],
+    cost: Cost,
+    facts: Mapping[str, str],
+) -> str:
     """Write the page.
 
     Args:
@@ -61,36 +65,30 @@ def run_page(
     before = test_answers(tables["predictions"], None)
     after = test_answers(tables["predictions"], at)
     label = evaluation.verdict.label
-    return environment().get_template("run.html.j2").render(
-        recipe=recipe,
-        evaluation=evaluation,
-        test=comparison,
-        at=at,
-        badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
-        name=_name,
-        power=_power(comparison),
-        splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
-        sweep=_sweep(recipe, cells, evaluation),
-        forest=_forest(evaluation),
-        methods=_methods(evaluation, cells),
-        turned=flips(test, before, after, recipe.rule.kind),
-        letters=_letters(evaluation.letters) if evaluation.letters else None,
-        bias=_bias(evaluation),
-        groups=len({e.group for e in test}),
-        cost=cost,
-        command=command_line(recipe),
-        facts=facts,
-    )  # fmt: skip
-
-
-def _name(method: str) -> str:
-    return METHOD_NAMES.get(method, "random direction" if method == RANDOM else method)
-
-
-def _at(configuration: Configuration) -> str:
-    if not configuration.strength:
-        return "unsteered"
-    return f"layer {configuration.layer}, × {configuration.strength:g}"
+    return (
+        environment()
+        .get_template("run.html.j2")
+        .render(
+            recipe=recipe,
+            evaluation=evaluation,
+            test=comparison,
+            at=at,
+            badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
+            name=run.name_of,
+            power=_power(comparison),
+            splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
+            sweep=_sweep(recipe, cells, evaluation),
+            forest=figures.as_svg(run.gains(evaluation)),
+            methods=_methods(evaluation, cells),
+            turned=flips(test, before, after, recipe.rule.kind),
+            letters=_letters(evaluation.letters) if evaluation.letters else None,
+            bias=_bias(evaluation),
+            groups=len({e.group for e in test}),
+            cost=cost,
+            command=command_line(recipe),
+            facts=facts,
+        )
+    )
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:
@@ -127,93 +125,77 @@ class _MethodSweep(NamedTuple):
 
 def _sweep(recipe: Recipe, cells: Sequence[Cell], evaluation: Evaluation) -> dict[str, Any]:
     baseline = evaluation.validation_unsteered
-    reach = figures.reach_of(cells, baseline)
+    maps = run.maps(evaluation, cells)
     accuracies = [baseline, *(c.correct / c.n for c in cells)]
     limits = min(accuracies), max(accuracies)
     strengths = sorted({c.configuration.strength for c in cells})
     layers = sorted({c.configuration.layer for c in cells})
     parts, by_layer = [], {}
     for method in recipe.methods:
-        own = [c for c in cells if c.configuration.method == method]
-        if not own:
+        swept = [c for c in cells if c.configuration.method == method]
+        if not swept:
             continue
-        chosen = evaluation.methods.get(method)
-        best = chosen.configuration if chosen else None
-        drawn = figures.heat_map(_name(method), own, baseline, reach, best, evaluation.selected)
-        by_place = {(c.configuration.layer, c.configuration.strength): c for c in own}
-        rows = [(layer, [by_place.get((layer, s)) for s in strengths]) for layer in layers]
-        lines = _by_strength(own, strengths, baseline, limits)
-        parts.append(_MethodSweep(_name(method), drawn, lines, rows))
-        strength, line = _by_layer(own, best or evaluation.selected)
-        by_layer[f"{_name(method)}, × {strength:g}"] = line
-    steps = {float(layer): str(layer) for layer in layers}
+        cell_of = {(c.configuration.layer, c.configuration.strength): c for c in swept}
+        rows = [(layer, [cell_of.get((layer, s)) for s in strengths]) for layer in layers]
+        lines = _by_strength(swept, strengths, baseline, limits)
+        name = run.name_of(method)
+        parts.append(_MethodSweep(name, figures.as_svg(maps[method]), lines, rows))
+        strength, line = _by_layer(swept, run.best_of(evaluation, method) or evaluation.selected)
+        by_layer[f"{name}, × {strength:g}"] = line
+    axis = figures.Axis("layer", {float(layer): str(layer) for layer in layers})
     return {
         "baseline": baseline,
-        "reach": reach,
+        "reach": figures.reach_of(cells, baseline),
         "strengths": strengths,
         "counts": sorted({c.n for c in cells}),
         "size": len(cells),
         "parts": parts,
         "by_layer": (
-            figures.curves("layer", steps, by_layer, baseline, limits) if len(layers) > 1 else ""
+            figures.as_svg(figures.curves(axis, by_layer, baseline, limits))
+            if len(layers) > 1
+            else ""
         ),
     }
 
 
 def _by_strength(
-    own: Sequence[Cell], strengths: Sequence[float], baseline: float, limits: tuple[float, float]
+    swept: Sequence[Cell], strengths: Sequence[float], baseline: float, limits: tuple[float, float]
 ) -> str:
     if len(strengths) < 2:
         return ""
     # Strengths grow roughly by factors and may be 0 or negative: equal steps suit them all.
-    place = {s: float(i) for i, s in enumerate(strengths)}
+    position = {s: float(i) for i, s in enumerate(strengths)}
     lines: dict[int, dict[float, float]] = {}
-    for cell in own:
-        at = cell.configuration
-        lines.setdefault(at.layer, {})[place[at.strength]] = cell.correct / cell.n
+    for cell in swept:
+        layer, strength = cell.configuration.layer, cell.configuration.strength
+        lines.setdefault(layer, {})[position[strength]] = cell.correct / cell.n
     ranked = sorted(lines, key=lambda layer: (-max(lines[layer].values()), layer))
     shown = {f"layer {layer}": lines[layer] for layer in sorted(ranked[:_LINES])}
-    steps = {place[s]: f"{s:g}" for s in strengths}
-    return figures.curves("strength", steps, shown, baseline, limits)
+    axis = figures.Axis("strength", {position[s]: f"{s:g}" for s in strengths})
+    what = f"{run.name_of(swept[0].configuration.method)}, validation accuracy"
+    return figures.as_svg(figures.curves(axis, shown, baseline, limits, what))
 
 
-def _by_layer(own: Sequence[Cell], best: Configuration) -> tuple[float, dict[float, float]]:
+def _by_layer(swept: Sequence[Cell], best: Configuration) -> tuple[float, dict[float, float]]:
     """Return accuracies over layers at the best strength, of those that steer if there are any."""
     if not best.strength:
-        steered = [c for c in own if c.configuration.strength] or own
+        steered = [c for c in swept if c.configuration.strength] or swept
         highest = max(steered, key=lambda c: (c.correct / c.n, -c.effect))
         best = highest.configuration
     line = {
         float(c.configuration.layer): c.correct / c.n
-        for c in own
+        for c in swept
         if c.configuration.strength == best.strength
     }
     return best.strength, line
-
-
-def _forest(evaluation: Evaluation) -> str:
-    rows = []
-    for method, (at, c) in evaluation.methods.items():
-        chosen = " (selected)" if at == evaluation.selected else ""
-        label = f"{_name(method)}, {_at(at)}{chosen}"
-        rows.append(figures.Interval(label, c.delta, c.ci_low, c.ci_high, method == "caa"))
-    other = evaluation.controls.reshuffled
-    if other is not None and evaluation.selected.strength:
-        rows.append(
-            figures.Interval(
-                "selected, re-shuffled choices", other.delta, other.ci_low, other.ci_high, True
-            )
-        )
-    draws = [c.delta for c in evaluation.random]
-    return figures.forest(rows, draws, words.plural(len(draws), "random direction"))
 
 
 def _methods(evaluation: Evaluation, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     accuracy = {c.configuration: c.correct / c.n for c in cells}
     return [
         {
-            "name": _name(method),
-            "at": _at(at),
+            "name": run.name_of(method),
+            "at": run.where(at),
             "selected": at == evaluation.selected,
             "validation": accuracy.get(at),
             "test": comparison,
@@ -224,7 +206,9 @@ def _methods(evaluation: Evaluation, cells: Sequence[Cell]) -> list[dict[str, An
 
 def _letters(letters: LetterCounts) -> dict[str, Any]:
     return {
-        "picture": figures.letters(letters.unsteered, letters.steered, letters.correct),
+        "picture": figures.as_svg(
+            figures.letters(letters.unsteered, letters.steered, letters.correct)
+        ),
         "rows": (
             ("unsteered", letters.unsteered),
             ("steered", letters.steered),

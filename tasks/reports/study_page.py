@@ -4,22 +4,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+from pas.evidence.pooled import PooledGain
 from pas.study.results import StudyResult
 from pas.study.summary import Summary, TaskSummary
 from tasks.reports import paper as paper
 from tasks.reports import study_settings as settings
 from tasks.reports import words as words
+from tasks.reports.figures import Interval, as_svg, forest
 from tasks.reports.page import Badge, badges, environment
-from tasks.reports.study_evidence import Evidence
-from tasks.reports.study_figures import forest_plot
+from tasks.reports.study_runs import PairRuns
 
 _CATEGORIES = ("bias", "morality", "alignment", "intelligence", "demo", "own")
 
 
 def study_page(
-    name: str, results: Sequence[StudyResult], summary: Summary, facts: Mapping[str, str],
-    evidence: Mapping[tuple[str, str], Evidence] | None = None,
-) -> str:  # fmt: skip
+    name: str,
+    results: Sequence[StudyResult],
+    summary: Summary,
+    facts: Mapping[str, str],
+    runs: Mapping[tuple[str, str], PairRuns] | None = None,
+) -> str:
     """Write the page.
 
     Args:
@@ -27,40 +31,41 @@ def study_page(
         results: All of them, failed ones included.
         summary: Of the results.
         facts: What else to tell, such as the date; "reproduce" is the command that does it again.
-        evidence: Sweeps and flips, by model and task; see `tasks.reports.study_evidence.gather`.
+        runs: Sweeps and flips, by model and task; see `tasks.reports.study_runs.gather`.
     """
     main = [r for r in results if r.setting == "main"]
     names = words.short_names(list(dict.fromkeys(r.model for r in results)))
     pooled = summary.pooled if len(summary.tasks) > 1 else None  # of one pair it is the same
     categories = _by_category(summary.tasks)
-    forest = forest_plot(
-        [(title, [(f"{t.task}, {names[t.model]}", t) for t in group])
-         for title, group in categories.items()],
-        pooled,
-    ) if summary.tasks else ""  # fmt: skip
-    return environment().get_template("study.html.j2").render(
-        name=name,
-        answer=words.answer(summary, len(main), names),
-        results=results,
-        summary=summary,
-        pooled=pooled,
-        names=names,
-        grid=_grid(main, summary),
-        others=settings.others(summary),
-        titles=settings.TITLES,
-        samples=settings.samples(summary, names),
-        forgetting=settings.forgetting(results, names),
-        sweeps=settings.sweeps(evidence or {}, names),
-        verdicts=[(label, *words.VERDICTS.get(label, words.UNKNOWN_VERDICT))
-                  for label in dict.fromkeys(r.verdict for r in results if r.verdict)],
-        forest=forest,
-        methods=_methods(categories),
-        baselines=_baselines(summary.tasks, list(names)),
-        costs=_costs(results, names),
-        facts={key: value for key, value in facts.items() if key != "reproduce"},
-        reproduce=facts.get("reproduce", ""),
-        paper=paper,
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("study.html.j2")
+        .render(
+            name=name,
+            answer=words.answer(summary, len(main), names),
+            results=results,
+            summary=summary,
+            pooled=pooled,
+            names=names,
+            grid=_grid(main, summary),
+            others=settings.others(summary),
+            titles=settings.TITLES,
+            samples=settings.samples(summary, names),
+            forgetting=settings.forgetting(results, names),
+            sweeps=settings.sweeps(runs or {}, names),
+            verdicts=[
+                (label, *words.VERDICTS.get(label, words.UNKNOWN_VERDICT))
+                for label in dict.fromkeys(r.verdict for r in results if r.verdict)
+            ],
+            forest=_forest(categories, pooled, names) if summary.tasks else "",
+            methods=_methods(categories),
+            baselines=_baselines(summary.tasks, list(names)),
+            costs=_costs(results, names),
+            facts={key: value for key, value in facts.items() if key != "reproduce"},
+            reproduce=facts.get("reproduce", ""),
+            paper=paper,
+        )
+    )
 
 
 def _by_category(tasks: Iterable[TaskSummary]) -> dict[str, list[TaskSummary]]:
@@ -70,6 +75,30 @@ def _by_category(tasks: Iterable[TaskSummary]) -> dict[str, list[TaskSummary]]:
     order = {category: i for i, category in enumerate(_CATEGORIES)}
     ranked = sorted(found, key=lambda category: order.get(category, len(order)))
     return {category.capitalize(): found[category] for category in ranked}
+
+
+def _forest(
+    categories: Mapping[str, Sequence[TaskSummary]],
+    pooled: PooledGain | None,
+    names: Mapping[str, str],
+) -> str:
+    rows = []
+    for title, group in categories.items():
+        rows.append(Interval(title))
+        for t in group:
+            sure = t.adjusted_p is not None and t.adjusted_p < words.ALPHA
+            rows.append(
+                Interval(
+                    f"{t.task}, {names[t.model]}",
+                    t.test.mean,
+                    t.test.ci_low,
+                    t.test.ci_high,
+                    "sure" if sure else "unsure",
+                )
+            )
+    if pooled is not None:
+        rows.append(Interval("All, pooled", pooled.mean, pooled.ci_low, pooled.ci_high, "pooled"))
+    return as_svg(forest(rows))
 
 
 class _Square(NamedTuple):

@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pas.methods.grid import Cell, Configuration
+from pas.methods.grid import Cell
 from pas.study.results import StudyResult
 from pas.study.summary import Summary, TaskSummary
-from tasks.reports import run_figures as figures
+from tasks.reports import figures
 from tasks.reports.paper import METHOD_NAMES
-from tasks.reports.study_evidence import Evidence, best_method, curves_of
-from tasks.reports.svg import SERIES
+from tasks.reports.study_runs import PairRuns, best_method, curves_of
 
 TITLES = {
-    "icl": "In-context examples", "sft": "Fine-tuning", "sites": "Sites",
-    "samples": "Training items", "forgetting": "Forgetting",
-}  # fmt: skip
+    "icl": "In-context examples",
+    "sft": "Fine-tuning",
+    "sites": "Sites",
+    "samples": "Training items",
+    "forgetting": "Forgetting",
+}
 
 
 class Picture(NamedTuple):
@@ -43,14 +45,19 @@ def samples(summary: Summary, names: Mapping[str, str]) -> Picture | None:
     sizes = sorted({size for line in lines.values() for size in line})
     if len(sizes) < 2:
         return None
-    place = {size: float(i) for i, size in enumerate(sizes)}
+    position = {size: float(i) for i, size in enumerate(sizes)}
     shown = {
-        name: {place[s]: gain for s, gain in line.items()}
-        for name, line in list(lines.items())[:SERIES]
+        name: {position[s]: gain for s, gain in line.items()}
+        for name, line in list(lines.items())[: figures.SERIES]
     }
     return Picture(
         "Gain by training items",
-        _curves("training items", {place[s]: f"{s:g}" for s in sizes}, shown, 0.0, "Gain"),
+        _curves(
+            figures.Axis("training items", {position[s]: f"{s:g}" for s in sizes}),
+            shown,
+            0.0,
+            "Gain",
+        ),
     )
 
 
@@ -61,41 +68,41 @@ def forgetting(results: Sequence[StudyResult], names: Mapping[str, str]) -> list
     """
     drawn = []
     for target, pairs in curves_of(results).items():
-        chosen = list(pairs.items())[:SERIES]
+        chosen = list(pairs.items())[: figures.SERIES]
         strengths = sorted({s for _, line in chosen for s in line})
-        place = {s: float(i) for i, s in enumerate(strengths)}
-        steps = {place[s]: f"{s:g}" for s in strengths}
+        position = {s: float(i) for i, s in enumerate(strengths)}
+        axis = figures.Axis("strength", {position[s]: f"{s:g}" for s in strengths})
         for part, caption in (
             (0, f"Change of accuracy on {target}"),
             (1, "Divergence on neutral text, nats a token"),
         ):
             lines = {
-                f"{task}, {names[model]}": {place[s]: values[part] for s, values in line.items()}
+                f"{task}, {names[model]}": {position[s]: values[part] for s, values in line.items()}
                 for (model, task), line in chosen
             }
-            drawn.append(Picture(caption, _curves("strength", steps, lines, 0.0, caption)))
+            drawn.append(Picture(caption, _curves(axis, lines, 0.0, caption)))
     return drawn
 
 
 def _curves(
-    axis: str, steps: Mapping[float, str], lines: Mapping[str, Mapping[float, float]],
-    baseline: float, what: str,
-) -> str:  # fmt: skip
+    axis: figures.Axis, lines: Mapping[str, Mapping[float, float]], baseline: float, what: str
+) -> str:
     values = [baseline, *(v for line in lines.values() for v in line.values())]
-    return figures.curves(axis, steps, lines, baseline, (min(values), max(values)), what)
+    limits = min(values), max(values)
+    return figures.as_svg(figures.curves(axis, lines, baseline, limits, what))
 
 
 def sweeps(
-    evidence: Mapping[tuple[str, str], Evidence], names: Mapping[str, str]
+    runs: Mapping[tuple[str, str], PairRuns], names: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Return for each pair of model and task its best method's heat map and curve over layers."""
     found = []
-    for (model, task), own in evidence.items():
-        method = best_method(own)
-        cells = [c for c in own.cells if c.configuration.method == method]
+    for (model, task), pair in runs.items():
+        method = best_method(pair)
+        cells = [c for c in pair.cells if c.configuration.method == method]
         best = max(cells, key=lambda c: (c.correct / c.n, -c.configuration.strength))
         name = METHOD_NAMES.get(method, method)
-        reach = figures.reach_of(cells, own.baseline)
+        reach = figures.reach_of(cells, pair.baseline)
         found.append(
             {
                 "task": task,
@@ -103,26 +110,36 @@ def sweeps(
                 "method": name,
                 "n": best.n,
                 "best": best.configuration,
-                "heat_map": figures.heat_map(
-                    name, cells, own.baseline, reach, None, best.configuration
+                "heat_map": figures.as_svg(
+                    figures.heat_map(
+                        f"{name}, {task}, {names[model]}",
+                        cells,
+                        pair.baseline,
+                        reach,
+                        (best.configuration, None),
+                    )
                 ),
-                "layers": _layers(own.cells, own.baseline),
-                "flips": own.flips,
-                "seed": own.seed,
+                "layers": _layers(
+                    pair.cells,
+                    pair.baseline,
+                    f"Best validation accuracy of {task}, {names[model]},",
+                ),
+                "flips": pair.flips,
+                "seed": pair.seed,
             }
         )
     return found
 
 
-def _layers(cells: Sequence[Cell], baseline: float) -> str:
+def _layers(cells: Sequence[Cell], baseline: float, what: str) -> str:
     """Draw each method's best accuracy at each layer, whatever the strength."""
     best: dict[str, dict[float, float]] = {}
     for cell in cells:
-        at: Configuration = cell.configuration
-        line = best.setdefault(METHOD_NAMES.get(at.method, at.method), {})
-        line[float(at.layer)] = max(line.get(float(at.layer), 0.0), cell.correct / cell.n)
+        method, layer = cell.configuration.method, float(cell.configuration.layer)
+        line = best.setdefault(METHOD_NAMES.get(method, method), {})
+        line[layer] = max(line.get(layer, 0.0), cell.correct / cell.n)
     layers = sorted({layer for line in best.values() for layer in line})
     if len(layers) < 2:
         return ""
-    steps = {layer: f"{layer:g}" for layer in layers}
-    return _curves("layer", steps, best, baseline, "Best validation accuracy")
+    axis = figures.Axis("layer", {layer: f"{layer:g}" for layer in layers})
+    return _curves(axis, best, baseline, what)

@@ -23,11 +23,13 @@ VERDICTS = {
     "always unknown": ("warn", "The model says “unknown” nearly always, right in half the items."),
     "evasive": ("warn", "More “unknown”, paid for with questions that can be answered."),
     "not better than a random direction": (
-        "warn", "A push of the same size in a random direction does as well."),
+        "warn",
+        "A push of the same size in a random direction does as well.",
+    ),
     "leaky split": ("warn", "Siblings of test items were in training: the gain may be memory."),
     "more biased": ("bad", "The remaining errors lean more on the stereotype."),
     "damaging": ("bad", "Steering changes the model where it should change nothing."),
-}  # fmt: skip
+}
 UNKNOWN_VERDICT = ("none", "A verdict that this version does not know.")
 
 
@@ -49,14 +51,19 @@ def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
         # Gains that do not vary give an interval of no width, which is no evidence.
         if found.p_value is not None and found.ci_low is not None and found.ci_high is not None:
             where = (
-                "above zero" if found.ci_low > 0 else
-                "below zero" if found.ci_high < 0 else "and zero is among what it may be"
-            )  # fmt: skip
+                "above zero"
+                if found.ci_low > 0
+                else "below zero"
+                if found.ci_high < 0
+                else "and zero is among what it may be"
+            )
             text += f" (95 % interval {between(found.ci_low, found.ci_high)}), {where}"
         said.append(text + ".")
     if failed:
-        said.append(f"{failed} of {plural(trained, 'training')} failed and "
-                    f"{'is' if failed == 1 else 'are'} not in these numbers.")  # fmt: skip
+        said.append(
+            f"{failed} of {plural(trained, 'training')} failed and "
+            f"{'is' if failed == 1 else 'are'} not in these numbers."
+        )
     return " ".join(said)
 
 
@@ -90,8 +97,11 @@ def _over_seeds(tasks: Sequence[TaskSummary]) -> str:
     sure = sum(t.adjusted_p is not None and t.adjusted_p < ALPHA for t in tested)
     if len(tested) == 1 == len(tasks):
         return f"Over its seeds the gain is {'' if sure else 'not '}beyond chance."
-    which = f"the {len(tested)} that have a test over seeds" if len(tested) > 1 else (
-        "the only one with a test over seeds")  # fmt: skip
+    which = (
+        f"the {len(tested)} that have a test over seeds"
+        if len(tested) > 1
+        else ("the only one with a test over seeds")
+    )
     if not sure:
         return f"None of {which} gains more than chance would give (5 %, Holm-adjusted)."
     return f"Of {which}, {sure} {'gains' if sure == 1 else 'gain'} beyond chance (Holm-adjusted)."
@@ -113,7 +123,7 @@ def _controls(tasks: Sequence[TaskSummary], names: Mapping[str, str]) -> str:
         )
     listed = ", ".join(
         f"{t.task} on {names[t.model]} ({signed(t.test.mean)})" for t in real[:4]
-    ) + (", …" if len(real) > 4 else "")  # fmt: skip
+    ) + (", …" if len(real) > 4 else "")
     if len(real) == len(gained):
         return f"The controls call {'it' if len(real) == 1 else 'all of it'} real: {listed}."
     return (

@@ -1,11 +1,10 @@
 """The report of a training says what was measured, escapes what it was given, and stands alone."""
 
-import math
+import io
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -34,8 +33,8 @@ from tasks.record import run_tables
 from tasks.reports.command import command_line, run_facts
 from tasks.reports.flips import flips, test_answers
 from tasks.reports.paper import METHOD_NAMES
+from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import Cost, run_page
-from tasks.reports.svg import ticks
 from tasks.reports.words import between, signed
 from tests.helpers.data_files import write_toy
 from tests.helpers.pages import Page
@@ -174,22 +173,26 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str,
     run = runs["letter"]
     answers = run.tables["predictions"].to_pandas()
     answers = answers[answers["split"] == "val"]
-    alone = answers[answers["method"] == "none"]["correct"]
-    baseline = sum(alone) / len(alone)
-    titles = [t.text for p in pictures(run_page(*run)) for t in p.iter("title")]
-    cells = [t for t in titles if t and " on unsteered" in t]
-    assert len(cells) == len(run.cells) == 5 * 2 * 4
+    baseline = answers[answers["method"] == "none"]["correct"].mean()
+    steered = answers[answers["method"] != "none"]
+    shares = steered.groupby(["method", "layer", "strength"])["correct"].mean()
+    assert len(shares) == len(run.cells) == 5 * 2 * 4
+    maps = {p.get("aria-label", ""): p for p in pictures(run_page(*run))}
     names = METHOD_NAMES | {"random": "random direction"}
-    for (method, layer, strength), rows in answers[answers["method"] != "none"].groupby(
-        ["method", "layer", "strength"]
-    ):
-        right = sum(rows["correct"])
-        gain = right / len(rows) - baseline
-        shown = f"{gain:+.3f}".replace("-", "−") if abs(gain) > 1e-9 else "0.000"
-        assert (
-            f"{names[method]}, layer {layer:.0f}, strength {strength:g}: {right / len(rows):.3f}, "
-            f"{right} of {len(rows)} right, {shown} on unsteered"
-        ) in cells
+    text = page_of(run).text
+    for method, cells in shares.groupby("method"):
+        start = f"{names[method]}: validation accuracy of 2 layers by 4 strengths"
+        [picture] = [p for label, p in maps.items() if label.startswith(start)]
+        written = [t.text.strip() for t in picture.iter("text") if t.text]
+        gains = [gain for gain in written if re.fullmatch(r"0|[+−](\.\d{3}|1\.000)", gain)]
+        drawn = sorted(float(gain.replace("−", "-")) for gain in gains if gain != "0")
+        expected = sorted(round(share - baseline, 3) for share in cells)
+        zeros = sum(f"{strength:g}" == "0" for strength in cells.index.levels[2])
+        assert drawn == pytest.approx([gain for gain in expected if gain], abs=1e-9)
+        assert len(gains) - zeros == len(expected)
+        for layer, row in cells.groupby("layer"):
+            line = " ".join(f"{share:.3f}" for share in row)
+            assert f"{names[method]} {layer:.0f} {line}" in text, "a row of the table"
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
@@ -200,13 +203,28 @@ def test_pictures_are_sound_and_take_the_pages_colours(runs: dict[str, Run], sco
     for picture in drawn:
         assert picture.get("role") == "img" and len(picture.get("aria-label", "")) > 30
         _, _, width, height = map(float, picture.get("viewBox", "").split())
+        assert f"max-width:{width / 0.75:.0f}px" in picture.get("style", "")
         for element in picture.iter():
-            assert not {"fill", "stroke", "style"} & set(element.attrib) or element is picture
-            for key, most in (("x", width), ("cx", width), ("y", height), ("cy", height)):
-                assert 0 <= float(element.get(key, 0)) <= most, ElementTree.tostring(element)
-    heat_maps = [p for p in drawn if any(r.get("class") == "chosen" for r in p.iter("rect"))]
-    assert len(heat_maps) == 1, "one method's map marks the choice"
+            style = element.get("style", "")
+            assert not re.search(r"#[0-9a-f]{6}|font-family|font:", style), style
+            if element.tag == "text" and element.get("x"):
+                assert 0 <= float(element.get("x")) <= width, element.text
+                assert 0 <= float(element.get("y")) <= height, element.text
+    assert {"var(--ink)", "var(--muted)", "var(--accent)"} <= set(re.findall(r"var\(.*?\)", source))
     assert source == run_page(*runs[scoring]), "the same values give the same page"
+
+
+def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, Run]) -> None:
+    for scoring, run in runs.items():
+        figures = run_figures(run.found, run.cells, 0.5, run.test)
+        letters = {"letters"} if scoring == "letter" else set()
+        assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"} | letters
+        out = io.BytesIO()
+        figures["methods"].savefig(out, format="png")
+        assert out.getvalue().startswith(b"\x89PNG")
+        assert figures["methods"].get_label() in {
+            p.get("aria-label") for p in pictures(run_page(*run))
+        }
 
 
 def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
@@ -214,10 +232,13 @@ def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
         source = run_page(*run)
         page = Page(source)
         assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
-        assert not [v for _, n, v in page.attributes if n in ("src", "href", "srcset", "action")]
-        assert "@import" not in source and "url(" not in source and "://" not in source
+        assert not [v for _, n, v in page.attributes if n in ("src", "srcset", "action")]
+        targets = [v for _, n, v in page.attributes if n.endswith("href")]
+        targets += re.findall(r"url\(([^)]*)\)", source)
         ids = [value for _, name, value in page.attributes if name == "id"]
         assert len(set(ids)) == len(ids)
+        assert all(target[0] == "#" and target[1:] in ids for target in targets)
+        assert "@import" not in source and "://" not in source
 
 
 def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
@@ -398,22 +419,3 @@ def test_the_command_gives_the_recipe_again(changes: dict[str, Any]) -> None:
 def test_no_cap_on_the_items_is_a_cap_above_any_data_set() -> None:
     read = _read_by_the_command_line(command_line(Recipe("demo", max_items=None)))
     assert read["max_items"] >= 10**9
-
-
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (0.33, 0.41), (-0.4, 0.31), (0, 800), (0.5, 0.5001)]
-)
-def test_ticks_are_round_and_inside(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 6 and low - 1e-9 <= found[0] and found[-1] <= high + 1e-9
-    steps = {round((b - a) / (found[1] - found[0]), 6) for a, b in pairwise(found)}
-    assert steps == {1.0}
-    step = found[1] - found[0]
-    leading = step / 10 ** math.floor(math.log10(step) + 1e-9)
-    assert round(leading, 6) in (1, 2, 5)
-
-
-@pytest.mark.parametrize("width", [0.051, 0.3, 0.99, 1.0, 5.55, 57.0, 59.9, 60.0, 1e-3])
-def test_a_scale_of_any_width_has_ticks(width: float) -> None:
-    found = ticks(0.0, width)
-    assert 2 <= len(found) <= 6 and found[0] == 0 and found[-1] <= width

@@ -10,8 +10,8 @@ from pas.methods.contrast import METHODS
 from pas.study.results import CurvePoint, StudyResult
 from pas.study.summary import summarise
 from tasks.reports import paper as paper
-from tasks.reports.study_evidence import curves_of
 from tasks.reports.study_page import study_page
+from tasks.reports.study_runs import curves_of
 from tasks.reports.words import UNKNOWN_VERDICT, VERDICTS, answer, short_names
 from tests.helpers.pages import Page
 from tests.helpers.places import ROOT
@@ -118,7 +118,7 @@ def test_every_reference_on_the_page_has_its_target(results: list[StudyResult]) 
 def test_the_picture_takes_the_colours_of_the_page(results: list[StudyResult]) -> None:
     source = study_page("toy", results, summarise(results), FACTS)
     picture = source[source.index("<svg") : source.index("</svg>")]
-    assert "currentColor" in picture and "var(--accent)" in picture
+    assert "var(--ink)" in picture and "var(--accent)" in picture
     assert not re.search(r"#[0-9a-fA-F]{6}\b", picture) and "<style" not in picture
     assert "bbq_religion" in picture, "text is text"
     assert source == study_page("toy", results, summarise(results), FACTS)

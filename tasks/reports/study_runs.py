@@ -14,8 +14,8 @@ from tasks.reports.flips import Flips, flips, test_answers
 _SHOWN = 3  # flips of a kind and pair of model and task
 
 
-class Evidence(NamedTuple):
-    """Of one model and task, all seeds of the main setting together.
+class PairRuns(NamedTuple):
+    """Trainings of one model and task, all seeds of the main setting together.
 
     Attributes:
         cells: Validation answers of every configuration that all seeds swept; effect is 0.
@@ -30,7 +30,7 @@ class Evidence(NamedTuple):
     seed: int
 
 
-def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], Evidence]:
+def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], PairRuns]:
     """Read the run tables of the main trainings; a run whose tables are gone is left out."""
     lake = resources.lake()
     pairs: dict[tuple[str, str], list[StudyResult]] = {}
@@ -38,10 +38,10 @@ def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], Evidence]:
         kept = lake.exists(table_address(lake, "sweeps", result.run_id)) if result.run_id else False
         if result.setting == "main" and not result.failed and kept:
             pairs.setdefault((result.model, result.task), []).append(result)
-    return {pair: _evidence(group) for pair, group in pairs.items()}
+    return {pair: _pair_runs(group) for pair, group in pairs.items()}
 
 
-def _evidence(group: Sequence[StudyResult]) -> Evidence:
+def _pair_runs(group: Sequence[StudyResult]) -> PairRuns:
     lake = resources.lake()
     counts: dict[Configuration, list[tuple[int, int]]] = {}
     unsteered = []
@@ -57,7 +57,7 @@ def _evidence(group: Sequence[StudyResult]) -> Evidence:
         for at, found in counts.items()
         if len(found) == len(group)
     ]
-    return Evidence(cells, sum(unsteered) / len(unsteered), _flips(group[0]), group[0].seed)
+    return PairRuns(cells, sum(unsteered) / len(unsteered), _flips(group[0]), group[0].seed)
 
 
 def _flips(result: StudyResult) -> tuple[Flips, Flips]:
@@ -75,10 +75,12 @@ def _flips(result: StudyResult) -> tuple[Flips, Flips]:
     return flips(test, before, after, "choice", _SHOWN)
 
 
-def best_method(evidence: Evidence) -> str:
+def best_method(runs: PairRuns) -> str:
     """Return the estimator with the highest validation accuracy over all seeds."""
-    own = [c for c in evidence.cells if c.configuration.method != RANDOM]
-    return max(own, key=lambda c: (c.correct / c.n, -c.configuration.strength)).configuration.method
+    cells = [c for c in runs.cells if c.configuration.method != RANDOM]
+    return max(
+        cells, key=lambda c: (c.correct / c.n, -c.configuration.strength)
+    ).configuration.method
 
 
 def curves_of(
@@ -106,7 +108,7 @@ def curves_of(
             for pair, line in pairs.items()
         }
         for target, pairs in found.items()
-    }  # fmt: skip
+    }
 
 
 def _mean(values: Sequence[float]) -> float:
