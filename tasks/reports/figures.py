@@ -101,7 +101,7 @@ def as_svg(figure: Figure) -> str:
     svg = svg.replace("xlink:href=", "href=")
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
     variables = {colour: f"var(--{name})" for name, colour in PALETTE.items()}
     colours = re.compile("|".join(variables))
     svg = re.sub(r'style="[^"]*"', lambda m: colours.sub(lambda c: variables[c[0]], m[0]), svg)

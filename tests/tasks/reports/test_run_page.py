@@ -176,7 +176,8 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str,
     baseline = answers[answers["method"] == "none"]["correct"].mean()
     steered = answers[answers["method"] != "none"]
     shares = steered.groupby(["method", "layer", "strength"])["correct"].mean()
-    assert len(shares) == len(run.cells) == 5 * 2 * 4
+    # Of strength 0 the unsteered answers are kept once, for all methods and layers.
+    assert len(shares) == 5 * 2 * 3 and len(run.cells) == 5 * 2 * 4
     maps = {p.get("aria-label", ""): p for p in pictures(run_page(*run))}
     names = METHOD_NAMES | {"random": "random direction"}
     text = page_of(run).text
@@ -187,11 +188,10 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str,
         gains = [gain for gain in written if re.fullmatch(r"0|[+−](\.\d{3}|1\.000)", gain)]
         drawn = sorted(float(gain.replace("−", "-")) for gain in gains if gain != "0")
         expected = sorted(round(share - baseline, 3) for share in cells)
-        zeros = sum(f"{strength:g}" == "0" for strength in cells.index.levels[2])
         assert drawn == pytest.approx([gain for gain in expected if gain], abs=1e-9)
-        assert len(gains) - zeros == len(expected)
+        assert len(gains) == 1 + 2 * 4, "the strength 0 at the axis, and every cell"
         for layer, row in cells.groupby("layer"):
-            line = " ".join(f"{share:.3f}" for share in row)
+            line = " ".join(f"{share:.3f}" for share in (baseline, *row))
             assert f"{names[method]} {layer:.0f} {line}" in text, "a row of the table"
 
 
