@@ -124,9 +124,14 @@ def _batches(
         tokens = [[model.pad_id] * g + ids[i] for g, i in zip(gaps, chosen, strict=True)]
         mask = torch.tensor([[0] * g + [1] * (length - g) for g in gaps])
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        yield chosen, {
-            "input_ids": torch.tensor(tokens), "attention_mask": mask, "position_ids": positions,
-        }  # fmt: skip
+        yield (
+            chosen,
+            {
+                "input_ids": torch.tensor(tokens),
+                "attention_mask": mask,
+                "position_ids": positions,
+            },
+        )
 
 
 @contextmanager
@@ -160,9 +165,11 @@ def _distinct(sets: Mapping[str, ContrastSet]) -> list[str]:
 
 
 def means(
-    values: np.ndarray, reads: Sequence[int], place: Mapping[str, int],
+    values: np.ndarray,
+    reads: Sequence[int],
+    place: Mapping[str, int],
     sets: Mapping[str, ContrastSet],
-) -> Vectors:  # fmt: skip
+) -> Vectors:
     """mean(positives) - mean(negatives) of activations [texts, layers, d_model], in float64."""
     vectors = {}
     for method, (positives, negatives) in sets.items():
@@ -205,7 +212,9 @@ def stacked(scores: Sequence[np.ndarray]) -> np.ndarray:
     """[items, rows, choices], choices that an item lacks at -inf."""
     widest = max(part.shape[1] for part in scores)
     padding = [((0, 0), (0, widest - part.shape[1])) for part in scores]
-    return np.stack([
-        np.pad(part.astype(np.float64), pad, constant_values=-np.inf)
-        for part, pad in zip(scores, padding, strict=True)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            np.pad(part.astype(np.float64), pad, constant_values=-np.inf)
+            for part, pad in zip(scores, padding, strict=True)
+        ]
+    )

@@ -26,9 +26,12 @@ def _best(make: Callable[[int], Run], candidates: Sequence[int], count: int) -> 
 
 
 def runners(
-    at: Material, items: Sequence[Example], sets: dict[str, ContrastSet],
-    some_reads: Sequence[int], other: peer.Peer | None,
-) -> tuple[dict[tuple[str, str], Run], dict[str, int]]:  # fmt: skip
+    at: Material,
+    items: Sequence[Example],
+    sets: dict[str, ContrastSet],
+    some_reads: Sequence[int],
+    other: peer.Peer | None,
+) -> tuple[dict[tuple[str, str], Run], dict[str, int]]:
     """What each contender does for each part, and the batch sizes that were fastest."""
     prompts, model = asked(items), at.model
 
@@ -110,23 +113,32 @@ def compare(
             lines |= {"largest_vector_error": contenders.distance(vectors, found[1])}
         else:
             # The peer's are compared with vectors of the pairs that it was given.
-            mine = vectors if name != "peer" else contenders.hooked_extraction(
-                at.model, cut, at.reads, 16
-            )  # fmt: skip
-            lines |= {"vectors": len(found),
-                      "largest_vector_error": contenders.distance(mine, found)}  # fmt: skip
+            mine = (
+                vectors
+                if name != "peer"
+                else contenders.hooked_extraction(at.model, cut, at.reads, 16)
+            )
+            lines |= {
+                "vectors": len(found),
+                "largest_vector_error": contenders.distance(mine, found),
+            }
     return agreed
 
 
 def main() -> None:
     parser = arguments(
-        "extraction", __doc__ or "",
+        "extraction",
+        __doc__ or "",
         "python -m benchmarks.extraction --items 60 --repeats 3 --out extraction.json",
-    )  # fmt: skip
+    )
     parser.add_argument("--items", type=int, default=60, help="training items (60)")
-    parser.add_argument("--reference-layers", type=int, default=1,
-                        help="layers that the reference really runs, of ten; each costs it the "
-                             "same, and its time is scaled (1)")  # fmt: skip
+    parser.add_argument(
+        "--reference-layers",
+        type=int,
+        default=1,
+        help="layers that the reference really runs, of ten; each costs it the "
+        "same, and its time is scaled (1)",
+    )
     options = parser.parse_args()
     at = material()
     items = at.train[: options.items]
@@ -158,17 +170,19 @@ def main() -> None:
         parts = {part: taken.get(f"{name} {part}") for part in PARTS}
         both = taken.get(f"{name} both") or [sum(t) for t in zip(*parts.values(), strict=True)]
         found = agreed.get(name, {})
-        lines.append({
-            "contender": name,
-            "predict s": median(parts["predict"]) if parts["predict"] else None,
-            "extract s": median(parts["extract"]) if parts["extract"] else None,
-            "both s": median(both),
-            "both / ours": ratio(both, taken["ours both"]),
-            "extract / ours both": ratio(parts["extract"] or both, taken["ours both"]),
-            "unequal answers": found.get("unequal"),
-            "vectors differ by": found.get("largest_vector_error"),
-            "memory +MB": memory.get(name),
-        })  # fmt: skip
+        lines.append(
+            {
+                "contender": name,
+                "predict s": median(parts["predict"]) if parts["predict"] else None,
+                "extract s": median(parts["extract"]) if parts["extract"] else None,
+                "both s": median(both),
+                "both / ours": ratio(both, taken["ours both"]),
+                "extract / ours both": ratio(parts["extract"] or both, taken["ours both"]),
+                "unequal answers": found.get("unequal"),
+                "vectors differ by": found.get("largest_vector_error"),
+                "memory +MB": memory.get(name),
+            }
+        )
     if other is None:
         lines.append({"contender": "peer (not installed)"})
     sides = {m: f"{len(s.positives)} + {len(s.negatives)}" for m, s in sets.items()}
@@ -186,16 +200,26 @@ def main() -> None:
         f"Peer: {other.where}. It wants pairs, so the larger side of an unpaired method is cut to "
         f"the smaller, which spares it prompts: {used} pairs. Its vectors are compared with ours "
         "of the same pairs. It has no prediction of its own: that part is a batched pass."
-        if other else f"Peer: not installed: {peer.INSTALL}",
-    ]  # fmt: skip
+        if other
+        else f"Peer: not installed: {peer.INSTALL}",
+    ]
     show("Extraction and estimation", lines, notes)
-    save(options.out, {
-        "benchmark": "extraction",
-        "options": {k: v for k, v in vars(options).items() if k not in ("out", "peer_python")},
-        "table": lines, "seconds": taken, "agreement": agreed, "memory_mb": memory,
-        "batch_sizes": batch, "prompts": sides, "peer_pairs": used,
-        "peer": other.where if other else None, "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "extraction",
+            "options": {k: v for k, v in vars(options).items() if k not in ("out", "peer_python")},
+            "table": lines,
+            "seconds": taken,
+            "agreement": agreed,
+            "memory_mb": memory,
+            "batch_sizes": batch,
+            "prompts": sides,
+            "peer_pairs": used,
+            "peer": other.where if other else None,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -59,10 +59,14 @@ class Meter:
             taken = [seconds(run, self.model.device) for _ in range(repeats or self.repeats)]
         middle = median(taken)
         return {
-            "s": middle, "first s": first, "items/s": items / middle,
-            "TFLOP/s": flops / middle / 1e12, "of peak": flops / middle / 1e12 / self.peak,
-            **{name.replace("_", " "): value for name, value in memory.items()}, "all s": taken,
-        }  # fmt: skip
+            "s": middle,
+            "first s": first,
+            "items/s": items / middle,
+            "TFLOP/s": flops / middle / 1e12,
+            "of peak": flops / middle / 1e12 / self.peak,
+            **{name.replace("_", " "): value for name, value in memory.items()},
+            "all s": taken,
+        }
 
 
 def extraction(at: Meter, drawn: EngineInputs, budgets: Sequence[int]) -> list[dict[str, Any]]:
@@ -75,18 +79,30 @@ def extraction(at: Meter, drawn: EngineInputs, budgets: Sequence[int]) -> list[d
     for budget in budgets:
 
         def run(budget: int = budget) -> object:
-            return read(model, drawn.prompts, layers, questions=drawn.questions,
-                        token_budget=budget, engine="prefix")  # fmt: skip
+            return read(
+                model,
+                drawn.prompts,
+                layers,
+                questions=drawn.questions,
+                token_budget=budget,
+                engine="prefix",
+            )
 
         units = [[ids] for ids in drawn.sequences]
         n_root = len(root_of(drawn.questions, [p.token_ids for p in drawn.prompts]))
         cut = list(packs(units, budget, n_root))
         found = at.line(run, needed["prefill"] + needed["head"], len(drawn.questions))
         laid = sum(pack.tokens for pack in cut)
-        lines.append({
-            "token budget": budget, "passes": len(cut), **found, "tokens laid out": laid,
-            "tokens laid out/s": laid / found["s"], "tokens asked for": flops["tokens"],
-        })  # fmt: skip
+        lines.append(
+            {
+                "token budget": budget,
+                "passes": len(cut),
+                **found,
+                "tokens laid out": laid,
+                "tokens laid out/s": laid / found["s"],
+                "tokens asked for": flops["tokens"],
+            }
+        )
     return lines
 
 
@@ -107,9 +123,15 @@ def sweeping(
             return score_rows(at.model, drawn.questions, rows, budget=budget, engine="prefix")
 
         found = at.line(run, flops, len(drawn.questions), repeats)
-        lines.append({"row budget": budget.rows, "token budget": budget.tokens,
-                      "items": len(drawn.questions), **found,
-                      "prefill part": needed["prefill"] / flops})  # fmt: skip
+        lines.append(
+            {
+                "row budget": budget.rows,
+                "token budget": budget.tokens,
+                "items": len(drawn.questions),
+                **found,
+                "prefill part": needed["prefill"] / flops,
+            }
+        )
     return lines
 
 
@@ -119,17 +141,19 @@ def facts(model: LoadedModel) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(model.device) if cuda else "cpu",
         "memory_gb": torch.cuda.mem_get_info(model.device)[1] / 1e9 if cuda else None,
-        "cuda": torch.version.cuda, "dtype": str(model.model.dtype),
+        "cuda": torch.version.cuda,
+        "dtype": str(model.model.dtype),
         "parameters": model.info.n_parameters,
-    }  # fmt: skip
+    }
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.gpu", description=__doc__,
+        prog="python -m benchmarks.gpu",
+        description=__doc__,
         epilog="example:\n  python -m benchmarks.gpu --out gpu.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--shape", choices=SHAPES, default="llama-3.1-8b", help="of the model (llama-3.1-8b)")
     add("--device", default="cuda", help="where it runs (cuda)")
@@ -142,8 +166,11 @@ def arguments() -> argparse.Namespace:
     add("--check-configurations", type=int, default=40, help="and their configurations (40)")
     add("--no-exact", action="store_true", help="no float32 copy to check against")
     add("--repeats", type=int, default=3, help="the median counts (3)")
-    add("--peak-tflops", type=float, help="of the device; known for H100, H200 and A100, "
-                                          "otherwise the best product measured")  # fmt: skip
+    add(
+        "--peak-tflops",
+        type=float,
+        help="of the device; known for H100, H200 and A100, otherwise the best product measured",
+    )
     add("--compile", action="store_true", help="also try torch.compile and CUDA graphs")
     add("--limit", type=float, default=420, help="no new part is begun after this many seconds")
     add("--out", type=Path, help="write everything measured to this JSON file")
@@ -158,9 +185,12 @@ def table(title: str, lines: Sequence[dict[str, Any]]) -> None:
     except ImportError:
         print(f"\n{title}")
         for line in shown:
-            print("  " + ", ".join(
-                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()
-            ))  # fmt: skip
+            print(
+                "  "
+                + ", ".join(
+                    f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()
+                )
+            )
 
 
 def main() -> None:
@@ -202,8 +232,11 @@ def main() -> None:
     peak = options.peak_tflops or (known if halved else None) or max((rates or {"": 1.0}).values())
     longest = max(drawn.sequences, key=len)
     budget = fitting(model, len(longest))
-    document |= {"peak_tflops": peak, "fitting": budget._asdict(),
-                 "covered": covered(model, "residual", longest)}  # fmt: skip
+    document |= {
+        "peak_tflops": peak,
+        "fitting": budget._asdict(),
+        "covered": covered(model, "residual", longest),
+    }
     at = Meter(model, peak, options.repeats)
     # Where the libraries are loaded and the first plans are made, apart from what is measured.
     few = drawn.first(4)
@@ -219,23 +252,39 @@ def main() -> None:
     chosen = [Budget(tokens["token budget"], best["row budget"]), budget]
     part("sweep", lambda: sweeping(at, drawn, rows, list(dict.fromkeys(chosen)), options.repeats))
     fits = not large or torch.cuda.mem_get_info(device)[0] > 5 * model.info.n_parameters
-    part("agreement", lambda: agreement(
-        model, drawn.first(options.check), grid(model, options.check_configurations),
-        fits and not options.no_exact,
-    ))  # fmt: skip
+    part(
+        "agreement",
+        lambda: agreement(
+            model,
+            drawn.first(options.check),
+            grid(model, options.check_configurations),
+            fits and not options.no_exact,
+        ),
+    )
     # A size that nothing has run yet, so that the first call shows what a new shape costs.
     part("attention", lambda: attention(model, drawn, budget.tokens * 3 // 4))
-    part("attention of the rows", lambda: row_attention(
-        model, drawn, len(rows), chosen[0].rows
-    ))  # fmt: skip
-    part("profile of the sweep", lambda: profiled(
-        lambda: score_rows(model, scan.questions, rows, budget=chosen[0], engine="prefix"), device
-    ))  # fmt: skip
-    part("profile of the extraction", lambda: profiled(
-        lambda: read(model, drawn.prompts, layers_of("auto", model.n_layers),
-                     questions=drawn.questions, token_budget=chosen[0].tokens, engine="prefix"),
-        device,
-    ))  # fmt: skip
+    part("attention of the rows", lambda: row_attention(model, drawn, len(rows), chosen[0].rows))
+    part(
+        "profile of the sweep",
+        lambda: profiled(
+            lambda: score_rows(model, scan.questions, rows, budget=chosen[0], engine="prefix"),
+            device,
+        ),
+    )
+    part(
+        "profile of the extraction",
+        lambda: profiled(
+            lambda: read(
+                model,
+                drawn.prompts,
+                layers_of("auto", model.n_layers),
+                questions=drawn.questions,
+                token_budget=chosen[0].tokens,
+                engine="prefix",
+            ),
+            device,
+        ),
+    )
     if options.compile:
         part("fused", lambda: fused(model, (256, chosen[0].rows)))
     document["total seconds"] = perf_counter() - began

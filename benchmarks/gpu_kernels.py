@@ -74,13 +74,15 @@ def profiled(run: Callable[[], object], device: torch.device) -> dict[str, Any]:
     }
     lines += [{"part": line["name"][:70], **line} for line in top["kernels"]]
     return {
-        "seconds": plain, "busy": busy, "idle share": max(0.0, 1 - busy / plain),
+        "seconds": plain,
+        "busy": busy,
+        "idle share": max(0.0, 1 - busy / plain),
         "table": [
             {"part": "idle, of the whole", "share": max(0.0, 1 - busy / plain)},
             *({k: v for k, v in line.items() if k != "name"} for line in lines),
         ],
         **top,
-    }  # fmt: skip
+    }
 
 
 @torch.inference_mode()
@@ -111,8 +113,10 @@ def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str,
         )
 
     def grouped() -> Any:
-        return [sdpa(*taken(g), attn_mask=m, scale=1.0, enable_gqa=share > 1)
-                for g, m in zip(groups, masks, strict=True)]  # fmt: skip
+        return [
+            sdpa(*taken(g), attn_mask=m, scale=1.0, enable_gqa=share > 1)
+            for g, m in zip(groups, masks, strict=True)
+        ]
 
     def expanded() -> Any:
         found = []
@@ -135,11 +139,17 @@ def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str,
         )[0]
 
     tried: dict[str, Callable[[], Any]] = {
-        "as it is": grouped, "efficient, heads repeated": expanded, "math": grouped,
-        "cudnn": grouped, "flash, ragged": ragged,
-    }  # fmt: skip
-    forced = {"efficient, heads repeated": SDPBackend.EFFICIENT_ATTENTION,
-              "math": SDPBackend.MATH, "cudnn": SDPBackend.CUDNN_ATTENTION}  # fmt: skip
+        "as it is": grouped,
+        "efficient, heads repeated": expanded,
+        "math": grouped,
+        "cudnn": grouped,
+        "flash, ragged": ragged,
+    }
+    forced = {
+        "efficient, heads repeated": SDPBackend.EFFICIENT_ATTENTION,
+        "math": SDPBackend.MATH,
+        "cudnn": SDPBackend.CUDNN_ATTENTION,
+    }
     choice = torch._fused_sdp_choice(*taken(groups[0]), attn_mask=masks[0], enable_gqa=share > 1)
     lines = []
     for name, run in tried.items():
@@ -154,16 +164,21 @@ def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str,
     if "ms" in lines[-1]:
         flat = ragged()
         error = max(
-            float((flat[g.queries.flatten()[g.real]]
-                   - read.transpose(1, 2).flatten(0, 1)[g.real]).abs().max())
+            float(
+                (flat[g.queries.flatten()[g.real]] - read.transpose(1, 2).flatten(0, 1)[g.real])
+                .abs()
+                .max()
+            )
             for g, read in zip(groups, grouped(), strict=True)
-        )  # fmt: skip
+        )
         lines[-1]["off by"] = error
     return {
-        "tokens": n, "groups": [[*g.queries.shape, g.keys.shape[1]] for g in groups],
-        "chosen by torch": SDPBackend(choice).name, "table": lines,
+        "tokens": n,
+        "groups": [[*g.queries.shape, g.keys.shape[1]] for g in groups],
+        "chosen by torch": SDPBackend(choice).name,
+        "table": lines,
         "cudnn": torch.backends.cudnn.version(),
-    }  # fmt: skip
+    }
 
 
 @torch.inference_mode()

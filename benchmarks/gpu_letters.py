@@ -52,10 +52,13 @@ def _compared(ours: torch.Tensor, theirs: torch.Tensor) -> dict[str, Any]:
     gap, size = torch.minimum(_gap(ours), _gap(theirs)), theirs.topk(2).values.abs().amax(-1)
     near, error = gap <= BF16_STEP * size, (ours - theirs).abs()
     return {
-        "cells": unequal.numel(), "near ties": int(near.sum()), "unequal": int(unequal.sum()),
+        "cells": unequal.numel(),
+        "near ties": int(near.sum()),
+        "unequal": int(unequal.sum()),
         "of them near ties": int((unequal & near).sum()),
         "their largest gap": _most(gap[unequal]),
         "the same, relative": _most((gap / size)[unequal]),
         "median gap": float(_gap(theirs).median()),
-        "median error": float(error.median()), "largest error": _most(error),
-    }  # fmt: skip
+        "median error": float(error.median()),
+        "largest error": _most(error),
+    }

@@ -22,10 +22,20 @@ METHODS = 3
 CHOICES = 3
 STATEMENTS = 3
 SPREAD = 1.28  # width x std^2 is 1.64, so a logit's standard deviation is near this
-_FREE_OF_SHAPE = {"attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
-                  "max_position_embeddings": 131072}  # fmt: skip
-_SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads",
-          "intermediate_size", "vocab_size")  # fmt: skip
+_FREE_OF_SHAPE = {
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 131072,
+}
+_SIZES = (
+    "num_hidden_layers",
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 SHAPES = {
     "llama-3.1-8b": (32, 4096, 32, 8, 14336, 128256),
     "llama-3.2-1b": (16, 2048, 32, 8, 8192, 128256),
@@ -85,9 +95,13 @@ def loaded(model: Any, shape: str) -> LoadedModel:
     """Wrap as `pas.models.loading.load_model` does."""
     config = model.config
     tokens = ModelInfo(
-        NoText(), "0" * 32, config.max_position_embeddings, config.num_hidden_layers,
-        config.hidden_size, sum(p.numel() for p in model.parameters()),
-    )  # fmt: skip
+        NoText(),
+        "0" * 32,
+        config.max_position_embeddings,
+        config.num_hidden_layers,
+        config.hidden_size,
+        sum(p.numel() for p in model.parameters()),
+    )
     return LoadedModel(model, tokens, ModelSpec(shape, device=str(model.device)))
 
 

@@ -39,10 +39,13 @@ LENGTHS = (64, 128, 256, 512, 1024)
 LAYERS, ROWS = (1, 2, 5, 10, 20), 120
 # Different first words, so that what the items are padded with is not run once for all.
 _NEUTRAL = (
-    "The library opens at nine on weekdays.", "Rain is expected in the north this evening.",
-    "A train leaves for the coast every hour.", "Most of the chairs in the hall are blue.",
-    "Fresh bread is delivered before seven.", "Two bridges cross the river near the mill.",
-)  # fmt: skip
+    "The library opens at nine on weekdays.",
+    "Rain is expected in the north this evening.",
+    "A train leaves for the coast every hour.",
+    "Most of the chairs in the hall are blue.",
+    "Fresh bread is delivered before seven.",
+    "Two bridges cross the river near the mill.",
+)
 
 
 class Point(NamedTuple):
@@ -102,9 +105,11 @@ def n_tokens(model: LoadedModel, items: Sequence[LetterPrompt]) -> int:
 
 
 def sweep_at(
-    model: LoadedModel, size: float | None, items: Sequence[Example],
+    model: LoadedModel,
+    size: float | None,
+    items: Sequence[Example],
     configurations: Sequence[Configuration],
-) -> Point:  # fmt: skip
+) -> Point:
     """From prepared questions; a size of None is the mean length of the prompts."""
     texts, rows = asked(items), rows_at(model, configurations)
     questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in texts]
@@ -131,26 +136,40 @@ def all_series(at: Material, quick: bool) -> list[Series]:
     factors, counts = FACTORS[: 3 if quick else None], COUNTS[: 3 if quick else None]
     lengths, depths = LENGTHS[: 2 if quick else None], (*LAYERS, blocks)[: 3 if quick else None]
     return [
-        Series("sweep: items", "item", [
-            sweep_at(model, n, at.val[:n], usual) for n in (SWEEP_ITEMS * f for f in factors)
-        ]),
-        Series("sweep: configurations", "configuration", [
-            sweep_at(model, count, few, many(at.layers, count)) for count in counts
-        ]),
-        Series("sweep: prompt length", "token", [
-            sweep_at(model, None, lengthened(model, few, length), usual) for length in lengths
-        ]),
-        Series("sweep: layers", "layer", [
-            sweep_at(model, n, few, evenly(n, ROWS, blocks)) for n in depths
-        ]),
-        Series("extraction: items", "item", [
-            extract_at(model, n, at.train[:n], at.reads)
-            for n in (EXTRACT_ITEMS * f for f in factors)
-        ]),
-        Series("extraction: layers", "layer", [
-            extract_at(model, n, at.train[:EXTRACT_ITEMS], range(n)) for n in depths
-        ]),
-    ]  # fmt: skip
+        Series(
+            "sweep: items",
+            "item",
+            [sweep_at(model, n, at.val[:n], usual) for n in (SWEEP_ITEMS * f for f in factors)],
+        ),
+        Series(
+            "sweep: configurations",
+            "configuration",
+            [sweep_at(model, count, few, many(at.layers, count)) for count in counts],
+        ),
+        Series(
+            "sweep: prompt length",
+            "token",
+            [sweep_at(model, None, lengthened(model, few, length), usual) for length in lengths],
+        ),
+        Series(
+            "sweep: layers",
+            "layer",
+            [sweep_at(model, n, few, evenly(n, ROWS, blocks)) for n in depths],
+        ),
+        Series(
+            "extraction: items",
+            "item",
+            [
+                extract_at(model, n, at.train[:n], at.reads)
+                for n in (EXTRACT_ITEMS * f for f in factors)
+            ],
+        ),
+        Series(
+            "extraction: layers",
+            "layer",
+            [extract_at(model, n, at.train[:EXTRACT_ITEMS], range(n)) for n in depths],
+        ),
+    ]
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float | None]) -> float | None:
@@ -179,14 +198,20 @@ def measure(series: Sequence[Series], repeats: int) -> list[dict[str, Any]]:
         middle, sizes = [median(seconds[key]) for key in keys], [p.size for p in one.points]
         for key, point, spent in zip(keys, one.points, middle, strict=True):
             last = key == keys[-1]
-            lines.append({
-                "series": one.name, "size": point.size, "unit": one.unit, "tokens": point.tokens,
-                "seconds": spent, "ms a unit": 1000 * spent / point.size,
-                "memory +MB": memory[key],
-                "exponent": exponent(sizes, middle) if last else None,
-                "memory exponent": exponent(sizes, [memory[k] for k in keys]) if last else None,
-                "all seconds": seconds[key],
-            })  # fmt: skip
+            lines.append(
+                {
+                    "series": one.name,
+                    "size": point.size,
+                    "unit": one.unit,
+                    "tokens": point.tokens,
+                    "seconds": spent,
+                    "ms a unit": 1000 * spent / point.size,
+                    "memory +MB": memory[key],
+                    "exponent": exponent(sizes, middle) if last else None,
+                    "memory exponent": exponent(sizes, [memory[k] for k in keys]) if last else None,
+                    "all seconds": seconds[key],
+                }
+            )
     return lines
 
 
@@ -232,9 +257,10 @@ def draw(lines: Sequence[dict[str, Any]]) -> Figure:
 
 def main() -> None:
     parser = arguments(
-        "growth", __doc__ or "",
+        "growth",
+        __doc__ or "",
         "python -m benchmarks.growth --repeats 3 --out growth.json --figure growth.svg",
-    )  # fmt: skip
+    )
     parser.add_argument("--figure", type=Path, help="draw it, svg or png by the name")
     parser.add_argument("--quick", action="store_true", help="the smallest points of each series")
     options = parser.parse_args()
@@ -258,10 +284,15 @@ def main() -> None:
     shown = [{k: v for k, v in line.items() if k != "all seconds"} for line in lines]
     show("Growth", shown, notes)
     save_figure(options.figure, draw(lines))
-    save(options.out, {
-        "benchmark": "growth", "options": {"repeats": options.repeats, "quick": options.quick},
-        "table": lines, "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "growth",
+            "options": {"repeats": options.repeats, "quick": options.quick},
+            "table": lines,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

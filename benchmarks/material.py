@@ -149,17 +149,23 @@ def rows_of(
             torch.from_numpy(c.strength * vectors[c.method, read_layer(c.layer, "paper")]).float(),
         )
         for c in configurations
-    ]  # fmt: skip
+    ]
 
 
 def arguments(name: str, summary: str, example: str) -> argparse.ArgumentParser:
     """The options that all commands have."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}", description=summary,
-        epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog=f"python -m benchmarks.{name}",
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--repeats", type=int, default=3, help="rounds, the median counts (3)")
     parser.add_argument("--out", type=Path, help="write everything measured to this JSON file")
-    parser.add_argument("--peer-python", type=Path, metavar="PATH",
-                        help="interpreter of an environment that has steering-vectors")  # fmt: skip
+    parser.add_argument(
+        "--peer-python",
+        type=Path,
+        metavar="PATH",
+        help="interpreter of an environment that has steering-vectors",
+    )
     return parser

@@ -17,8 +17,19 @@ from benchmarks.material import arguments
 from benchmarks.timing import save, show
 
 LIBRARIES = ("torch", "transformers", "prefect", "mlflow", "duckdb")
-TOLD_APART = (*LIBRARIES, "pyarrow", "scipy", "pandas", "matplotlib", "datasets", "sqlalchemy",
-              "pas", "storage", "tasks", "flows")  # fmt: skip
+TOLD_APART = (
+    *LIBRARIES,
+    "pyarrow",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "datasets",
+    "sqlalchemy",
+    "pas",
+    "storage",
+    "tasks",
+    "flows",
+)
 RUNS = {"cold": 0, "warm": 1, "cached": 1}  # the seed of each, in this order in one home
 TEN_MINUTES = 600
 TASKS = 20
@@ -34,8 +45,22 @@ def toy(folder: Path) -> list[str]:
 
     disable_progress_bar()
     data, model = write_toy(folder / "toy.jsonl"), save_tiny("llama", folder / "tiny")
-    return ["train", "--task", "toy", "--data", str(data), "--model", str(model), "--layers", "1,2",
-            "--strengths", "1,4", "--device", "cpu", "--json"]  # fmt: skip
+    return [
+        "train",
+        "--task",
+        "toy",
+        "--data",
+        str(data),
+        "--model",
+        str(model),
+        "--layers",
+        "1,2",
+        "--strengths",
+        "1,4",
+        "--device",
+        "cpu",
+        "--json",
+    ]
 
 
 def environment(folder: Path, home: str) -> dict[str, str]:
@@ -203,10 +228,19 @@ def main() -> None:
         "flow are imports, the start of Prefect's server, the forecast, and the end.",
     ]
     show("pas train", lines, notes)
-    save(options.out, {
-        "benchmark": "overhead", "options": {"repeats": options.repeats}, "table": lines,
-        "processes": begun, "modules": modules, "parts": parts, "runs": runs, "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "overhead",
+            "options": {"repeats": options.repeats},
+            "table": lines,
+            "processes": begun,
+            "modules": modules,
+            "parts": parts,
+            "runs": runs,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -59,9 +59,13 @@ class Here:
         found = {}
         for method, chosen in pairs.items():
             vector = train_steering_vector(
-                self.model, self.tokenizer, [SteeringVectorTrainingSample(*p) for p in chosen],
-                layers=list(layers), read_token_index=-1, batch_size=batch_size,
-            )  # fmt: skip
+                self.model,
+                self.tokenizer,
+                [SteeringVectorTrainingSample(*p) for p in chosen],
+                layers=list(layers),
+                read_token_index=-1,
+                batch_size=batch_size,
+            )
             for layer, direction in vector.layer_activations.items():
                 found[method, layer] = direction.double().numpy()
         return found
@@ -81,9 +85,12 @@ class Here:
             with vector.apply(self.model, multiplier=1.0, **last):
                 for start in range(0, len(texts), batch_size):
                     inputs = self.tokenizer(
-                        list(texts[start : start + batch_size]), return_tensors="pt",
-                        padding=batch_size > 1, padding_side="left", return_token_type_ids=False,
-                    )  # fmt: skip
+                        list(texts[start : start + batch_size]),
+                        return_tensors="pt",
+                        padding=batch_size > 1,
+                        padding_side="left",
+                        return_token_type_ids=False,
+                    )
                     logits = self.model(**inputs, use_cache=False, logits_to_keep=1).logits[:, -1]
                     found[start : start + batch_size, column] = logits[:, list(letters)].numpy()
         return found
@@ -95,9 +102,12 @@ class Worker:
     def __init__(self, python: Path, folder: Path) -> None:
         command = [str(python), "-m", "benchmarks.peer", "--worker", str(folder)]
         self.process = subprocess.Popen(
-            command, cwd=Path(__file__).parents[1], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            command,
+            cwd=Path(__file__).parents[1],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.where = self._ask({"do": "where"}) + ", a process of its own"
 
     def extraction(
@@ -112,10 +122,17 @@ class Worker:
         self, texts: Sequence[str], letters: Sequence[int], rows: Sequence[Any], batch_size: int
     ) -> np.ndarray:
         plain = [None if row is None else (row[0], row[1].tolist()) for row in rows]
-        return np.array(self._ask(
-            {"do": "sweep", "texts": texts, "letters": letters, "rows": plain,
-             "batch_size": batch_size}
-        ))  # fmt: skip
+        return np.array(
+            self._ask(
+                {
+                    "do": "sweep",
+                    "texts": texts,
+                    "letters": letters,
+                    "rows": plain,
+                    "batch_size": batch_size,
+                }
+            )
+        )
 
     def _ask(self, question: Mapping[str, Any]) -> Any:
         assert self.process.stdin is not None

@@ -184,9 +184,16 @@ def _one(
             tokens += 3 * cell.tuning.items_seen(train) * size.prompt_tokens
     each = 2 * shape.parameters / 1e12
     return Estimate(
-        cell.setting, recipe.model, 1, int(passes), int(tokens), int(rows),
-        each * tokens, each * rows * share, int(stored * shape.bytes_per_value),
-    )  # fmt: skip
+        cell.setting,
+        recipe.model,
+        1,
+        int(passes),
+        int(tokens),
+        int(rows),
+        each * tokens,
+        each * rows * share,
+        int(stored * shape.bytes_per_value),
+    )
 
 
 def _prompts(cell: StudyCell, size: Size, train: int, seeds: int) -> float:
@@ -206,10 +213,16 @@ def _sum(setting: str, model: str, found: list[tuple[Estimate, int]]) -> Estimat
         return sum(getattr(estimate, name) * seeds for estimate, seeds in found)
 
     return Estimate(
-        setting, model, sum(seeds for _, seeds in found), over("published_passes"),
-        over("tokens"), over("steered_rows"), over("whole_teraflops"), over("steered_teraflops"),
+        setting,
+        model,
+        sum(seeds for _, seeds in found),
+        over("published_passes"),
+        over("tokens"),
+        over("steered_rows"),
+        over("whole_teraflops"),
+        over("steered_teraflops"),
         sum(estimate.bytes for estimate, _ in found),
-    )  # fmt: skip
+    )
 
 
 def _facts(study: Study, key: str, kind: Any) -> dict[str, Any]:

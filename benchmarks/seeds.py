@@ -165,10 +165,19 @@ def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[Count
             left = planned(recipe)[1]
             if left.shards:
                 raise RuntimeError(f"seed {recipe.seed}: {left.tokens} tokens are still planned")
-        found.append(Counted(
-            recipe.seed, len(train), todo.total, todo.cached, todo.unanswered,
-            n_passes(recipe, todo), todo.tokens, alone.tokens, seconds if really else None,
-        ))  # fmt: skip
+        found.append(
+            Counted(
+                recipe.seed,
+                len(train),
+                todo.total,
+                todo.cached,
+                todo.unanswered,
+                n_passes(recipe, todo),
+                todo.tokens,
+                alone.tokens,
+                seconds if really else None,
+            )
+        )
     return found
 
 
@@ -197,10 +206,13 @@ def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
 def each(name: str, counted: Sequence[Counted]) -> list[dict[str, Any]]:
     """One line a seed."""
     return [
-        {"setting": name, **{k: v for k, v in one._asdict().items() if v is not None},
-         "share of first": one.tokens / counted[0].tokens}
+        {
+            "setting": name,
+            **{k: v for k, v in one._asdict().items() if v is not None},
+            "share of first": one.tokens / counted[0].tokens,
+        }
         for one in counted
-    ]  # fmt: skip
+    ]
 
 
 def summary(name: str, counted: Sequence[Counted]) -> dict[str, Any]:
@@ -209,8 +221,11 @@ def summary(name: str, counted: Sequence[Counted]) -> dict[str, Any]:
     total, alone = sum(one.tokens for one in counted), sum(one.alone for one in counted)
     line: dict[str, Any] = {"setting": name, "items": counted[0].items}
     line |= {"passes, seed 0": counted[0].passes, "tokens, seed 0": counted[0].tokens}
-    line |= {f"seed {one.seed}": share for one, share in zip(counted, shares, strict=True)
-             if one.seed in (1, 2)}  # fmt: skip
+    line |= {
+        f"seed {one.seed}": share
+        for one, share in zip(counted, shares, strict=True)
+        if one.seed in (1, 2)
+    }
     line["further, mean"] = fmean(shares[3:]) if shares[3:] else None
     line |= {"tokens, all": total, "as many runs": len(counted) * total / alone}
     return line
@@ -238,13 +253,15 @@ def draw(counted: dict[str, list[Counted]]) -> Figure:
 
 def main() -> None:
     parser = arguments(
-        "seeds", __doc__ or "",
+        "seeds",
+        __doc__ or "",
         "python -m benchmarks.seeds --items 320 --seeds 15 --out seeds.json --figure seeds.svg",
-    )  # fmt: skip
+    )
     parser.add_argument("--items", type=int, default=320, help="of BBQ Age, before the split (320)")
     parser.add_argument("--seeds", type=int, default=15, help="how many (15)")
-    parser.add_argument("--run", action="store_true",
-                        help=f"really run the first {RAN} seeds too, and time them")  # fmt: skip
+    parser.add_argument(
+        "--run", action="store_true", help=f"really run the first {RAN} seeds too, and time them"
+    )
     parser.add_argument("--figure", type=Path, help="draw it, svg or png by the name")
     options = parser.parse_args()
     source = data_file()
@@ -277,12 +294,19 @@ def main() -> None:
     lines = [line for name, found in counted.items() for line in each(name, found)]
     timed = [line for name, found in ran.items() for line in each(name, found)]
     totals = [summary(name, found) for name, found in counted.items()]
-    totals.append({
-        "setting": "published, letter paper", "items": counted["letter paper"][0].items,
-        "passes, seed 0": loop[0]["passes"], "tokens, seed 0": loop[0]["tokens"],
-        "seed 1": 1.0, "seed 2": 1.0, "further, mean": 1.0,
-        "tokens, all": sum(one["tokens"] for one in loop), "as many runs": float(len(loop)),
-    })  # fmt: skip
+    totals.append(
+        {
+            "setting": "published, letter paper",
+            "items": counted["letter paper"][0].items,
+            "passes, seed 0": loop[0]["passes"],
+            "tokens, seed 0": loop[0]["tokens"],
+            "seed 1": 1.0,
+            "seed 2": 1.0,
+            "further, mean": 1.0,
+            "tokens, all": sum(one["tokens"] for one in loop),
+            "as many runs": float(len(loop)),
+        }
+    )
     notes = [
         f"{options.items} rows of BBQ Age from all templates, whole contexts; items: those of the "
         "training split, which are what a seed extracts. Later seeds draw other ones.",
@@ -301,11 +325,18 @@ def main() -> None:
         show("Seeds, really run", timed)
     show("Seeds", totals, notes)
     save_figure(options.figure, draw(counted))
-    save(options.out, {
-        "benchmark": "seeds",
-        "options": {"items": options.items, "seeds": options.seeds, "run": options.run},
-        "table": totals, "seeds": lines, "run": timed, "published": loop, "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "seeds",
+            "options": {"items": options.items, "seeds": options.seeds, "run": options.run},
+            "table": totals,
+            "seeds": lines,
+            "run": timed,
+            "published": loop,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

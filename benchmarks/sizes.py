@@ -42,10 +42,15 @@ FILES = {
     "lsat": ["lsat/lsat-ar.jsonl", "lsat/lsat-lr.jsonl", "lsat/lsat-rc.jsonl"],
     "mmlu": [
         f"mmlu/{subject}.jsonl"
-        for subject in ("business_ethics", "high_school_mathematics", "high_school_physics",
-                        "philosophy", "sociology")
+        for subject in (
+            "business_ethics",
+            "high_school_mathematics",
+            "high_school_physics",
+            "philosophy",
+            "sociology",
+        )
     ],
-}  # fmt: skip
+}
 _METHODS = ("pasf", "ipasa", "ipaswo")
 _PACK = 2048
 
@@ -77,19 +82,21 @@ def measure(info: ModelInfo, examples: Sequence[Example]) -> dict[str, float]:
     choices = fmean(len(e.choices) for e in train)
     said = [alone_of - len(p) for alone_of, p in zip(map(trie_size, units), prompts, strict=True)]
     return {
-        "items": len(examples), "choices": round(choices, 2),
+        "items": len(examples),
+        "choices": round(choices, 2),
         "prompt_tokens": round(fmean(map(len, prompts)), 1),
         "choice_tokens": round(fmean(said) / choices, 1),
         "shared_tokens": round((alone - laid_out) / len(train), 1),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sizes", description=__doc__,
+        prog="python -m benchmarks.sizes",
+        description=__doc__,
         epilog="example:\n  python -m benchmarks.sizes --data ../shared/data",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the upstream files")
     options = parser.parse_args()
     info = load_model_info(ModelSpec("demo"), settings().cache_dir)

@@ -49,9 +49,12 @@ def like(items: list[LetterPrompt], count: int) -> list[int]:
 
 
 def runners(
-    at: Material, whole: list[LetterPrompt], items: list[LetterPrompt], one: Sequence[Steering],
+    at: Material,
+    whole: list[LetterPrompt],
+    items: list[LetterPrompt],
+    one: Sequence[Steering],
     other: peer.Peer | None,
-) -> tuple[dict[str, Run], dict[str, int]]:  # fmt: skip
+) -> tuple[dict[str, Run], dict[str, int]]:
     """Everyone who takes part, and the batch sizes that were fastest on `one` configuration."""
 
     def hooked(size: int) -> Run:
@@ -111,41 +114,58 @@ def least(at: Material, items: list[LetterPrompt], rows: Sequence[Steering]) -> 
 
 
 def table(
-    times: dict[str, list[float]], scale: dict[str, float], agreed: dict[str, Any],
-    memory: dict[str, float | None], n_items: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    times: dict[str, list[float]],
+    scale: dict[str, float],
+    agreed: dict[str, Any],
+    memory: dict[str, float | None],
+    n_items: int,
+) -> list[dict[str, Any]]:
     """One line for each contender."""
     lines = []
     for name, taken in times.items():
         found = agreed.get(name, {})
-        lines.append({
-            "contender": name,
-            "s/item": median(taken) * scale[name] / n_items,
-            "times ours": ratio(taken, times["ours"]) * scale[name],
-            "scaled by": scale[name] if scale[name] != 1 else "measured whole",
-            "cells compared": found.get("cells"),
-            "unequal": found.get("unequal"),
-            "of them ties < 1e-3": found.get("unequal_near_ties"),
-            "memory +MB": memory[name],
-        })  # fmt: skip
+        lines.append(
+            {
+                "contender": name,
+                "s/item": median(taken) * scale[name] / n_items,
+                "times ours": ratio(taken, times["ours"]) * scale[name],
+                "scaled by": scale[name] if scale[name] != 1 else "measured whole",
+                "cells compared": found.get("cells"),
+                "unequal": found.get("unequal"),
+                "of them ties < 1e-3": found.get("unequal_near_ties"),
+                "memory +MB": memory[name],
+            }
+        )
     return lines
 
 
 def main() -> None:
     parser = arguments(
-        "sweep", __doc__ or "",
+        "sweep",
+        __doc__ or "",
         "python -m benchmarks.sweep --items 6 --configurations 420 --sample 30 --out sweep.json",
-    )  # fmt: skip
+    )
     parser.add_argument("--items", type=int, default=6, help="validation items (6)")
     parser.add_argument("--configurations", type=int, default=420, help="of the paper's 420 (420)")
     parser.add_argument("--shots", type=int, default=0, help="exemplars before every prompt (0)")
-    parser.add_argument("--sample", type=int, default=30,
-                        help="configurations that all but ours really run; the time is scaled "
-                             "to all (30)")  # fmt: skip
-    parser.add_argument("--sample-items", type=int, default=12,
-                        help="items of all lengths that all but ours run (12)")  # fmt: skip
-    parser.add_argument("--protocol", choices=("sound", "paper"), default="sound",
-                        help="how the data are split: by group or by row (sound)")  # fmt: skip
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=30,
+        help="configurations that all but ours really run; the time is scaled to all (30)",
+    )
+    parser.add_argument(
+        "--sample-items",
+        type=int,
+        default=12,
+        help="items of all lengths that all but ours run (12)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("sound", "paper"),
+        default="sound",
+        help="how the data are split: by group or by row (sound)",
+    )
     options = parser.parse_args()
     at = material(options.protocol)
     # The exemplars come from the end: the vectors are made from the first items.
@@ -180,10 +200,14 @@ def main() -> None:
     best = max(rates.values())
     bound |= {"gflops_per_s": rates, "seconds": bound["total_flops"] / best / 1e9}
     bound["ours_over_least"] = median(times["ours"]) / bound["seconds"]
-    lines.append({
-        "contender": "least work", "s/item": bound["seconds"] / len(items),
-        "times ours": 1 / bound["ours_over_least"], "scaled by": "computed",
-    })  # fmt: skip
+    lines.append(
+        {
+            "contender": "least work",
+            "s/item": bound["seconds"] / len(items),
+            "times ours": 1 / bound["ours_over_least"],
+            "scaled by": "computed",
+        }
+    )
     notes = [
         f"{len(items)} items of {min(bound['tokens'])} to {max(bound['tokens'])} tokens, "
         f"{options.shots} shots, {options.protocol} split, {len(rows)} configurations; "
@@ -194,7 +218,8 @@ def main() -> None:
         "the start, ours with all configurations.",
         f"Batch sizes, the fastest tried: {batch}.",
         f"Peer: {other.where}; it gets logits_to_keep=1, left-padded batches and the last "
-        "position alone, which its documented loop lacks." if other
+        "position alone, which its documented loop lacks."
+        if other
         else f"Peer: not installed: {peer.INSTALL}",
         f"Least work: {bound['total_flops'] / 1e9 / len(items):.3g} GFLOP an item "
         f"({bound['flops']['prefill'] / bound['total_flops']:.0%} prefill) at the best product "
@@ -203,15 +228,24 @@ def main() -> None:
         + f"); {bound['flops']['shared_tokens']} of {bound['flops']['tokens']} tokens begin "
         "another prompt too and count once. "
         f"Ours takes {bound['ours_over_least']:.2f} times as long.",
-    ]  # fmt: skip
+    ]
     show("Sweep", lines, notes)
-    save(options.out, {
-        "benchmark": "sweep",
-        "options": {k: v for k, v in vars(options).items() if k not in ("out", "peer_python")},
-        "table": lines, "seconds": times, "scale": scale, "agreement": agreed, "memory_mb": memory,
-        "batch_sizes": batch, "least": bound, "peer": other.where if other else None,
-        "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "sweep",
+            "options": {k: v for k, v in vars(options).items() if k not in ("out", "peer_python")},
+            "table": lines,
+            "seconds": times,
+            "scale": scale,
+            "agreement": agreed,
+            "memory_mb": memory,
+            "batch_sizes": batch,
+            "least": bound,
+            "peer": other.where if other else None,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -17,8 +17,18 @@ from typing import Any
 import torch
 
 _LIBRARIES = ("torch", "transformers", "numpy", "steering-vectors")
-_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_tile",
-          "amx_bf16", "asimd", "sve")  # fmt: skip
+_FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx512_vnni",
+    "amx_tile",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)
 
 
 def interleaved(

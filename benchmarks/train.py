@@ -27,10 +27,24 @@ CONFIGURATIONS = 420
 def command(file: Path, items: int, seed: int) -> list[str]:
     """The training as a user starts it: the paper's protocol, methods and grid."""
     return [
-        sys.executable, "-m", "flows.cli", "train", "--task", "bbq_age", "--data", str(file),
-        "--protocol", "paper", "--methods", ",".join(METHODS), "--max-items", str(items),
-        "--seed", str(seed), "--json",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "flows.cli",
+        "train",
+        "--task",
+        "bbq_age",
+        "--data",
+        str(file),
+        "--protocol",
+        "paper",
+        "--methods",
+        ",".join(METHODS),
+        "--max-items",
+        str(items),
+        "--seed",
+        str(seed),
+        "--json",
+    ]
 
 
 def ours(file: Path, items: int, seed: int, home: Path) -> dict[str, Any]:
@@ -38,9 +52,12 @@ def ours(file: Path, items: int, seed: int, home: Path) -> dict[str, Any]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PAS_", "PREFECT_"))}
     start = perf_counter()
     done = subprocess.run(
-        command(file, items, seed), env=inherited | {"PAS_HOME": str(home)}, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        command(file, items, seed),
+        env=inherited | {"PAS_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return {"wall": perf_counter() - start, **json.loads(done.stdout)}
@@ -121,20 +138,17 @@ def main() -> None:
     lines = [
         {"contender": "ours, from start to end", "s": median(wall), "times ours": 1.0},
         {
-            "contender": "reference, estimated", "s": median(r["reference"] for r in rounds),
-            "times ours": median(
-                r["reference"] / w for r, w in zip(rounds, wall, strict=True)
-            ),
+            "contender": "reference, estimated",
+            "s": median(r["reference"] for r in rounds),
+            "times ours": median(r["reference"] / w for r, w in zip(rounds, wall, strict=True)),
         },
         {
             "contender": "ours again, all cached",
             "s": median(r["again"]["wall"] for r in rounds),
-            "times ours": median(
-                r["again"]["wall"] / w for r, w in zip(rounds, wall, strict=True)
-            ),
+            "times ours": median(r["again"]["wall"] / w for r, w in zip(rounds, wall, strict=True)),
         },
         *({"contender": f"  of ours: {step}", "s": s} for step, s in steps.items()),
-    ]  # fmt: skip
+    ]
     notes = [
         f"{options.items} items of BBQ Age cut 60/20/20, paper protocol, {len(METHODS)} methods, "
         f"{CONFIGURATIONS} configurations; medians of {options.repeats} rounds, ratios of the same "
@@ -144,10 +158,17 @@ def main() -> None:
         "loading, statistics and storage are not charged to it.",
     ]
     show("A whole training", lines, notes)
-    save(options.out, {
-        "benchmark": "train", "options": {"items": options.items, "repeats": options.repeats},
-        "table": lines, "rounds": rounds, "passes": counts, "notes": notes,
-    })  # fmt: skip
+    save(
+        options.out,
+        {
+            "benchmark": "train",
+            "options": {"items": options.items, "repeats": options.repeats},
+            "table": lines,
+            "rounds": rounds,
+            "passes": counts,
+            "notes": notes,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -33,9 +33,12 @@ def shape_of(model: LoadedModel) -> Shape:
     key_value = sum(size for name, size in sizes.items() if name.endswith(("k_proj", "v_proj")))
     (query,) = (matrix for name, matrix in matrices.items() if name.endswith("q_proj"))
     return Shape(
-        len(decoder_blocks(model.model)), sum(sizes.values()), key_value,
-        query.out_features, query.in_features,
-    )  # fmt: skip
+        len(decoder_blocks(model.model)),
+        sum(sizes.values()),
+        key_value,
+        query.out_features,
+        query.in_features,
+    )
 
 
 def matmul_shapes(model: LoadedModel, rows: int = 1024) -> list[tuple[int, int, int]]:

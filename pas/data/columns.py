@@ -57,9 +57,12 @@ def examples_from_columns(rows: Sequence[Row], columns: Columns, place: str) -> 
     if not rows:
         raise UserError(f"{place}: no rows. Give a data set with at least one labelled item.")
     named = {
-        "--question-col": (columns.question,), "--choices-col": columns.choices,
-        "--label-col": (columns.label,), "--group-col": (columns.group,), "--id-col": (columns.id,),
-    }  # fmt: skip
+        "--question-col": (columns.question,),
+        "--choices-col": columns.choices,
+        "--label-col": (columns.label,),
+        "--group-col": (columns.group,),
+        "--id-col": (columns.id,),
+    }
     for option, names in named.items():
         for name in names:
             if name is not None and name not in rows[0]:

@@ -94,9 +94,11 @@ def _as_written(path: Path, separator: str) -> dict[str, Any]:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as handle:
         header = next(filter(None, csv.reader(handle, delimiter=separator)), [])
     return {
-        "sep": separator, "keep_default_na": False, "na_values": [""],
+        "sep": separator,
+        "keep_default_na": False,
+        "na_values": [""],
         "features": Features({name: Value("string") for name in header}),
-    }  # fmt: skip
+    }
 
 
 def _with_integers(rows: list[Row]) -> list[Row]:

@@ -48,10 +48,15 @@ def _mask(**options: Any) -> torch.Tensor:
 
 
 def _attention(
-    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, scaling: float | None = None,
-    softcap: float | None = None, **kwargs: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
     """Attend as transformers asks of an attention implementation; see the module's docstring."""
     if any(kwargs.get(name) is not None for name in ("s_aux", "position_bias", "alibi")):
         raise UnsupportedArchitectureError(f"{type(module).__name__} adds to its attention scores")
@@ -132,9 +137,15 @@ def _fused(query: torch.Tensor, keys: _Keys, scale: float) -> torch.Tensor:
 
 
 def _attend_rows(
-    state: Pass, rows: Rows, module: nn.Module, query: torch.Tensor, key: torch.Tensor,
-    value: torch.Tensor, scale: float, softcap: float | None,
-) -> torch.Tensor:  # fmt: skip
+    state: Pass,
+    rows: Rows,
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+) -> torch.Tensor:
     """Attend from rows [n_items, heads, n * tail, head_dim] to the prefix and their own tail."""
     prefix, root = state.recorded[module], state.root.get(module)
     items, heads, _, width = query.shape
@@ -144,9 +155,14 @@ def _attend_rows(
     value = value.view(items, kv_heads, 1, rows.n, tail, -1)
     n_root = 0 if root is None else len(root.key)
     mask = _cut(
-        state, prefix.mask, ("prefix", 0), rows.depths, n_root, n_root + rows.prefix.shape[1],
+        state,
+        prefix.mask,
+        ("prefix", 0),
+        rows.depths,
+        n_root,
+        n_root + rows.prefix.shape[1],
         rows.real,
-    )  # fmt: skip
+    )
     near = _Keys(_gathered(prefix.key, rows.prefix), _gathered(prefix.value, rows.prefix), mask)
     # No row copies the prefix: all rows of an item read the same keys.
     terms = [
@@ -172,9 +188,14 @@ def _everyone(root: KeyValues, mask: torch.Tensor | None) -> _Keys:
 
 
 def _cut(
-    state: Pass, mask: torch.Tensor, part: tuple[str, int], depths: torch.Tensor, start: int,
-    stop: int, real: torch.Tensor | None = None,
-) -> torch.Tensor | None:  # fmt: skip
+    state: Pass,
+    mask: torch.Tensor,
+    part: tuple[str, int],
+    depths: torch.Tensor,
+    start: int,
+    stop: int,
+    real: torch.Tensor | None = None,
+) -> torch.Tensor | None:
     """Return which keys at depths start..stop are seen from `depths`: [batch, n, keys] bool.
 
     None where all are. All modules of one kind share a mask, so it is cut once a pass.
@@ -208,9 +229,14 @@ def _shared(query: torch.Tensor, keys: _Keys, scale: float, softcap: float | Non
 
 
 def _own(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, mask: torch.Tensor,
-    scale: float, softcap: float | None,
-) -> _Term:  # fmt: skip
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rows: Rows,
+    mask: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+) -> _Term:
     """The tail of each row itself."""
     if query.shape[-2] == 1:  # letter scoring: a row is one token, which sees itself
 

@@ -133,9 +133,14 @@ class _Part(NamedTuple):
 
 
 def _packed(
-    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Query], length_norm: bool, budget: int,
-) -> Iterator[_Part]:  # fmt: skip
+    model: LoadedModel,
+    prompts: Sequence[Prompt],
+    layers: tuple[int, ...],
+    site: Site,
+    questions: Sequence[Query],
+    length_norm: bool,
+    budget: int,
+) -> Iterator[_Part]:
     units = [[p.token_ids] for p in prompts]
     units += [[tail.token_ids for tail in question.sequences] for question in questions]
     common = root_of(questions, [p.token_ids for p in prompts])
@@ -147,18 +152,30 @@ def _packed(
             texts = [i for i in chosen if i < len(prompts)]
             asked = [i - len(prompts) for i in chosen if i >= len(prompts)]
             values, scores = _read_pack(
-                model, [prompts[i] for i in texts], layers, site, [questions[i] for i in asked],
-                length_norm, root, n_root,
-            )  # fmt: skip
+                model,
+                [prompts[i] for i in texts],
+                layers,
+                site,
+                [questions[i] for i in asked],
+                length_norm,
+                root,
+                n_root,
+            )
             return _Part(texts, values, list(zip(asked, scores, strict=True)))
 
         yield from (part for _, part in halving(cuts, run))
 
 
 def _read_pack(
-    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Query], length_norm: bool, root: Root, n_root: int,
-) -> tuple[torch.Tensor, list[torch.Tensor]]:  # fmt: skip
+    model: LoadedModel,
+    prompts: Sequence[Prompt],
+    layers: tuple[int, ...],
+    site: Site,
+    questions: Sequence[Query],
+    length_norm: bool,
+    root: Root,
+    n_root: int,
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     tails = [tail.token_ids for question in questions for tail in question.sequences]
     pack = lay_out([p.token_ids for p in prompts] + tails, n_root)
     last = torch.tensor([path[-1] for path in pack.paths[: len(prompts)]], device=model.device)
@@ -179,9 +196,14 @@ def _read_pack(
 
 
 def _padded(
-    model: LoadedModel, prompts: Sequence[Prompt], layers: tuple[int, ...], site: Site,
-    questions: Sequence[Query], length_norm: bool, budget: int,
-) -> Iterator[_Part]:  # fmt: skip
+    model: LoadedModel,
+    prompts: Sequence[Prompt],
+    layers: tuple[int, ...],
+    site: Site,
+    questions: Sequence[Query],
+    length_norm: bool,
+    budget: int,
+) -> Iterator[_Part]:
     def run(chosen: list[int]) -> torch.Tensor:
         return last_hidden(model, [prompts[i].token_ids for i in chosen], layers, site)
 

@@ -36,9 +36,11 @@ class Batch(NamedTuple):
     def inputs(self) -> dict[str, torch.Tensor | bool]:
         """The keyword arguments of a forward pass."""
         return {
-            "input_ids": self.input_ids, "attention_mask": self.mask,
-            "position_ids": self.position_ids, "use_cache": False,
-        }  # fmt: skip
+            "input_ids": self.input_ids,
+            "attention_mask": self.mask,
+            "position_ids": self.position_ids,
+            "use_cache": False,
+        }
 
 
 def pad(sequences: Sequence[Sequence[int]], model: LoadedModel, side: str = "left") -> Batch:
@@ -71,9 +73,12 @@ def batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
 
 
 def last_hidden(
-    model: LoadedModel, sequences: Sequence[Tokens], layers: Sequence[int], site: Site,
+    model: LoadedModel,
+    sequences: Sequence[Tokens],
+    layers: Sequence[int],
+    site: Site,
     side: str = "left",
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Read the site at the last token: [n_sequences, n_layers, d_model] on the CPU."""
     batch = pad(sequences, model, side)
     rows = torch.arange(len(sequences), device=model.device)
@@ -89,9 +94,14 @@ def last_hidden(
 
 
 def score_padded(
-    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
-    length_norm: bool, token_budget: int, normalise: bool = False,
-) -> Iterator[tuple[int, int, torch.Tensor]]:  # fmt: skip
+    model: LoadedModel,
+    questions: Sequence[Query],
+    rows: Sequence[Steering],
+    site: Site,
+    length_norm: bool,
+    token_budget: int,
+    normalise: bool = False,
+) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Score with one full pass a configuration.
 
     Yields:
@@ -118,9 +128,14 @@ def score_padded(
 
 
 def _score_batch(
-    model: LoadedModel, tails: Sequence[ScoredSequence], letters: tuple[tuple[int, ...], ...],
-    rows: Sequence[Steering], site: Site, length_norm: bool, normalise: bool,
-) -> torch.Tensor:  # fmt: skip
+    model: LoadedModel,
+    tails: Sequence[ScoredSequence],
+    letters: tuple[tuple[int, ...], ...],
+    rows: Sequence[Steering],
+    site: Site,
+    length_norm: bool,
+    normalise: bool,
+) -> torch.Tensor:
     """Return [batch, 1 + n_rows, n_letters or 1]."""
     count = tails[0].n_steered
     inputs = pad([t.token_ids for t in tails], model).inputs()

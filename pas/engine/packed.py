@@ -30,9 +30,16 @@ def root_of(questions: Sequence[Query], others: Sequence[Tokens] = ()) -> Tokens
 
 
 def score_pack(
-    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
-    length_norm: bool, root: Root, n_root: int, row_budget: int, normalise: bool = False,
-) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
+    model: LoadedModel,
+    questions: Sequence[Query],
+    rows: Sequence[Steering],
+    site: Site,
+    length_norm: bool,
+    root: Root,
+    n_root: int,
+    row_budget: int,
+    normalise: bool = False,
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Score some questions in one pack.
 
     Args:
@@ -92,9 +99,14 @@ def _walks(stems: Sequence[Stem], n_rows: int, row_budget: int) -> Iterator[list
 
 
 def _score_rows(
-    model: LoadedModel, done: Prefill, stems: Sequence[Stem], reads: Sequence[Reads],
-    rows: Sequence[Steering], site: Site, row_budget: int,
-) -> list[torch.Tensor]:  # fmt: skip
+    model: LoadedModel,
+    done: Prefill,
+    stems: Sequence[Stem],
+    reads: Sequence[Reads],
+    rows: Sequence[Steering],
+    site: Site,
+    row_budget: int,
+) -> list[torch.Tensor]:
     """Return for each item [n_rows, n_choices], from walks within the budget and the memory."""
     tail = max(len(stem.tail) for stem in stems)
     found: list[list[torch.Tensor]] = [[] for _ in stems]

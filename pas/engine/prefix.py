@@ -144,9 +144,11 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
         with running(state):
             done.final = model.model.base_model(
                 # A mask of ones, or transformers would look for packed sequences of its own kind.
-                input_ids=ids, attention_mask=torch.ones_like(ids),
-                position_ids=torch.from_numpy(pack.depths).to(device)[None], use_cache=False,
-            ).last_hidden_state[0]  # fmt: skip
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                position_ids=torch.from_numpy(pack.depths).to(device)[None],
+                use_cache=False,
+            ).last_hidden_state[0]
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
@@ -226,9 +228,13 @@ def _padded(stem: Stem, n_prefix: int, tail: int) -> tuple[np.ndarray, ...]:
 
 
 def _block(
-    done: Prefill, block: nn.Module, index: int, hidden: torch.Tensor, rows: Rows,
+    done: Prefill,
+    block: nn.Module,
+    index: int,
+    hidden: torch.Tensor,
+    rows: Rows,
     tails: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Run one block over [n_items, n * tail, d_model]."""
     done.state.rows = rows
     kwargs = _replayed(done.kwargs[index], tails, rows.n)

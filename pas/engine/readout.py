@@ -35,9 +35,12 @@ class Reads(NamedTuple):
 
 
 def place(
-    question: Query, paths: Sequence[np.ndarray], root: int, length_norm: bool,
+    question: Query,
+    paths: Sequence[np.ndarray],
+    root: int,
+    length_norm: bool,
     normalise: bool = False,
-) -> tuple[Stem, Reads]:  # fmt: skip
+) -> tuple[Stem, Reads]:
     """Find an item's prefix, its steered tokens and what is read there, in a pack.
 
     Choices that begin alike share those tokens, and all share the last token of the prompt.
@@ -50,9 +53,10 @@ def place(
         normalise: Log-probabilities of the letters instead of unnormalised ones.
     """
     n_prefix = len(question.sequences[0].token_ids) - question.sequences[0].n_steered - root
-    nodes = {at: i for i, at in enumerate(dict.fromkeys(
-        int(at) for path in paths for at in path[n_prefix:]
-    ))}  # fmt: skip
+    nodes = {
+        at: i
+        for i, at in enumerate(dict.fromkeys(int(at) for path in paths for at in path[n_prefix:]))
+    }
     ancestors = np.zeros((len(nodes), len(nodes)), bool)
     read_at: list[int] = []
     targets: list[int] = []
@@ -110,9 +114,11 @@ def read_scores(
 
 
 def _letters(
-    head: Any, hidden: torch.Tensor, reads: Sequence[Reads],
+    head: Any,
+    hidden: torch.Tensor,
+    reads: Sequence[Reads],
     capped: Callable[[torch.Tensor], torch.Tensor],
-) -> list[torch.Tensor]:  # fmt: skip
+) -> list[torch.Tensor]:
     """Only the letters' rows of the output head are multiplied, unless all are asked for."""
     letters = max((read.letters for read in reads), key=len)
     columns = torch.tensor([t for ids in letters for t in ids], device=hidden.device)

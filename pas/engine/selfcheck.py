@@ -61,7 +61,9 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     if not error <= (1e-3 if model.model.dtype == torch.float32 else 0.25):
         log.warning(
             "%s: the shared-prefix engine is off by %.2g from hooked passes; "
-            "running padded batches and hooks instead", name, error,
-        )  # fmt: skip
+            "running padded batches and hooks instead",
+            name,
+            error,
+        )
         return False
     return True

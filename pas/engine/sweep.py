@@ -73,9 +73,14 @@ def score_rows(
 
 
 def _packed(
-    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
-    length_norm: bool, budget: Budget, normalise: bool,
-) -> Iterator[tuple[int, torch.Tensor]]:  # fmt: skip
+    model: LoadedModel,
+    questions: Sequence[Query],
+    rows: Sequence[Steering],
+    site: Site,
+    length_norm: bool,
+    budget: Budget,
+    normalise: bool,
+) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each question's index and scores [1 + n_rows, n_choices] on the CPU."""
     common = root_of(questions)
     units = [[tail.token_ids for tail in question.sequences] for question in questions]
@@ -97,9 +102,15 @@ def _packed(
 
 
 def _padded(
-    model: LoadedModel, questions: Sequence[Query], rows: Sequence[Steering], site: Site,
-    length_norm: bool, budget: Budget, bar: Any, normalise: bool,
-) -> list[torch.Tensor]:  # fmt: skip
+    model: LoadedModel,
+    questions: Sequence[Query],
+    rows: Sequence[Steering],
+    site: Site,
+    length_norm: bool,
+    budget: Budget,
+    bar: Any,
+    normalise: bool,
+) -> list[torch.Tensor]:
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
     for at, tail, scores in score_padded(
         model, questions, rows, site, length_norm, budget.tokens, normalise

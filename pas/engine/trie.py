@@ -87,9 +87,12 @@ def lay_out(sequences: Sequence[Tokens], root: int = 0) -> Pack:
             spans.append(Span(start, len(tokens), path))
         last = sequence
     return Pack(
-        np.asarray(tokens, np.int64), np.asarray(depths, np.int64), tuple(spans),
-        tuple(found[s] for s in sequences), root,
-    )  # fmt: skip
+        np.asarray(tokens, np.int64),
+        np.asarray(depths, np.int64),
+        tuple(spans),
+        tuple(found[s] for s in sequences),
+        root,
+    )
 
 
 def trie_size(sequences: Sequence[Tokens], root: int = 0) -> int:

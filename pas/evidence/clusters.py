@@ -71,10 +71,15 @@ def clustered_interval(
         return ClusteredInterval(n, n_groups, mean, mean, mean, 0.0, p_value, NO_SPREAD)
 
     found = stats.bootstrap(
-        (np.bincount(codes, weights=values), np.bincount(codes)), _ratio_of_sums, paired=True,
-        n_resamples=BOOTSTRAP_RESAMPLES, method="percentile", vectorized=True, batch=1000,
+        (np.bincount(codes, weights=values), np.bincount(codes)),
+        _ratio_of_sums,
+        paired=True,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        method="percentile",
+        vectorized=True,
+        batch=1000,
         rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
+    ).confidence_interval
     # The sandwich estimator of a mean with whole groups as units, times G / (G - 1): what
     # statsmodels gives for a regression on a constant with cov_type="cluster".
     residuals = np.bincount(codes, weights=values - mean)

@@ -145,9 +145,12 @@ def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> di
 
 
 def _sums(
-    model: LoadedModel, sequences: Sequence[tuple[int, ...]], rows: Sequence[Steering], site: Site,
+    model: LoadedModel,
+    sequences: Sequence[tuple[int, ...]],
+    rows: Sequence[Steering],
+    site: Site,
     starts: dict[int, int],
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Return [n_rows, 3] float64: KL and negative log-likelihoods, summed over one batch."""
     batch = pad(sequences, model, side="right")
     length, top = batch.mask.shape[1], model.n_layers - 1

@@ -95,7 +95,12 @@ def paired_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, floa
         mean = float(differences.mean())
         return mean, mean
     found = stats.bootstrap(
-        (differences,), np.mean, n_resamples=BOOTSTRAP_RESAMPLES, method="percentile",
-        rng=np.random.default_rng(seed), vectorized=True, batch=1000,
-    ).confidence_interval  # fmt: skip
+        (differences,),
+        np.mean,
+        n_resamples=BOOTSTRAP_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        vectorized=True,
+        batch=1000,
+    ).confidence_interval
     return float(found.low), float(found.high)

@@ -119,11 +119,23 @@ def pooled_gain(rows: Sequence[Gain]) -> PooledGain:
         if found.error > 0:
             p_value = float(2 * stats.t.sf(abs(found.mean) / found.error, found.df))
     return PooledGain(
-        method=found.method, mean=found.mean, ci_low=low, ci_high=high,
-        standard_error=found.error, df=found.df, p_value=p_value, model_variance=found.model,
-        task_variance=found.task, cell_variance=found.cell, seed_variance=found.seed,
-        n_models=n_models, n_tasks=n_tasks, n_cells=len(cells), n_rows=len(rows), note=found.note,
-    )  # fmt: skip
+        method=found.method,
+        mean=found.mean,
+        ci_low=low,
+        ci_high=high,
+        standard_error=found.error,
+        df=found.df,
+        p_value=p_value,
+        model_variance=found.model,
+        task_variance=found.task,
+        cell_variance=found.cell,
+        seed_variance=found.seed,
+        n_models=n_models,
+        n_tasks=n_tasks,
+        n_cells=len(cells),
+        n_rows=len(rows),
+        note=found.note,
+    )
 
 
 def _mixed(cells: dict[tuple[str, str], list[float]], df: int) -> _Estimate | None:
@@ -161,9 +173,16 @@ def _mixed(cells: dict[tuple[str, str], list[float]], df: int) -> _Estimate | No
         return None
     note = "" if seeds else "the seeds of a cell do not differ, so its variance is not separate"
     return _Estimate(
-        "mixed model", mean, error, df, note, variances["model"], variances["task"],
-        variances.get("cell", float(fit.scale)), float(fit.scale) if seeds else None,
-    )  # fmt: skip
+        "mixed model",
+        mean,
+        error,
+        df,
+        note,
+        variances["model"],
+        variances["task"],
+        variances.get("cell", float(fit.scale)),
+        float(fit.scale) if seeds else None,
+    )
 
 
 def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate | None:
@@ -176,9 +195,13 @@ def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate |
     variances = np.array([np.var(deltas, ddof=1) / len(deltas) for deltas in cells.values()])
     found = combine_effects(effects, variances, method_re="iterated", use_t=True)
     return _Estimate(
-        "random-effects meta-analysis", float(found.mean_effect_re),
-        float(np.sqrt(found.var_hksj_re)), len(cells) - 1, reason, cell=float(found.tau2),
-    )  # fmt: skip
+        "random-effects meta-analysis",
+        float(found.mean_effect_re),
+        float(np.sqrt(found.var_hksj_re)),
+        len(cells) - 1,
+        reason,
+        cell=float(found.tau2),
+    )
 
 
 def _mean(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate:

@@ -79,23 +79,36 @@ def paired_t(
     found = special.nctdtrinc(n - 1, [1 - tail, tail], test.statistic) / np.sqrt(n)
     exact = bool(np.isfinite(found).all())
     return PairedTest(
-        n=n, mean=float(differences.mean()), ci_low=float(low), ci_high=float(high),
-        t=float(test.statistic), p_value=float(test.pvalue), alternative=alternative,
+        n=n,
+        mean=float(differences.mean()),
+        ci_low=float(low),
+        ci_high=float(high),
+        t=float(test.statistic),
+        p_value=float(test.pvalue),
+        alternative=alternative,
         effect=float(test.statistic / np.sqrt(n)),
         effect_low=float(found[0]) if exact else None,
         effect_high=float(found[1]) if exact else None,
         note="" if exact else "t is too large for the interval of the effect size",
-    )  # fmt: skip
+    )
 
 
 def _no_spread(differences: np.ndarray, alternative: Alternative) -> PairedTest:
     n, mean = len(differences), float(differences.mean())
     end = mean if n > 1 else None
     return PairedTest(
-        n=n, mean=mean, ci_low=end, ci_high=end, t=None, p_value=None if mean else 1.0,
-        alternative=alternative, effect=None, effect_low=None, effect_high=None,
+        n=n,
+        mean=mean,
+        ci_low=end,
+        ci_high=end,
+        t=None,
+        p_value=None if mean else 1.0,
+        alternative=alternative,
+        effect=None,
+        effect_low=None,
+        effect_high=None,
         note=NO_SPREAD if n > 1 else "one pair says nothing about how far the difference varies",
-    )  # fmt: skip
+    )
 
 
 def adjust(p_values: Sequence[float], method: Literal["holm", "fdr_bh"] = "holm") -> list[float]:

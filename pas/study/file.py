@@ -19,9 +19,13 @@ _RECIPE_FIELDS = {field.name for field in fields(Recipe)} - {"model", "seed"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _COMMON = {"models", "tasks", "seeds", "recipe"}
 _OWN: dict[Setting, set[str]] = {
-    "main": set(), "icl": {"shots"}, "sft": TUNING_FIELDS,
-    "sites": {"sites"}, "samples": {"train_items"}, "forgetting": {"targets", "strengths"},
-}  # fmt: skip
+    "main": set(),
+    "icl": {"shots"},
+    "sft": TUNING_FIELDS,
+    "sites": {"sites"},
+    "samples": {"train_items"},
+    "forgetting": {"targets", "strengths"},
+}
 
 
 def read_study(file: Path, data_root: Path | None = None) -> Study:

@@ -99,10 +99,11 @@ def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyC
         if task["task"] in own.get("tasks", (task["task"],))
         for seed in own.get("seeds", study.seeds)
         for cell in _expanded(
-            setting, own,
+            setting,
+            own,
             Recipe(**{**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}),
         )
-    ]  # fmt: skip
+    ]
 
 
 def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[StudyCell]:
@@ -124,14 +125,26 @@ def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[
         strengths = tuple(map(float, own.get("strengths", _FORGETTING_STRENGTHS)))
         common = {
             name: getattr(recipe, name)
-            for name in ("model", "revision", "dtype", "device", "quantization",
-                         "trust_remote_code", "protocol", "seed", "max_items")
-        }  # fmt: skip
+            for name in (
+                "model",
+                "revision",
+                "dtype",
+                "device",
+                "quantization",
+                "trust_remote_code",
+                "protocol",
+                "seed",
+                "max_items",
+            )
+        }
         return [
             StudyCell(
-                "forgetting", target["task"], recipe, target=Recipe(**{**common, **target}),
+                "forgetting",
+                target["task"],
+                recipe,
+                target=Recipe(**{**common, **target}),
                 strengths=strengths,
             )
             for target in own["targets"]
-        ]  # fmt: skip
+        ]
     return [StudyCell("main", "", recipe)]

@@ -143,11 +143,12 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
     groups = _grouped(done, lambda r: (r.model, r.task, r.variant))
     tests = [
         paired_t(
-            [r.baseline_accuracy for r in g], [r.steered_accuracy for r in g],
+            [r.baseline_accuracy for r in g],
+            [r.steered_accuracy for r in g],
             "two-sided" if g[0].setting == "forgetting" else "greater",
         )
         for g in groups
-    ]  # fmt: skip
+    ]
     # One seed is no test, and would only inflate the correction of the others.
     tested = [t.p_value for t in tests if t.p_value is not None and t.n > 1]
     holm, fdr = iter(adjust(tested)), iter(adjust(tested, "fdr_bh"))
@@ -157,7 +158,11 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
         first = group[0]
         rows.append(
             TaskSummary(
-                first.model, first.task, first.category, first.setting, first.variant,
+                first.model,
+                first.task,
+                first.category,
+                first.setting,
+                first.variant,
                 seeds=tuple(r.seed for r in group),
                 n_test=sum(r.n_test for r in group),
                 baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
@@ -175,7 +180,7 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
                 verdicts=dict(Counter(r.verdict for r in group if r.verdict).most_common()),
                 seconds=_mean([r.seconds for r in group]),
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 
@@ -192,12 +197,19 @@ def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[A
         both = [after.steered_accuracy for _, after in pairs]
         found.append(
             Arms(
-                group[0].model, group[0].task, group[0].setting,
+                group[0].model,
+                group[0].task,
+                group[0].setting,
                 tuple(after.seed for _, after in pairs),
-                _mean(base), _mean(steered), _mean(other), _mean(both),
-                paired_t(base, other), paired_t(other, both), paired_t(steered, both),
+                _mean(base),
+                _mean(steered),
+                _mean(other),
+                _mean(both),
+                paired_t(base, other),
+                paired_t(other, both),
+                paired_t(steered, both),
             )
-        )  # fmt: skip
+        )
     return found
 
 
