@@ -15,7 +15,7 @@ from pas.engine.attention import shared_prefix
 from pas.engine.hooked import batches, last_hidden, score_padded
 from pas.engine.memory import fitting, halving
 from pas.engine.packed import root_of
-from pas.engine.prefix import Root, prefill, shared_root
+from pas.engine.prefix import Conditions, Root, prefill, shared_root
 from pas.engine.readout import place, read_unsteered
 from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
@@ -108,10 +108,8 @@ def read(
     units = len(prompts) + len(questions)
     with model.lock, tqdm(total=units, desc="activations", disable=None, delay=2) as bar:
         packed = engine == "prefix" or (engine == "auto" and covered(model, site, longest))
-        found = (_packed if packed else _padded)(
-            model, prompts, order, site, questions, length_norm, budget
-        )
-        for part in found:
+        wanted = _Wanted(prompts, order, site, questions, length_norm)
+        for part in (_packed if packed else _padded)(model, wanted, budget):
             if part.prompts:
                 if values is None:
                     values = part.values.new_empty(len(prompts), *part.values.shape[1:])
@@ -124,6 +122,16 @@ def read(
     return Reading(Activations(tuple(p.key for p in prompts), lengths, order, values), scores)
 
 
+class _Wanted(NamedTuple):
+    """What is read: activations of prompts at layers of a site, and scores of questions."""
+
+    prompts: Sequence[Prompt]
+    layers: tuple[int, ...]
+    site: Site
+    questions: Sequence[Query]
+    length_norm: bool
+
+
 class _Part(NamedTuple):
     """What one pass gave: prompts by index, their values, and scores by question."""
 
@@ -134,33 +142,24 @@ class _Part(NamedTuple):
 
 def _packed(
     model: LoadedModel,
-    prompts: Sequence[Prompt],
-    layers: tuple[int, ...],
-    site: Site,
-    questions: Sequence[Query],
-    length_norm: bool,
+    wanted: _Wanted,
     budget: int,
 ) -> Iterator[_Part]:
+    prompts, questions = wanted.prompts, wanted.questions
     units = [[p.token_ids] for p in prompts]
     units += [[tail.token_ids for tail in question.sequences] for question in questions]
     common = root_of(questions, [p.token_ids for p in prompts])
     with shared_prefix(model):
-        root, n_root = shared_root(model, common)
-        cuts = (cut.units for cut in packs(units, budget, n_root))
+        root = shared_root(model, common)
+        cuts = (cut.units for cut in packs(units, budget, root.n_tokens))
 
         def run(chosen: list[int]) -> _Part:
             texts = [i for i in chosen if i < len(prompts)]
             asked = [i - len(prompts) for i in chosen if i >= len(prompts)]
-            values, scores = _read_pack(
-                model,
-                [prompts[i] for i in texts],
-                layers,
-                site,
-                [questions[i] for i in asked],
-                length_norm,
-                root,
-                n_root,
+            part = wanted._replace(
+                prompts=[prompts[i] for i in texts], questions=[questions[i] for i in asked]
             )
+            values, scores = _read_pack(model, part, root)
             return _Part(texts, values, list(zip(asked, scores, strict=True)))
 
         yield from (part for _, part in halving(cuts, run))
@@ -168,16 +167,12 @@ def _packed(
 
 def _read_pack(
     model: LoadedModel,
-    prompts: Sequence[Prompt],
-    layers: tuple[int, ...],
-    site: Site,
-    questions: Sequence[Query],
-    length_norm: bool,
+    wanted: _Wanted,
     root: Root,
-    n_root: int,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    prompts, layers, site, questions, length_norm = wanted
     tails = [tail.token_ids for question in questions for tail in question.sequences]
-    pack = lay_out([p.token_ids for p in prompts] + tails, n_root)
+    pack = lay_out([p.token_ids for p in prompts] + tails, root.n_tokens)
     last = torch.tensor([path[-1] for path in pack.paths[: len(prompts)]], device=model.device)
     seen: dict[int, torch.Tensor] = {}
 
@@ -190,27 +185,29 @@ def _read_pack(
     if not questions:
         return values, []
     paths = iter(pack.paths[len(prompts) :])
-    placed = [place(q, [next(paths) for _ in q.sequences], n_root, length_norm) for q in questions]
+    placed = [
+        place(q, [next(paths) for _ in q.sequences], root.n_tokens, length_norm) for q in questions
+    ]
     stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
     return values, [s[0].cpu() for s in read_unsteered(model, done.final, stems, reads)]
 
 
 def _padded(
     model: LoadedModel,
-    prompts: Sequence[Prompt],
-    layers: tuple[int, ...],
-    site: Site,
-    questions: Sequence[Query],
-    length_norm: bool,
+    wanted: _Wanted,
     budget: int,
 ) -> Iterator[_Part]:
+    prompts, layers, site, questions, length_norm = wanted
+
     def run(chosen: list[int]) -> torch.Tensor:
         return last_hidden(model, [prompts[i].token_ids for i in chosen], layers, site)
 
     for chosen, values in halving(batches([len(p.token_ids) for p in prompts], budget), run):
         yield _Part(chosen, values, [])
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
-    for at, tail, scores in score_padded(model, questions, [], "residual", length_norm, budget):
+    for at, tail, scores in score_padded(
+        model, questions, Conditions(length_norm=length_norm), budget
+    ):
         parts[at][tail] = scores[0]
     whole = [
         found[0][: len(question.letters)] if question.letters else torch.cat(found)

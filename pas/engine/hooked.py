@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from pas.engine.memory import halving
-from pas.engine.prefix import Steering
+from pas.engine.prefix import Conditions
 from pas.engine.readout import LOGIT_FLOATS, log_shares
 from pas.engine.scoring import Query, ScoredSequence, letter_scores, target_log_probs
 from pas.engine.trie import Tokens
@@ -96,11 +96,8 @@ def last_hidden(
 def score_padded(
     model: LoadedModel,
     questions: Sequence[Query],
-    rows: Sequence[Steering],
-    site: Site,
-    length_norm: bool,
+    conditions: Conditions,
     token_budget: int,
-    normalise: bool = False,
 ) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Score with one full pass a configuration.
 
@@ -119,7 +116,7 @@ def score_padded(
             at = [group[i] for i in chosen]
             letters = max((questions[q].letters for q, _ in at), key=len)
             tails = [questions[q].sequences[t] for q, t in at]
-            return _score_batch(model, tails, letters, rows, site, length_norm, normalise).cpu()
+            return _score_batch(model, tails, letters, conditions).cpu()
 
         sizes = [len(questions[q].sequences[t].token_ids) for q, t in group]
         for chosen, scores in halving(batches(sizes, token_budget), run):
@@ -131,10 +128,7 @@ def _score_batch(
     model: LoadedModel,
     tails: Sequence[ScoredSequence],
     letters: tuple[tuple[int, ...], ...],
-    rows: Sequence[Steering],
-    site: Site,
-    length_norm: bool,
-    normalise: bool,
+    conditions: Conditions,
 ) -> torch.Tensor:
     """Return [batch, 1 + n_rows, n_letters or 1]."""
     count = tails[0].n_steered
@@ -144,18 +138,18 @@ def _score_batch(
 
     def forward() -> torch.Tensor:
         logits = model.model(**inputs, logits_to_keep=count).logits[:, -count:]
-        if letters and normalise:
+        if letters and conditions.normalise:
             step = max(1, LOGIT_FLOATS // logits.shape[-1])
             parts = torch.split(logits[:, -1], step)
             return torch.cat([log_shares(part, columns, letters) for part in parts])
         if letters:
             return letter_scores(logits[:, -1, columns], letters)
         log_probs = target_log_probs(logits, targets)
-        reduce = log_probs.mean if length_norm else log_probs.sum
+        reduce = log_probs.mean if conditions.length_norm else log_probs.sum
         return reduce(dim=-1, keepdim=True)
 
     parts = [forward()]
-    for row in rows:
-        with steered(model, row.layer, site, row.delta, count):
+    for row in conditions.rows:
+        with steered(model, row.layer, conditions.site, row.delta, count):
             parts.append(forward())
     return torch.stack(parts, dim=1)

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from pas.engine.prefix import Prefill, Root, Steering, Stem, prefill, walk
+from pas.engine.prefix import Conditions, Prefill, Root, Stem, prefill, walk
 from pas.engine.readout import Reads, place, read_scores, read_unsteered
 from pas.engine.scoring import Query
 from pas.engine.trie import Tokens, common_root, lay_out
 from pas.models.loading import LoadedModel
-from pas.models.sites import Site
 
 log = logging.getLogger("pas")
 SHORTEST_ROOT = 64  # tokens; a shorter one is as cheap inside the packs
@@ -32,46 +31,44 @@ def root_of(questions: Sequence[Query], others: Sequence[Tokens] = ()) -> Tokens
 def score_pack(
     model: LoadedModel,
     questions: Sequence[Query],
-    rows: Sequence[Steering],
-    site: Site,
-    length_norm: bool,
+    conditions: Conditions,
     root: Root,
-    n_root: int,
     row_budget: int,
-    normalise: bool = False,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Score some questions in one pack.
 
     Args:
         model: Inside `shared_prefix`.
         questions: All by letter or all by choice.
-        rows: Sorted by layer.
-        site: Where the deltas are added.
-        length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        conditions: Their rows sorted by layer.
         root: From `shared_root`.
-        n_root: Its tokens.
         row_budget: Items x configurations x steered tokens of one walk.
-        normalise: Letter scoring: log-probabilities over the whole vocabulary.
 
     Yields:
         Each question's index and scores [1 + n_rows, n_choices] float32 on the CPU.
     """
     sequences = [tail.token_ids for question in questions for tail in question.sequences]
-    pack = lay_out(sequences, n_root)
+    pack = lay_out(sequences, root.n_tokens)
     paths = iter(pack.paths)
     placed = [
-        place(q, [next(paths) for _ in q.sequences], n_root, length_norm, normalise)
+        place(
+            q,
+            [next(paths) for _ in q.sequences],
+            root.n_tokens,
+            conditions.length_norm,
+            conditions.normalise,
+        )
         for q in questions
     ]
     stems, reads = [stem for stem, _ in placed], [read for _, read in placed]
     done = prefill(model, pack, root, [stem.tail for stem in stems])
     unsteered = read_unsteered(model, done.final, stems, reads)
-    if not rows:
+    if not conditions.rows:
         yield from enumerate(scores.cpu() for scores in unsteered)
         return
-    for chosen in _walks(stems, len(rows), row_budget):
+    for chosen in _walks(stems, len(conditions.rows), row_budget):
         chosen_stems, chosen_reads = [stems[i] for i in chosen], [reads[i] for i in chosen]
-        steered = _score_rows(model, done, chosen_stems, chosen_reads, rows, site, row_budget)
+        steered = _score_rows(model, done, chosen_stems, chosen_reads, conditions, row_budget)
         found = [torch.cat([unsteered[at], s]) for at, s in zip(chosen, steered, strict=True)]
         # One copy off the device for all items of the walk.
         flat = torch.cat([scores.flatten() for scores in found]).cpu()
@@ -103,18 +100,17 @@ def _score_rows(
     done: Prefill,
     stems: Sequence[Stem],
     reads: Sequence[Reads],
-    rows: Sequence[Steering],
-    site: Site,
+    conditions: Conditions,
     row_budget: int,
 ) -> list[torch.Tensor]:
     """Return for each item [n_rows, n_choices], from walks within the budget and the memory."""
-    tail = max(len(stem.tail) for stem in stems)
+    rows, tail = conditions.rows, max(len(stem.tail) for stem in stems)
     found: list[list[torch.Tensor]] = [[] for _ in stems]
     start = 0
     while start < len(rows):
         step = max(1, row_budget // (len(stems) * tail))
         try:
-            hidden = walk(model, done, stems, rows[start : start + step], site)
+            hidden = walk(model, done, stems, rows[start : start + step], conditions.site)
             scores = read_scores(model, hidden, reads)
         except torch.OutOfMemoryError:
             if step == 1:

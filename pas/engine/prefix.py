@@ -33,7 +33,21 @@ from pas.models.sites import (
 
 _DROPPED = ("attention_mask", "past_key_values", "past_key_value", "use_cache", "cache_position")
 _ENOUGH = 0.8
-Root = dict[nn.Module, KeyValues]
+
+
+class Root(NamedTuple):
+    """Leading tokens that all sequences share, already run.
+
+    Attributes:
+        recorded: Keys and values by attention module; none where nothing is shared.
+        n_tokens: How many tokens they are of.
+    """
+
+    recorded: dict[nn.Module, KeyValues]
+    n_tokens: int
+
+
+_NO_ROOT = Root({}, 0)
 _roots: "WeakKeyDictionary[nn.Module, tuple[Tokens, Root]]" = WeakKeyDictionary()
 
 
@@ -42,6 +56,22 @@ class Steering(NamedTuple):
 
     layer: int
     delta: torch.Tensor
+
+
+class Conditions(NamedTuple):
+    """Under which configurations questions are scored, and how.
+
+    Attributes:
+        rows: The configurations, deltas [d_model] with strength multiplied in.
+        site: Where the deltas are added.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        normalise: Letter scoring: log-probabilities over the whole vocabulary.
+    """
+
+    rows: Sequence[Steering] = ()
+    site: Site = "residual"
+    length_norm: bool = True
+    normalise: bool = False
 
 
 class Stem(NamedTuple):
@@ -79,7 +109,7 @@ class Prefill:
     kwargs: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
-def shared_root(model: LoadedModel, common: Tokens) -> tuple[Root, int]:
+def shared_root(model: LoadedModel, common: Tokens) -> Root:
     """Run the leading tokens that all sequences share, once for all packs and calls.
 
     Args:
@@ -87,16 +117,17 @@ def shared_root(model: LoadedModel, common: Tokens) -> tuple[Root, int]:
         common: What the sequences at hand share; may be empty.
 
     Returns:
-        Keys and values by attention module, and of how many of these tokens they are: of fewer
-        where nearly as many were run last time, as for the shards of one few-shot prefix.
+        Of these tokens, or of fewer where nearly as many were run last time, as for the shards of
+        one few-shot prefix.
     """
     if not common:
-        return {}, 0
-    kept, root = _roots.get(model.model, ((), {}))
+        return _NO_ROOT
+    kept, root = _roots.get(model.model, ((), _NO_ROOT))
     if len(kept) < _ENOUGH * len(common) or common[: len(kept)] != kept:
-        kept, root = common, prefill(model, lay_out([common]), {}, []).state.recorded
-        _roots[model.model] = kept, root
-    return root, len(kept)
+        recorded = prefill(model, lay_out([common]), _NO_ROOT, []).state.recorded
+        root = Root(recorded, len(common))
+        _roots[model.model] = common, root
+    return root
 
 
 def forget_roots() -> None:
@@ -117,7 +148,7 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
         UnsupportedArchitectureError: If some block has attention code of its own.
     """
     device, blocks = model.device, decoder_blocks(model.model)
-    state = Pass(int(pack.depths.max()) + 1, groups_of(pack, device), root)
+    state = Pass(int(pack.depths.max()) + 1, groups_of(pack, device), root.recorded)
     kept = np.unique(np.concatenate(keep)) if keep else np.empty(0, np.int64)
     place = np.zeros(len(pack.tokens), np.int64)
     place[kept] = np.arange(len(kept))

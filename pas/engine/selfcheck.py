@@ -9,7 +9,7 @@ from torch import nn
 from pas.engine.attention import shared_prefix
 from pas.engine.hooked import score_padded
 from pas.engine.packed import score_pack
-from pas.engine.prefix import Steering, shared_root
+from pas.engine.prefix import Conditions, Steering, shared_root
 from pas.engine.scoring import Query, ScoredSequence
 from pas.engine.trie import Tokens
 from pas.models.loading import LoadedModel
@@ -47,15 +47,16 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     question = Query(tails, (), 0)
     ones = torch.ones(model.info.d_model, device=model.device)
     rows = [Steering(0, ones), Steering(model.n_layers - 1, ones)]
+    conditions = Conditions(rows, site)
     try:
         with shared_prefix(model):
-            root, n_root = shared_root(model, tokens[: len(tokens) // 2])
-            ((_, fast),) = score_pack(model, [question], rows, site, True, root, n_root, 1 << 12)
+            root = shared_root(model, tokens[: len(tokens) // 2])
+            ((_, fast),) = score_pack(model, [question], conditions, root, 1 << 12)
     except UnsupportedArchitectureError as reason:
         log.warning("%s: %s; running padded batches and hooks instead", name, reason)
         return False
     slow = torch.empty_like(fast)
-    for _, tail, scores in score_padded(model, [question], rows, site, True, 1 << 12):
+    for _, tail, scores in score_padded(model, [question], conditions, 1 << 12):
         slow[:, tail] = scores[:, 0]
     error = float((fast - slow).abs().max())
     if not error <= (1e-3 if model.model.dtype == torch.float32 else 0.25):

@@ -14,7 +14,7 @@ from pas.engine.attention import shared_prefix
 from pas.engine.hooked import score_padded
 from pas.engine.memory import Budget, fitting, halving
 from pas.engine.packed import root_of, score_pack
-from pas.engine.prefix import Steering, shared_root
+from pas.engine.prefix import Conditions, Steering, shared_root
 from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
 from pas.engine.trie import packs
@@ -57,16 +57,15 @@ def score_rows(
     place_of = torch.tensor([0, *(1 + i for i in order)]).argsort()
     deltas = torch.stack([row.delta for row in rows]).to(model.device) if rows else ()
     by_layer = [Steering(rows[i].layer, deltas[i]) for i in order]
+    conditions = Conditions(by_layer, site, length_norm, normalise)
     longest = max((t.token_ids for q in questions for t in q.sequences), key=len)
     budget = budget or fitting(model, len(longest))
     with model.lock, tqdm(total=len(questions), desc="scoring", disable=None, delay=2) as bar:
         if engine == "hooks" or (engine == "auto" and not covered(model, site, longest)):
-            found = _padded(model, questions, by_layer, site, length_norm, budget, bar, normalise)
+            found = _padded(model, questions, conditions, budget, bar)
         else:
             found = [torch.empty(0)] * len(questions)
-            for at, scores in _packed(
-                model, questions, by_layer, site, length_norm, budget, normalise
-            ):
+            for at, scores in _packed(model, questions, conditions, budget):
                 found[at] = scores
                 bar.update()
     return [scores[place_of] for scores in found]
@@ -75,26 +74,19 @@ def score_rows(
 def _packed(
     model: LoadedModel,
     questions: Sequence[Query],
-    rows: Sequence[Steering],
-    site: Site,
-    length_norm: bool,
+    conditions: Conditions,
     budget: Budget,
-    normalise: bool,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each question's index and scores [1 + n_rows, n_choices] on the CPU."""
     common = root_of(questions)
     units = [[tail.token_ids for tail in question.sequences] for question in questions]
     with shared_prefix(model):
-        root, n_root = shared_root(model, common)
-        cuts = (cut.units for cut in packs(units, budget.tokens, n_root))
+        root = shared_root(model, common)
+        cuts = (cut.units for cut in packs(units, budget.tokens, root.n_tokens))
 
         def run(chosen: list[int]) -> list[tuple[int, torch.Tensor]]:
             asked = [questions[i] for i in chosen]
-            return list(
-                score_pack(
-                    model, asked, rows, site, length_norm, root, n_root, budget.rows, normalise
-                )
-            )
+            return list(score_pack(model, asked, conditions, root, budget.rows))
 
         # Rows are halved within; if memory still runs out, the pack itself is too large.
         for chosen, found in halving(cuts, run):
@@ -104,17 +96,12 @@ def _packed(
 def _padded(
     model: LoadedModel,
     questions: Sequence[Query],
-    rows: Sequence[Steering],
-    site: Site,
-    length_norm: bool,
+    conditions: Conditions,
     budget: Budget,
     bar: Any,
-    normalise: bool,
 ) -> list[torch.Tensor]:
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
-    for at, tail, scores in score_padded(
-        model, questions, rows, site, length_norm, budget.tokens, normalise
-    ):
+    for at, tail, scores in score_padded(model, questions, conditions, budget.tokens):
         parts[at][tail] = scores
         bar.update(1 / len(parts[at]))
     return [
