@@ -267,7 +267,6 @@ def curves(
     axes.set_xlabel(axis.title)
     axes.axhline(baseline, color=_MUTED, lw=1, ls=(0, (5, 3)), label="unsteered")
     for (name, line), (colour, mark) in zip(series.items(), _SERIES, strict=False):
-        hollow = {"mfc": _PAPER} if colour == "muted" else {}
         axes.plot(
             *zip(*sorted(line.items()), strict=True),
             mark,
@@ -276,7 +275,7 @@ def curves(
             lw=1.4,
             ms=4,
             label=_cut(name),
-            **hollow,
+            mfc=_PAPER if colour == "muted" else PALETTE[colour],
         )
     figure.legend(
         loc="upper left",
@@ -392,7 +391,7 @@ def letters(before: Sequence[int], after: Sequence[int], right: Sequence[int]) -
         axes.bar(positions, counts, 0.24, color=colour, label=name)
     axes.set_xticks(range(len(before)), list(ascii_uppercase[: len(before)]), color=_INK)
     _round_ticks(axes, "y")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     figure.legend(
         loc="upper left",
         bbox_to_anchor=(0.4 / figure.get_figwidth(), 1.0),

@@ -51,8 +51,8 @@ def gains(evaluation: Evaluation) -> Figure:
     for method, (configuration, test) in evaluation.methods.items():
         chosen = " (selected)" if configuration == evaluation.selected else ""
         label = f"{name_of(method)}, {where(configuration)}{chosen}"
-        look = "control" if method == "caa" else "sure"
-        rows.append(figures.Interval(label, test.delta, test.ci_low, test.ci_high, look))
+        row = figures.Interval(label, test.delta, test.ci_low, test.ci_high)
+        rows.append(row._replace(look="control") if method == "caa" else row)
     if (c := evaluation.controls.reshuffled) is not None and evaluation.selected.strength:
         label = "selected, re-shuffled choices"
         rows.append(figures.Interval(label, c.delta, c.ci_low, c.ci_high, "control"))

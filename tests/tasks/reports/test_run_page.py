@@ -216,7 +216,7 @@ def test_pictures_are_sound_and_take_the_pages_colours(runs: dict[str, Run], sco
 
 def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, Run]) -> None:
     for scoring, run in runs.items():
-        figures = run_figures(run.found, run.cells, 0.5, run.test)
+        figures = run_figures(run.evaluation, run.cells)
         letters = {"letters"} if scoring == "letter" else set()
         assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"} | letters
         out = io.BytesIO()
