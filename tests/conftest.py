@@ -1,5 +1,6 @@
 """Models and data that many tests share, each made once a session."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,6 +60,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "smollm" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.demo_model)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what imports made: statsmodels collects on every correction."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -13,6 +13,7 @@ from tasks.load import load
 from tests.helpers.data_files import write_toy
 
 
+@pytest.mark.server
 def test_a_smaller_training_set_is_part_of_a_larger(tmp_path: Path, home: Path) -> None:
     recipe = Recipe("toy", str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic")
     whole, ten, four = (
