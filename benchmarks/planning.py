@@ -126,7 +126,7 @@ def estimates(study: Study) -> list[Estimate]:
     models, sizes = _facts(study, "models", Shape), _facts(study, "tasks", Size)
     groups: dict[tuple[str, str], list[tuple[StudyCell, int]]] = {}
     for cell, seeds in _without_seeds(cells(study)):
-        groups.setdefault((cell.setting, cell.recipe.model), []).append((cell, seeds))
+        groups.setdefault((cell.setting, cell.recipe.model.id), []).append((cell, seeds))
     return [
         _sum(setting, model, [(_one(cell, seeds, models, sizes), seeds) for cell, seeds in group])
         for (setting, model), group in groups.items()
@@ -137,7 +137,7 @@ def _without_seeds(found: Iterable[StudyCell]) -> list[tuple[StudyCell, int]]:
     counts: dict[tuple[Any, ...], tuple[StudyCell, int]] = {}
     for cell in found:
         target = cell.target.task if cell.target else ""
-        key = (cell.setting, cell.variant, cell.recipe.model, cell.recipe.task, target)
+        key = (cell.setting, cell.variant, cell.recipe.model.id, cell.recipe.task, target)
         counts[key] = (cell, counts[key][1] + 1) if key in counts else (cell, 1)
     return list(counts.values())
 
@@ -159,7 +159,7 @@ def _one(
 ) -> Estimate:
     """Estimate one seed of a cell; its bytes are of all seeds."""
     recipe = cell.recipe
-    shape = _known(models, "models", recipe.model)
+    shape = _known(models, "models", recipe.model.id)
     size = _known(sizes, "tasks", recipe.task)
     layers = layers_of(recipe.layers, shape.layers)
     share = 1 - sum(layers) / len(layers) / shape.layers
@@ -185,7 +185,7 @@ def _one(
     each = 2 * shape.parameters / 1e12
     return Estimate(
         cell.setting,
-        recipe.model,
+        recipe.model.id,
         1,
         int(passes),
         int(tokens),

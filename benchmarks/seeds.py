@@ -276,7 +276,16 @@ def main() -> None:
         data.write_text("\n".join(rows) + "\n", encoding="utf-8")
         recipes = {
             name: [
-                Recipe("bbq_age", str(data), device="cpu", layers=LAYER, seed=seed, **chosen)
+                Recipe.read(
+                    {
+                        "task": "bbq_age",
+                        "data": str(data),
+                        "device": "cpu",
+                        "layers": LAYER,
+                        "seed": seed,
+                    }
+                    | chosen
+                )
                 for seed in range(options.seeds)
             ]
             for name, chosen in SETTINGS.items()

@@ -6,13 +6,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from prefect import flow
 from prefect.deployments import run_deployment
+from pydantic import TypeAdapter
 
 from flows.artifacts import publish_study
 from flows.study_cell import blank, study_cell
@@ -31,6 +31,7 @@ from tasks.results import read_result, result_address
 
 log = logging.getLogger("pas")
 DEPLOYMENT = "study-cell/study-cell"
+_CELL = TypeAdapter(StudyCell)
 
 
 class StudyOutcome(NamedTuple):
@@ -74,7 +75,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     summary = summarise(results)
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "models": ", ".join(dict.fromkeys(cell.recipe.model for cell in wanted)),
+        "models": ", ".join(dict.fromkeys(cell.recipe.model.id for cell in wanted)),
         "seeds": ", ".join(map(str, plan.seeds)),
         "settings": ", ".join(plan.settings),
         "cells": f"{len(wanted)}, {sum(found.fresh for found in done)} of them run now",
@@ -131,7 +132,9 @@ def _on_a_worker(cell: StudyCell) -> StudyResult:
     Raises:
         RuntimeError: If the worker's run did not end with a result.
     """
-    ended = run_deployment(DEPLOYMENT, parameters={"cell": asdict(cell)}, timeout=None)
+    ended = run_deployment(
+        DEPLOYMENT, parameters={"cell": _CELL.dump_python(cell, mode="json")}, timeout=None
+    )
     result = read_result(result_address(cell))
     if result is None:
         state = ended.state  # type: ignore[union-attr]

@@ -38,7 +38,7 @@ def blank(cell: StudyCell, failed: str = "") -> StudyResult:
     recipe = cell.recipe
     category = recipe.benchmark.category if recipe.benchmark else "own"
     return StudyResult(
-        recipe.model, recipe.task, category, recipe.seed, cell.setting, cell.variant, failed
+        recipe.model.id, recipe.task, category, recipe.seed, cell.setting, cell.variant, failed
     )
 
 
@@ -52,7 +52,7 @@ def _trained(cell: StudyCell, began: float) -> StudyResult:
 
 def _on(folder: Path, recipe: Recipe) -> Recipe:
     """Return the recipe for a model of one's own, which has no hub revision."""
-    return Recipe(**{**recipe.as_dict(), "model": str(folder), "revision": None})
+    return recipe.but(model=str(folder), revision=None)
 
 
 def _forgotten(cell: StudyCell, began: float) -> StudyResult:

@@ -1,169 +1,234 @@
-"""What a training is asked to do: one value, JSON-able, that determines the result."""
+"""What a training is asked to do: one value, JSON-able, that determines the result.
+
+This one definition has four faces: the options of `pas train` and `pas finetune`, the form of the
+flow's parameter in Prefect, the fields in a study's YAML, and the table in docs/recipe.md.
+"""
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pas.data.columns import Columns
 from pas.data.sources import Source
 from pas.data.splits import Protocol
-from pas.datasets import benchmarks
-from pas.datasets.benchmark import Benchmark
-from pas.engine.scoring import ScoringRule, rule_of
 from pas.errors import UserError
 from pas.methods.contrast import METHODS, RANDOM
-from pas.methods.grid import strengths_of
-from pas.methods.selection import Rule, rule_named
-from pas.models.sites import SITES, Site
-from pas.models.spec import ModelSpec
+from pas.methods.grid import Layers, Strengths, layers_of, read_layer, strengths_of
+from pas.methods.selection import MAX_KL, Rule
+from pas.models.spec import DEMO, ModelSpec, Site
+from pas.options import Group, flat, mistakes, nested, options_of, written
+
+if TYPE_CHECKING:
+    # These import torch or all tasks: the help of the command line has no need of them.
+    from pas.datasets.benchmark import Benchmark
+    from pas.engine.scoring import ScoringRule
+    from pas.models.loading import ModelInfo
 
 _TASK = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A training, as a flow parameter or from the command line.
+def _numbers(what: str, example: str, number: type[int] | type[float]) -> BeforeValidator:
+    """Return a validator that reads `1,2`, for JSON and YAML that have such text."""
 
-    Attributes:
-        task: A built-in task, or your own name for your own data.
-        data: File, folder or hub id; a built-in task may do without.
-        data_revision: Hub revision of the data.
-        data_config: Hub configuration of the data.
-        data_split: Split of the source to read.
-        question_col: Column of the question.
-        choices_col: One list column, or several columns.
-        label_col: Column of the correct choice: index from 0, letter or text.
-        group_col: Column whose equal values stay on one side of the split.
-        id_col: Column of unique ids.
-        model: "demo", a hub id, a folder or a GGUF file.
-        revision: Hub revision of the model.
-        dtype: See `pas.models.spec.ModelSpec`, as are the next three.
-        device: Where the model runs.
-        quantization: "4bit" or "8bit".
-        trust_remote_code: Run code that comes with the model.
-        protocol: "sound" or "paper".
-        scoring: "letter" or "choice"; the task's own by default.
-        length_norm: Choice scoring: mean log-probability per token instead of the sum.
-        methods: Estimators; "random" is the control direction.
-        layers: "auto", "all" or comma-separated block indices.
-        strengths: "auto" or comma-separated factors.
-        site: Where in the block the vector is read and written.
-        seed: Of the split, the order of choices and the controls.
-        order_seed: Of the order of choices alone. Held fixed, further seeds find the prompts and
-            answers of items that an earlier one has trained on.
-        max_items: Cap on the items, drawn by seed.
-        train_items: Cap on the training items alone; a smaller training set is part of a larger.
-        shots: Worked examples before every prompt, see `pas.data.fewshot`.
-        select: How validation chooses: "best", "one-se" or "least-damage", see
-            `pas.methods.selection`.
-        max_kl: Largest damage to neutral text (KL, nats per token) that selection accepts under
-            `sound`; None for no limit. Under `paper` it has no effect.
-    """
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and value in what.split(", "):
+            return value
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = (parts,) if isinstance(parts, int | float) else parts
+        try:
+            # A number of the wrong kind is refused: int(1.5) would be another layer.
+            numbers = tuple(number(str(part)) for part in parts)
+        except (TypeError, ValueError):
+            raise ValueError(f"give {what} or numbers such as {example}") from None
+        if not numbers:
+            raise ValueError(f"give {what} or numbers such as {example}")
+        if not all(abs(n) < float("inf") for n in numbers):
+            raise ValueError("a number must be finite")
+        return tuple(sorted({*numbers}))
 
-    task: str
-    data: str | None = None
-    data_revision: str | None = None
-    data_config: str | None = None
-    data_split: str | None = None
-    question_col: str = "question"
-    choices_col: tuple[str, ...] = ("choices",)
-    label_col: str = "label"
-    group_col: str | None = None
-    id_col: str | None = None
-    model: str = "demo"
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    quantization: str | None = None
-    trust_remote_code: bool = False
-    protocol: Protocol = "sound"
-    scoring: Literal["auto", "letter", "choice"] = "auto"
-    length_norm: bool = True
-    methods: tuple[str, ...] = (*METHODS, RANDOM)
-    layers: str = "auto"
-    strengths: str = "auto"
-    site: Site = "residual"
-    seed: int = 0
-    order_seed: int | None = None
-    max_items: int | None = 4000
-    train_items: int | None = None
-    shots: int = 0
-    select: Rule = "best"
-    max_kl: float | None = 0.1
+    kind = Layers if number is int else Strengths
+    return BeforeValidator(read, json_schema_input_type=kind | str)
 
-    # As a flow parameter: pydantic would ignore a misspelt field, and train with its default.
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot work before anything is loaded.
+def _in_order(schema: dict[str, Any]) -> None:
+    """Number and title the properties for Prefect's form, whose order a database may lose."""
+    for position, (name, entry) in enumerate(schema["properties"].items()):
+        entry["position"] = position
+        entry.setdefault("title", name.capitalize())  # pydantic gives groups none
 
-        Raises:
-            UserError: Naming the option and the remedy.
-        """
-        if not _TASK.fullmatch(self.task):
-            raise UserError(
-                f"--task {self.task!r}: give a lower-case name of letters, digits, '.', '_', '-'"
-            )
-        if self.benchmark is None and self.data is None:
+
+class Recipe(BaseModel):
+    """A training, as a flow parameter, in YAML or from the command line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_in_order)
+    GROUPS: ClassVar[Mapping[str, Group]] = {
+        "data": Group("data_{}", "name"),
+        "columns": Group("{}_col"),
+        "model": Group("{}", "id"),
+    }
+
+    task: str = Field(description="Built-in task (see pas tasks), or a name for your own data.")
+    data: Annotated[Source, BeforeValidator(lambda v: v, json_schema_input_type=Source | str)] = (
+        Field(
+            Source(),
+            description="Where the rows come from; a path or hub id alone will do.",
+        )
+    )
+    columns: Columns = Field(
+        Columns(),
+        description="What the columns hold, for data that is not of a built-in task.",
+    )
+    model: Annotated[
+        ModelSpec, BeforeValidator(lambda v: v, json_schema_input_type=ModelSpec | str)
+    ] = Field(ModelSpec(DEMO), description="The model to steer; its name alone will do.")
+    protocol: Protocol = Field(
+        "sound", description="sound, or the published paper's to compare with it."
+    )
+    scoring: Literal["auto", "letter", "choice"] = Field(
+        "auto",
+        description="How an answer is read: the letter's probability or the likelihood of the "
+        "choice's text; auto is the task's own.",
+    )
+    length_norm: bool = Field(
+        True, description="Choice scoring: mean log-probability per token, not the sum."
+    )
+    methods: tuple[str, ...] = Field(
+        (*METHODS, RANDOM),
+        description=f"Estimators, of {', '.join(METHODS)}; {RANDOM} is the control direction.",
+    )
+    layers: Annotated[Layers, _numbers("auto, all", "8,11,13", int)] = Field(
+        "auto",
+        description="Decoder blocks to try, counted from 0: auto (the paper's, scaled to the "
+        "model's depth), all, or such as 8,11,13.",
+    )
+    strengths: Annotated[Strengths, _numbers("auto", "0.5,1,4", float)] = Field(
+        "auto",
+        description="Factors on the vector to try: auto (the paper's), or such as 0.5,1,4; the "
+        "protocol sound adds 0.",
+    )
+    site: Site = Field("residual", description="Where in the block the vector is read and written.")
+    seed: int = Field(0, description="Of the split, the order of choices and the controls.")
+    order_seed: int | None = Field(
+        None,
+        description="Of the order of choices alone. Held fixed, other seeds use the prompts and "
+        "answers of items that are in the lake.",
+    )
+    max_items: int | None = Field(
+        4000, ge=5, description="Largest number of items, drawn by seed; none for all."
+    )
+    train_items: int | None = Field(
+        None,
+        ge=1,
+        description="Number of training items; a smaller training set is part of a larger one.",
+    )
+    shots: int = Field(
+        0, ge=0, description="Worked examples before every prompt, of items answered wrongly."
+    )
+    select: Rule = Field(
+        "best",
+        description="How validation chooses: the best, or of those within one standard error of "
+        "it the one with the smallest effect or the least damage.",
+    )
+    max_kl: float | None = Field(
+        MAX_KL,
+        gt=0,
+        allow_inf_nan=False,
+        description="Largest damage to neutral text (KL, nats per token) that selection accepts "
+        "under the protocol sound; none for no limit.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, values: Any) -> Any:
+        """Accept flat names and text, as on the command line and in files written before."""
+        return nested(cls, values) if isinstance(values, Mapping) else values
+
+    @field_validator("task")
+    @classmethod
+    def _safe(cls, task: str) -> str:
+        if not _TASK.fullmatch(task):
+            raise ValueError("give a lower-case name of letters, digits, '.', '_', '-'")
+        return task
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if {*methods} - {*METHODS, RANDOM} or not {*methods} - {RANDOM}:
+            known = ", ".join(METHODS)
+            raise ValueError(f"give one or more of {known}, and {RANDOM} for the control")
+        return methods
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        if self.benchmark is None and self.data.name is None:
+            from pas.datasets import benchmarks
+
             known = ", ".join(dict.fromkeys(b.family or b.name for b in benchmarks().values()))
-            raise UserError(
+            raise ValueError(
                 f"--task {self.task} is not built in (those are {known}); give its --data"
             )
-        if self.protocol not in ("sound", "paper"):
-            raise UserError(f"--protocol {self.protocol}: give sound or paper")
-        if self.site not in SITES:
-            raise UserError(f"--site {self.site}: give one of {', '.join(SITES)}")
-        unknown = [m for m in self.methods if m not in (*METHODS, RANDOM)]
-        if unknown or not set(self.methods) - {RANDOM}:
-            raise UserError(
-                f"--methods {','.join(self.methods)}: give one or more of {', '.join(METHODS)}, "
-                f"and {RANDOM} for the control"
-            )
-        if self.max_items is not None and self.max_items < 5:
-            raise UserError(f"--max-items {self.max_items}: at least 5 are needed for a split")
-        if self.train_items is not None and self.train_items < 1:
-            raise UserError(f"--train-items {self.train_items}: at least 1 is needed")
-        rule_named(self.select)
-        if self.max_kl is not None and not 0 < self.max_kl < float("inf"):
-            raise UserError(
-                f"--max-kl {self.max_kl:g}: give a number above 0, or none for no limit"
-            )
-        if self.shots < 0:
-            raise UserError(f"--shots {self.shots}: give 0 or more")
-        _ = self.spec, self.rule, self.grid_strengths  # each refuses its own bad values
+        return self
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return the recipe of fields, flat or nested.
+
+        Raises:
+            UserError: Naming the options that are wrong, and what to give.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise mistakes(cls, error) from None
+
+    def but(self, **changes: Any) -> Self:
+        """Return the recipe with other fields, flat or nested.
+
+        Raises:
+            UserError: As `read` does.
+        """
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return self.read(flat(type(self), fields) | flat(type(self), changes))
 
     @cached_property
-    def benchmark(self) -> Benchmark | None:
+    def benchmark(self) -> "Benchmark | None":
         """The built-in task of this name, if there is one."""
+        from pas.datasets import benchmarks
+
         return benchmarks().get(self.task)
 
     @property
     def spec(self) -> ModelSpec:
         """The model."""
-        return ModelSpec(
-            self.model, self.revision, self.dtype, self.device, self.quantization,
-            self.trust_remote_code,
-        )  # fmt: skip
+        return self.model
 
     @property
     def source(self) -> Source:
-        """Where the rows come from."""
-        if self.data is not None:
-            return Source(self.data, self.data_revision, self.data_config, self.data_split)
+        """Where the rows come from: what was given, else the built-in task's own.
+
+        Raises:
+            UserError: If neither is there.
+        """
+        if self.data.name is not None:
+            return self.data
         if self.benchmark is None or self.benchmark.hub_id is None:
             raise UserError(f"--task {self.task}: give its --data")
         return Source(
-            self.benchmark.hub_id, self.data_revision or self.benchmark.revision,
+            self.benchmark.hub_id,
+            self.data.revision or self.benchmark.revision,
             self.benchmark.hub_config,
-            self.data_split or self.benchmark.hub_split,
-        )  # fmt: skip
-
-    @property
-    def columns(self) -> Columns:
-        """The column mapping, for data that is not a built-in task's."""
-        return Columns(
-            self.question_col, self.choices_col, self.label_col, self.group_col, self.id_col
+            self.data.split or self.benchmark.hub_split,
         )
 
     @property
@@ -172,10 +237,12 @@ class Recipe:
         return f"{self.task}-{self.shots}shot" if self.shots else self.task
 
     @property
-    def rule(self) -> ScoringRule:
+    def rule(self) -> "ScoringRule":
         """How choices are scored."""
-        own = self.benchmark.scoring if self.benchmark else "letter"
-        scoring = own if self.scoring == "auto" else self.scoring
+        from pas.engine.scoring import rule_of
+
+        default = self.benchmark.scoring if self.benchmark else "letter"
+        scoring = default if self.scoring == "auto" else self.scoring
         return rule_of(scoring, self.protocol, self.length_norm)
 
     @property
@@ -189,5 +256,42 @@ class Recipe:
         return tuple(m for m in self.methods if m != RANDOM)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-able."""
-        return asdict(self)
+        """Return the fields by their flat names, JSON-able; `read` gives the recipe again."""
+        values = flat(type(self), {name: getattr(self, name) for name in type(self).model_fields})
+        for name in ("layers", "strengths"):  # as in the addresses and lineages that lakes have
+            values[name] = written(values[name])
+        return {option.name: values[option.name] for option in options_of(type(self))}
+
+
+class Setup(NamedTuple):
+    """What a recipe comes to with one model.
+
+    Attributes:
+        fingerprint: Of the model.
+        rule: How choices are scored.
+        write_layers: Blocks that the vectors are added to, ascending.
+        read_layers: For each of these the block whose output is read; -1 is the embedding.
+        strengths: Of the sweep, ascending.
+    """
+
+    fingerprint: str
+    rule: "ScoringRule"
+    write_layers: tuple[int, ...]
+    read_layers: tuple[int, ...]
+    strengths: tuple[float, ...]
+
+
+def resolve(recipe: Recipe, info: "ModelInfo") -> Setup:
+    """Return what the recipe comes to with its model.
+
+    Raises:
+        UserError: If the model lacks one of the layers.
+    """
+    layers = layers_of(recipe.layers, info.n_layers)
+    return Setup(
+        info.fingerprint,
+        recipe.rule,
+        layers,
+        tuple(read_layer(layer, recipe.protocol) for layer in layers),
+        recipe.grid_strengths,
+    )

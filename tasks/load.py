@@ -21,7 +21,7 @@ def read_examples(recipe: Recipe) -> list[Example]:
         UserError: If the source is absent or any row is unusable.
     """
     benchmark = recipe.benchmark
-    if benchmark is not None and benchmark.generate and recipe.data is None:
+    if benchmark is not None and benchmark.generate and recipe.data.name is None:
         return benchmark.generate()
     if benchmark is not None and benchmark.parse:
         rows = read_rows(recipe.source)

@@ -235,7 +235,7 @@ def _digest(trail: Trail) -> str:
 
 
 def _source(recipe: Recipe) -> str:
-    return recipe.data or (recipe.source.name if _has_source(recipe) else "generated")
+    return str(recipe.source.name) if _has_source(recipe) else recipe.data.name or "generated"
 
 
 def _has_source(recipe: Recipe) -> bool:

@@ -10,7 +10,7 @@ from flows.cli.vectors import show_decision
 
 # All items, for the test's power, and of the grid only a part where other seeds' validation items
 # showed an effect with little damage; `pas train --task demo` takes the whole grid.
-LAYERS, STRENGTHS = "16,18", "0.5,1"
+LAYERS, STRENGTHS = (16, 18), (0.5, 1.0)
 SHOWN, MAX_NEW_TOKENS = 3, 30
 
 
@@ -41,7 +41,7 @@ def demo(
     from tasks.load import load_split, read_examples
 
     recipe = Recipe(
-        "demo",
+        task="demo",
         layers=LAYERS,
         strengths=STRENGTHS,
         seed=seed,

@@ -107,7 +107,7 @@ def _forecast(plan: Any, json: bool) -> None:
         rows.append(
             {
                 "setting": f"{cell.setting} {cell.variant}".strip(),
-                "model": cell.recipe.model,
+                "model": cell.recipe.model.id,
                 "task": cell.recipe.task,
                 "seed": cell.recipe.seed,
                 "done": done,

@@ -1,27 +1,15 @@
 """`pas train` and `pas tasks`."""
 
-from dataclasses import fields
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.display import Json, Verbose, print_json, print_table, say
-from flows.cli.options import (
-    ChoicesCol,
-    DataConfig,
-    DataRevision,
-    DataSource,
-    DataSplit,
-    GroupCol,
-    IdCol,
-    LabelCol,
-    ModelName,
-    QuestionCol,
-    Revision,
-    TaskName,
-    TrustRemoteCode,
-)
-from pas.errors import UserError
+from flows.cli.options import command_with
+
+if TYPE_CHECKING:
+    from pas.options import Option
 
 _EXAMPLES = """
 Train on your own data, one column per choice:
@@ -39,76 +27,22 @@ See what it would cost first:
 """
 
 
+def _options() -> "Sequence[Option]":
+    from pas.options import options_of
+    from pas.recipe import Recipe
+
+    return options_of(Recipe)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("train", help=f"Make a steering vector from a labelled data set.\n{_EXAMPLES}")(
-        train
-    )
+    summary = "Make a steering vector from a labelled data set."
+    app.command("train", help=f"{summary}\n{_EXAMPLES}", cls=command_with(_options))(train)
     app.command("tasks", help="List the built-in tasks.")(tasks)
 
 
-def _max_kl(text: str) -> float | None:
-    try:
-        return None if str(text).lower() == "none" else float(text)
-    except ValueError:
-        raise UserError(f"--max-kl {text}: give a number above 0, or none for no limit") from None
-
-
 def train(
-    task: TaskName,
-    data: DataSource = None,
-    model: ModelName = "demo",
-    question_col: QuestionCol = "question",
-    choices_col: ChoicesCol = "choices",
-    label_col: LabelCol = "label",
-    group_col: GroupCol = None,
-    id_col: IdCol = None,
-    data_split: DataSplit = None,
-    data_config: DataConfig = None,
-    data_revision: DataRevision = None,
-    revision: Revision = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit.")] = None,
-    trust_remote_code: TrustRemoteCode = False,
-    protocol: Annotated[str, typer.Option(help="sound, or paper to compare with it.")] = "sound",
-    scoring: Annotated[
-        str, typer.Option(help="letter, choice (likelihood of the text), or the task's own.")
-    ] = "auto",
-    length_norm: Annotated[
-        bool, typer.Option(help="Choice scoring: mean per token, or the sum.")
-    ] = True,
-    methods: Annotated[
-        str, typer.Option(help="Of pasf, ipasa, ipaswo, caa; random is the control.")
-    ] = "pasf,ipasa,ipaswo,caa,random",
-    layers: Annotated[str, typer.Option(help="auto, all, or such as 8,11,13.")] = "auto",
-    strengths: Annotated[str, typer.Option(help="auto, or such as 0.5,1,4.")] = "auto",
-    site: Annotated[str, typer.Option(help="residual, attention, mlp or mlp_norm.")] = "residual",
-    seed: Annotated[int, typer.Option(help="Of split, choice order and controls.")] = 0,
-    order_seed: Annotated[
-        int | None,
-        typer.Option(help="Of the choice order alone; held fixed, other seeds re-use prompts."),
-    ] = None,
-    max_items: Annotated[int, typer.Option(help="Cap on the items, drawn by seed.")] = 4000,
-    train_items: Annotated[
-        int | None, typer.Option(help="Cap on the training items alone.")
-    ] = None,
-    shots: Annotated[
-        int, typer.Option(help="Worked examples before every prompt, of items answered wrongly.")
-    ] = 0,
-    select: Annotated[
-        str,
-        typer.Option(help="best; one-se or least-damage of those within a standard error of it."),
-    ] = "best",
-    max_kl: Annotated[
-        float | None,
-        typer.Option(
-            parser=_max_kl,
-            metavar="NUMBER|none",
-            help="Largest damage to neutral text that selection accepts under the protocol sound: "
-            "KL in nats per token; none for no limit.",
-        ),
-    ] = 0.1,
+    context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
     ] = False,
@@ -116,14 +50,12 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Make a steering vector from a labelled data set."""
-    given: dict[str, Any] = dict(locals())
+    from pas.recipe import Recipe
+
+    recipe = Recipe.read(context.obj)
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
-    from pas.recipe import Recipe
-
-    given |= {"choices_col": _listed(choices_col), "methods": _listed(methods)}
-    recipe = Recipe(**{field.name: given[field.name] for field in fields(Recipe)})
     from tasks.forecast import forecast
 
     expected = forecast(recipe)
@@ -195,7 +127,3 @@ def _rows_from(benchmark: Any) -> str:
         origin = benchmark.origin or ""
         return origin if benchmark.generate else f"--data ({origin})"
     return f"{benchmark.hub_id} @ {(benchmark.revision or 'unpinned')[:8]}"
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

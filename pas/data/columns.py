@@ -5,10 +5,10 @@ A bad row is refused with its number and the reason.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pas.data.examples import Example, rows_refused, validate
 from pas.data.sources import Row, Source, read_rows
@@ -17,21 +17,30 @@ from pas.errors import UserError
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what.
+    """Which columns of a table hold what. Each field has its description."""
 
-    Attributes:
-        question: Column of the question.
-        choices: One column that holds a list, or one column for each choice.
-        label: Column of the correct choice: its index from 0, its letter or its text.
-        group: Optional column; rows of equal value never straddle two splits.
-        id: Optional column of unique ids; the row number by default.
-    """
+    question: str = field(default="question", metadata={"description": "Column of the question."})
+    choices: tuple[str, ...] = field(
+        default=("choices",),
+        metadata={"description": "One column that holds a list, or one column for each choice."},
+    )
+    label: str = field(
+        default="label",
+        metadata={"description": "Column of the correct choice: index from 0, letter or text."},
+    )
+    group: str | None = field(
+        default=None,
+        metadata={
+            "description": "Column whose equal values stay in one of the three splits together."
+        },
+    )
+    id: str | None = field(
+        default=None,
+        metadata={"description": "Column of unique ids; the row number by default."},
+    )
 
-    question: str = "question"
-    choices: tuple[str, ...] = ("choices",)
-    label: str = "label"
-    group: str | None = None
-    id: str | None = None
+    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
 def read_examples(source: str | Path | Source, columns: Columns | None = None) -> list[Example]:

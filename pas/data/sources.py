@@ -8,8 +8,9 @@ import glob
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 from pas.errors import UserError
 
@@ -17,20 +18,33 @@ Row = Mapping[str, Any]
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
-class Source(NamedTuple):
-    """Where rows come from.
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from. Each field has its description."""
 
-    Attributes:
-        name: Hub id, file or folder.
-        revision: Hub revision.
-        config: Hub configuration (subset).
-        split: Split to read; the only one, or the first of test, validation, train.
-    """
+    name: str | None = field(
+        default=None,
+        metadata={
+            "description": "csv, tsv, json, jsonl or parquet file, folder, or hub id; some "
+            "built-in tasks need none."
+        },
+    )
+    revision: str | None = field(
+        default=None, metadata={"description": "Hub revision of the data."}
+    )
+    config: str | None = field(
+        default=None, metadata={"description": "Hub configuration (subset) of the data."}
+    )
+    split: str | None = field(
+        default=None,
+        metadata={
+            "description": "Split of the source to read; the only one, or the first of test, "
+            "validation, train."
+        },
+    )
 
-    name: str
-    revision: str | None = None
-    config: str | None = None
-    split: str | None = None
+    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
 def read_rows(source: Source) -> list[Row]:
@@ -42,9 +56,11 @@ def read_rows(source: Source) -> list[Row]:
     from datasets import DatasetDict, load_dataset
     from datasets.exceptions import DatasetGenerationError
 
+    if source.name is None:
+        raise UserError("--data: give a file, a folder or a hub id")
     place = f"--data {source.name}"
     with tempfile.TemporaryDirectory(prefix="pas-") as scratch:
-        name, options = _loader(source, place, scratch)
+        name, options = _loader(source.name, source, place, scratch)
         try:
             loaded = load_dataset(name, **options)
         except DatasetGenerationError as error:
@@ -61,9 +77,9 @@ def read_rows(source: Source) -> list[Row]:
     return _with_integers(rows) if name == "csv" else rows
 
 
-def _loader(source: Source, place: str, scratch: str) -> tuple[str, dict[str, Any]]:
+def _loader(name: str, source: Source, place: str, scratch: str) -> tuple[str, dict[str, Any]]:
     """Return what to call `load_dataset` with; the Arrow copy of local files goes to `scratch`."""
-    path = Path(source.name).expanduser()
+    path = Path(name).expanduser()
     options: dict[str, Any] = {"revision": source.revision, "name": source.config}
     suffix = path.suffix.lower()
     if path.is_file():
@@ -78,9 +94,9 @@ def _loader(source: Source, place: str, scratch: str) -> tuple[str, dict[str, An
         )
     if path.is_dir():
         return str(path), options | {"cache_dir": scratch}
-    if suffix in _FORMATS or source.name.startswith(("/", ".", "~")):
+    if suffix in _FORMATS or name.startswith(("/", ".", "~")):
         raise UserError(f"{place}: there is no such file or folder")
-    return source.name, options
+    return name, options
 
 
 def _as_written(path: Path, separator: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def read_sections(sources: Sequence[tuple[str, Source]]) -> list[Example]:
     return [
         example
         for name, source in sources
-        for example in parse_rows(read_rows(source), partial(parse, name=name), source.name)
+        for example in parse_rows(read_rows(source), partial(parse, name=name), str(source.name))
     ]
 
 

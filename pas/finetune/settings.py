@@ -3,7 +3,7 @@
 METHOD.md, "Studies", SFT. Nothing here needs the libraries that `pas.finetune.lora` trains with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from pas.errors import UserError
@@ -11,26 +11,34 @@ from pas.errors import UserError
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a model is fine-tuned.
+    """How a model is fine-tuned. Each field has its description."""
 
-    Attributes:
-        rank: Of the two factors of every linear layer's change.
-        alpha: The change is scaled by alpha / rank.
-        dropout: Share of an adapter's inputs that is dropped while training, 0 to below 1.
-        learning_rate: Of AdamW at its height, per step.
-        epochs: Times that every training item is seen. Where none is answered wrongly afterwards,
-            only CAA still has a vector: fewer epochs leave a worse model with room for the others.
-        batch_size: Items of one step, however many passes their length makes of it.
-        max_steps: End after so many steps, whatever the epochs; None for no limit.
-    """
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.05
-    learning_rate: float = 2e-4
-    epochs: int = 3
-    batch_size: int = 16
-    max_steps: int | None = None
+    rank: int = field(
+        default=16, metadata={"description": "Of the two factors of every linear layer's change."}
+    )
+    alpha: float = field(
+        default=32.0, metadata={"description": "The change is scaled by alpha / rank."}
+    )
+    dropout: float = field(
+        default=0.05,
+        metadata={
+            "description": "Share of an adapter's inputs dropped while training, 0 to below 1."
+        },
+    )
+    learning_rate: float = field(
+        default=2e-4, metadata={"description": "Largest learning rate of AdamW, per step."}
+    )
+    epochs: int = field(
+        default=3,
+        metadata={
+            "description": "Times that every training item is seen. If none is answered wrongly "
+            "afterwards, only CAA has a vector: fewer epochs leave room for the others."
+        },
+    )
+    batch_size: int = field(default=16, metadata={"description": "Items per step."})
+    max_steps: int | None = field(
+        default=None, metadata={"description": "End after so many steps, whatever the epochs."}
+    )
 
     # As a flow parameter: see `pas.recipe.Recipe`.
     __pydantic_config__: ClassVar = {"extra": "forbid"}

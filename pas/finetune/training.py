@@ -27,7 +27,7 @@ from pas.finetune.lora import randomness_restored, train_adapters
 from pas.finetune.settings import FineTuning, Target
 from pas.models.files import model_folder
 from pas.models.loading import ModelInfo, load_model, load_model_info
-from pas.models.spec import ModelSpec, resolve_device
+from pas.models.spec import Dtype, ModelSpec, resolve_device
 
 IGNORED = -100  # what torch's cross-entropy leaves out
 _RECORD = "finetuning.json"
@@ -132,7 +132,7 @@ def finetune(
     targets = [target(info, example, rule) for example in examples]
     stored = _stored_dtype(spec, model_folder(spec, cache_dir))
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    dtype = "bfloat16" if half and stored == torch.bfloat16 else "float32"
+    dtype: Dtype = "bfloat16" if half and stored == torch.bfloat16 else "float32"
     model = load_model(replace(spec, dtype=dtype), cache_dir)
     base = copy.deepcopy((model.model.config, model.model.generation_config))
     with randomness_restored():

@@ -4,7 +4,7 @@ docs/method.md, "Grids" and "Protocols".
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from pas.errors import UserError
 PAPER_LAYERS = (8, 11, 13, 14, 15, 16, 17, 19, 22, 25)  # of 32 blocks
 PAPER_STRENGTHS = (0.25, 0.5, 0.75, 1.0, 4.0, 7.0, 10.0, 13.0, 16.0, 19.0, 22.0, 25.0, 28.0, 32.0)
 _PAPER_DEPTH = 32
+
+Layers = Literal["auto", "all"] | tuple[int, ...]
+Strengths = Literal["auto"] | tuple[float, ...]
 
 
 class Configuration(NamedTuple):
@@ -79,42 +82,28 @@ def read_layer(layer: int, protocol: Protocol) -> int:
     return layer - 1 if protocol == "paper" else layer
 
 
-def layers_of(asked: str, n_layers: int) -> tuple[int, ...]:
-    """Read `--layers`: "auto" (the paper's, scaled to the model's depth), "all", or a list.
+def layers_of(asked: Layers, n_layers: int) -> tuple[int, ...]:
+    """Return the layers asked for, ascending; "auto" is the paper's, scaled to the model's depth.
 
     Raises:
-        UserError: If the list is malformed or names a layer that the model lacks.
+        UserError: If the model lacks one of them.
     """
     if asked == "all":
         return tuple(range(n_layers))
     if asked == "auto":
         scaled = {min(n_layers - 1, round(at * n_layers / _PAPER_DEPTH)) for at in PAPER_LAYERS}
         return tuple(sorted(scaled))
-    try:
-        chosen = tuple(sorted({int(part) for part in asked.split(",")}))
-    except ValueError:
-        raise UserError(f"--layers {asked}: give auto, all or numbers such as 8,11,13") from None
-    for layer in chosen:
+    for layer in asked:
         if not 0 <= layer < n_layers:
             raise UserError(
-                f"--layers {asked}: layer {layer} does not exist, the model has 0 to {n_layers - 1}"
+                f"--layers {','.join(map(str, asked))}: layer {layer} does not exist, the model "
+                f"has 0 to {n_layers - 1}"
             )
-    return chosen
+    return tuple(sorted({*asked}))
 
 
-def strengths_of(asked: str, protocol: Protocol) -> tuple[float, ...]:
-    """Read `--strengths`: "auto" is the published grid, to which `sound` adds 0.
-
-    Raises:
-        UserError: If the list is malformed.
-    """
-    chosen: tuple[float, ...] = PAPER_STRENGTHS
-    if asked != "auto":
-        try:
-            chosen = tuple(float(part) for part in asked.split(","))
-        except ValueError:
-            raise UserError(f"--strengths {asked}: give auto or numbers such as 0.5,1,4") from None
-        if not all(abs(strength) < float("inf") for strength in chosen):
-            raise UserError(f"--strengths {asked}: a strength must be finite")
+def strengths_of(asked: Strengths, protocol: Protocol) -> tuple[float, ...]:
+    """Return the strengths asked for, ascending; `sound` adds 0. "auto" is the published grid."""
+    chosen: Sequence[float] = PAPER_STRENGTHS if asked == "auto" else asked
     zero = (0.0,) if protocol == "sound" else ()
     return tuple(sorted({*zero, *chosen}))

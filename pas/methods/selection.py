@@ -17,15 +17,17 @@ Damage costs a pass over the text, so it is measured for the cells that would be
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, sqrt
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from pas.data.splits import Protocol
 from pas.errors import UserError
-from pas.methods.answers import Answers
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration, Directions
+
+if TYPE_CHECKING:
+    from pas.methods.answers import Answers  # imports torch, which a recipe does without
 
 Rule = Literal["best", "one-se", "least-damage"]
 Correct = Mapping[Configuration, np.ndarray]
@@ -82,7 +84,7 @@ def rule_named(asked: str) -> Rule:
 
 
 def count(
-    answers: Answers, directions: Directions, configurations: Sequence[Configuration]
+    answers: "Answers", directions: Directions, configurations: Sequence[Configuration]
 ) -> list[Cell]:
     """Count the correct answers of every configuration.
 
@@ -102,7 +104,7 @@ def choose(
     protocol: Protocol,
     rule: Rule = "best",
     *,
-    answers: Answers | None = None,
+    answers: "Answers | None" = None,
     damage: Damage | None = None,
     max_kl: float | None = MAX_KL,
 ) -> Selection:

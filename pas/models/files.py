@@ -25,7 +25,7 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
     """Return the dtype that "auto" means for this checkpoint on its device."""
-    name = spec.dtype
+    name: str = spec.dtype
     if name == "auto":
         config = read_config(folder)
         stored = config.get("dtype") or config.get("torch_dtype") or "float32"

@@ -6,15 +6,15 @@ layer -1 of the residual stream is the embedding output, that is, what block 0 r
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from pas.errors import UserError
+from pas.models.spec import SITES as SITES
+from pas.models.spec import Site as Site
 
-Site = Literal["residual", "attention", "mlp", "mlp_norm"]
-SITES: tuple[Site, ...] = ("residual", "attention", "mlp", "mlp_norm")
 EMBEDDING = -1
 
 _BLOCKS = ("model.layers", "model.language_model.layers", "transformer.h", "gpt_neox.layers",

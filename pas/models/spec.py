@@ -1,46 +1,50 @@
 """Which model, and how its numbers are held."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pas.errors import UserError
 
+if TYPE_CHECKING:
+    import torch  # what is only described needs none of it, such as the help of the command line
+
 DEMO = "demo"
-
-
 DEMO_NAME = "SmolLM2-135M-Instruct"
-
-
-QUANTIZATIONS = ("4bit", "8bit")
-
-
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Quantization = Literal["4bit", "8bit"]
+Site = Literal["residual", "attention", "mlp", "mlp_norm"]
+SITES: tuple[Site, ...] = get_args(Site)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model, and how its numbers are held.
+    """Which model, and how its numbers are held. Each field has its description."""
 
-    Attributes:
-        id: Hub id, local folder in hub layout, GGUF file, or "demo".
-        revision: Hub branch, tag or commit; None for the default branch and local files.
-        dtype: "float32", "float16", "bfloat16", or "auto": float32 on CPU, elsewhere the
-            checkpoint's own.
-        device: "cpu", "cuda", "cuda:1", "mps", or "auto".
-        quantization: None, "4bit" or "8bit" (needs bitsandbytes and CUDA).
-        trust_remote_code: Run code that comes with the checkpoint. Off unless asked for.
-    """
+    id: str = field(
+        metadata={"description": "demo, hub id, local folder in hub layout, or GGUF file."}
+    )
+    revision: str | None = field(
+        default=None,
+        metadata={"description": "Hub branch, tag or commit of the model; its default branch."},
+    )
+    dtype: Dtype = field(
+        default="auto",
+        metadata={
+            "description": "Of the weights; auto is float32 on a CPU, elsewhere the checkpoint's."
+        },
+    )
+    device: str = field(default="auto", metadata={"description": "auto, cpu, cuda, cuda:1 or mps."})
+    quantization: Quantization | None = field(
+        default=None, metadata={"description": "Needs bitsandbytes and CUDA."}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"description": "Run code that comes with the model."}
+    )
 
-    id: str
-    revision: str | None = None
-    dtype: str = "auto"
-    device: str = "auto"
-    quantization: str | None = None
-    trust_remote_code: bool = False
+    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         """Refuse values that nothing understands.
@@ -48,12 +52,13 @@ class ModelSpec:
         Raises:
             UserError: On an unknown dtype or quantization.
         """
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
-        if self.quantization not in (None, *QUANTIZATIONS):
-            raise UserError(
-                f"quantization {self.quantization!r} is none of {', '.join(QUANTIZATIONS)}"
-            )
+        for name, value, known in (
+            ("dtype", self.dtype, get_args(Dtype)),
+            ("quantization", self.quantization, (None, *get_args(Quantization))),
+        ):
+            if value not in known:
+                names = ", ".join(filter(None, known))
+                raise UserError(f"{name} {value!r} is none of {names}")
 
     @property
     def slug(self) -> str:
@@ -66,12 +71,14 @@ class ModelSpec:
         return asdict(self)
 
 
-def resolve_device(spec: ModelSpec) -> torch.device:
+def resolve_device(spec: ModelSpec) -> "torch.device":
     """Return the device that "auto" means here, or the one asked for.
 
     Raises:
         UserError: If torch knows no such device or CUDA is not there.
     """
+    import torch
+
     if spec.device != "auto":
         try:
             device = torch.device(spec.device)

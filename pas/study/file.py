@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pas.errors import UserError
+from pas.options import flat, options_of
 from pas.recipe import Recipe
 from pas.study.plan import TUNING_FIELDS, Study, cells
 from pas.study.results import SETTINGS, Setting
 
 _NEEDED = {"name", "models", "tasks", "seeds"}
 _KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}
-_RECIPE_FIELDS = {field.name for field in fields(Recipe)} - {"model", "seed"}
+_RECIPE_FIELDS = {option.name for option in options_of(Recipe)} - {"model", "seed"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _COMMON = {"models", "tasks", "seeds", "recipe"}
 _OWN: dict[Setting, set[str]] = {
@@ -164,6 +164,7 @@ def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:
 def _checked(file: Path, place: str, values: Any, known: set[str]) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise UserError(f"study {file}: {place}: give fields, such as `max_items: 200`")
+    values = flat(Recipe, values)
     unknown = sorted(set(map(str, values)) - known)
     if unknown:
         raise UserError(

@@ -101,48 +101,34 @@ def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyC
         for cell in _expanded(
             setting,
             own,
-            Recipe(**{**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}),
+            Recipe.read({**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}),
         )
     ]
 
 
 def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[StudyCell]:
-    def changed(**changes: Any) -> Recipe:
-        return Recipe(**{**recipe.as_dict(), **changes})
-
     if setting == "icl":
-        return [StudyCell("icl", "", changed(shots=own.get("shots", _SHOTS)))]
+        return [StudyCell("icl", "", recipe.but(shots=own.get("shots", _SHOTS)))]
     if setting == "sft":
         given = {name: own[name] for name in TUNING_FIELDS if name in own}
         return [StudyCell("sft", "", recipe, FineTuning(**given))]
     if setting == "sites":
         sites = own.get("sites", ("attention", "mlp", "mlp_norm"))
-        return [StudyCell("sites", site, changed(site=site)) for site in sites]
+        return [StudyCell("sites", site, recipe.but(site=site)) for site in sites]
     if setting == "samples":
         sizes = own.get("train_items", ())
-        return [StudyCell("samples", str(size), changed(train_items=size)) for size in sizes]
+        return [StudyCell("samples", str(size), recipe.but(train_items=size)) for size in sizes]
     if setting == "forgetting":
         strengths = tuple(map(float, own.get("strengths", _FORGETTING_STRENGTHS)))
         common = {
-            name: getattr(recipe, name)
-            for name in (
-                "model",
-                "revision",
-                "dtype",
-                "device",
-                "quantization",
-                "trust_remote_code",
-                "protocol",
-                "seed",
-                "max_items",
-            )
+            name: getattr(recipe, name) for name in ("model", "protocol", "seed", "max_items")
         }
         return [
             StudyCell(
                 "forgetting",
                 target["task"],
                 recipe,
-                target=Recipe(**{**common, **target}),
+                target=Recipe.read(common | target),
                 strengths=strengths,
             )
             for target in own["targets"]

@@ -2,29 +2,15 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
+from pas.options import as_arguments
 from pas.recipe import Recipe
-
-_NO_CAP = 1_000_000_000  # the option takes a number; more items than any data set has is no cap
 
 
 def command_line(recipe: Recipe) -> str:
     """Return `pas train` with the options that differ from the defaults, quoted for a shell."""
-    words = ["pas", "train"]
-    for field in fields(recipe):
-        value = getattr(recipe, field.name)
-        if field.default is not MISSING and value == field.default:
-            continue
-        option = "--" + field.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-            continue
-        if value is None:
-            value = _NO_CAP if field.name == "max_items" else "none"
-        words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
-    return shlex.join(words)
+    return shlex.join(["pas", "train", *as_arguments(Recipe, recipe)])
 
 
 def run_facts(run_id: str, lineage: Mapping[str, Any]) -> dict[str, str]:

@@ -33,7 +33,9 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
     found = estimates(plan)
     assert {e.setting for e in found} == set(plan.settings)
     # docs/method.md: 103 s for one layer, strength and method of 2400/800/800.
-    small = Recipe("t", "x", methods=("pasf",), layers="8", strengths="1", protocol="paper")
+    small = Recipe(
+        task="t", data="x", methods=("pasf",), layers="8", strengths="1", protocol="paper"
+    )
     assert sweep_passes(small, 32, full) == 800
     assert rates_of(plan).whole == 380 and "arXiv 2407.21783, table 4" in rates_of(plan).source
     assert rates_of(plan, 500.0) == (500.0, 500.0, "given")
@@ -75,9 +77,15 @@ def test_estimates_are_near_the_exact_count(
 ) -> None:
     data = shared_data / "arc" / "ARC-Challenge-test.jsonl"
     recipe = Recipe(
-        "arc_challenge", str(data), model=str(tiny_folder), layers="1,2", strengths="1,4",
-        methods=("pasf", "ipasa"), protocol="paper", max_items=300,
-    )  # fmt: skip
+        task="arc_challenge",
+        data=str(data),
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="1,4",
+        methods=("pasf", "ipasa"),
+        protocol="paper",
+        max_items=300,
+    )
     tokens, examples = resources.model_info(recipe.spec), read_examples(recipe)
     content = {
         "name": "plan", "models": [str(tiny_folder)], "seeds": 1,

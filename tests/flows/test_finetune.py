@@ -1,19 +1,19 @@
 """Fine-tuning: the step, the flow, the command."""
 
-import inspect
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
-from flows.cli import main
-from flows.cli.finetune import finetune as command
+from flows.cli import app, main
 from flows.finetune import finetune as flow
 from flows.train import train
 from pas.finetune.settings import FineTuning
 from pas.finetune.training import finetune, is_fine_tuned
+from pas.options import options_of, read_dataclass
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from storage.settings import settings
@@ -31,9 +31,16 @@ QUICK = FineTuning(rank=4, alpha=8, dropout=0.0, learning_rate=1e-2, epochs=8, b
 def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
     data = write_toy(tmp_path / "toy.jsonl")
     return Recipe(
-        "toy", str(data), group_col="topic", id_col="id", model=str(tiny_folder), device="cpu",
-        layers="1,2", strengths="1,4", scoring="choice",
-    )  # fmt: skip
+        task="toy",
+        data=str(data),
+        group_col="topic",
+        id_col="id",
+        model=str(tiny_folder),
+        device="cpu",
+        layers="1,2",
+        strengths="1,4",
+        scoring="choice",
+    )
 
 
 @pytest.mark.server
@@ -60,15 +67,15 @@ def test_the_flow_trains_on_training_items_once_and_a_vector_is_made_on_top(
     assert (folder / "model.safetensors").stat().st_mtime_ns == made
     others = [
         sft_folder(recipe, split_at, replace(tuning, rank=2)),
-        sft_folder(replace(recipe, seed=1), split_at, tuning),
+        sft_folder(recipe.but(seed=1), split_at, tuning),
         sft_folder(recipe, "stages/splits/another.parquet", tuning),
-        sft_folder(replace(recipe, scoring="letter"), split_at, tuning),
+        sft_folder(recipe.but(scoring="letter"), split_at, tuning),
     ]
     assert len({folder, *others}) == 5
 
-    outcome = train(replace(recipe, model=str(folder))).outcome
+    outcome = train(recipe.but(model=str(folder))).outcome
     assert outcome.model_name == f"pas-{folder.name}-toy" and outcome.prompts_extracted > 0
-    assert load(replace(recipe, model=str(folder))) == split_at
+    assert load(recipe.but(model=str(folder))) == split_at
 
 
 def run(monkeypatch, *arguments: object) -> int:
@@ -82,7 +89,7 @@ def run(monkeypatch, *arguments: object) -> int:
 
 @pytest.mark.server
 def test_the_command_prints_the_folder_and_what_to_do_with_it(home, recipe, monkeypatch, capfd):
-    options = ("finetune", "--task", "toy", "--data", recipe.data, "--model", recipe.model,
+    options = ("finetune", "--task", "toy", "--data", recipe.data.name, "--model", recipe.model.id,
                "--group-col", "topic", "--device", "cpu", "--scoring", "choice", "--epochs", "1",
                "--train-items", "20", "--rank", "2")  # fmt: skip
     assert run(monkeypatch, *options, "--json") == 0
@@ -93,20 +100,41 @@ def test_the_command_prints_the_folder_and_what_to_do_with_it(home, recipe, monk
     assert run(monkeypatch, *options) == 0
     shown = capfd.readouterr()
     assert "training items" in shown.out and "20" in shown.out
-    hint = f"pas train --task toy --model {told['folder']} --data {recipe.data} --group-col topic"
-    assert f"next: {hint} --device cpu --scoring choice --train-items 20\n" in shown.err
+    hint = f"pas train --task toy --data {recipe.data.name} --group-col topic --model"
+    hint += f" {told['folder']} --device cpu --scoring choice --train-items 20"
+    assert f"next: {hint}\n" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [("rank", "0", "whole number from 1"), ("epochs", "2.5", "whole number"),
+     ("alpha", "wide", "a number"), ("max-steps", "some", "whole number, or none"),
+     ("dropout", "1", "below 1"), ("scoring", "words", "auto, letter or choice")],
+)  # fmt: skip
+def test_an_option_that_cannot_work_is_named_with_its_remedy(
+    home, recipe, option, value, remedy, monkeypatch, capfd
+):
+    given = ("finetune", "--task", "toy", "--data", recipe.data.name, f"--{option}", value)
+    assert run(monkeypatch, *given) == 2
+    told = capfd.readouterr().err
+    assert f"error: --{option} {value}" in told and remedy in told
 
 
 def test_the_commands_defaults_are_those_of_the_settings():
-    offered = inspect.signature(command).parameters
-    assert {f.name: offered[f.name].default for f in fields(FineTuning)} == {
-        f.name: f.default for f in fields(FineTuning)
-    }
+    command = typer.main.get_command(app).commands["finetune"]
+    arguments = ["--task", "demo"]
+    given = command.make_context("finetune", list(arguments)).params
+    names = [option.name for option in options_of(FineTuning)]
+    assert read_dataclass(FineTuning, {name: given[name] for name in names}) == FineTuning()
+    offered = {option.name for option in options_of(Recipe)} & {*given}
+    read = Recipe.read({name: given[name] for name in offered})
+    assert read == Recipe(task="demo") and {"data", "model", "seed", "train_items"} <= offered
+    assert "layers" not in given, "nothing that only steering has"
 
 
 @pytest.mark.parametrize("absent", ["peft", "trl"])
 def test_without_the_extra_the_remedy_is_named(home, recipe, absent, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, absent, None)
-    assert run(monkeypatch, "finetune", "--task", "toy", "--data", recipe.data) == 2
+    assert run(monkeypatch, "finetune", "--task", "toy", "--data", recipe.data.name) == 2
     assert "pip install 'painless-steering[sft]'" in capfd.readouterr().err
     assert not home.exists()

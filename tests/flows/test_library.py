@@ -1,6 +1,5 @@
 """The library and the pipeline make the same vector, and say the same of it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ pytestmark = pytest.mark.server
 def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
     data = write_toy(tmp_path / "toy.jsonl", 60)
     return Recipe(
-        "toy",
-        str(data),
+        task="toy",
+        data=str(data),
         group_col="topic",
         id_col="id",
         model=str(tiny_folder),
@@ -38,7 +37,7 @@ def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
 def test_library_and_pipeline_make_the_same_vector(
     recipe: Recipe, tmp_path: Path, scoring: str, protocol: str
 ) -> None:
-    recipe = replace(recipe, scoring=scoring, protocol=protocol)
+    recipe = recipe.but(scoring=scoring, protocol=protocol)
     trained = train(recipe)
 
     examples = pas.read_examples(recipe.source, recipe.columns)

@@ -55,8 +55,8 @@ SOUND = Controls(
 def trained(home: Path, tmp_path: Path, tiny_folder: Path) -> Outcome:
     data = write_toy(tmp_path / "toy.jsonl", 40)
     recipe = Recipe(
-        "toy",
-        str(data),
+        task="toy",
+        data=str(data),
         group_col="topic",
         model=str(tiny_folder),
         layers="1,2",

@@ -52,8 +52,8 @@ def test_every_cell_once_by_model(file: Path) -> None:
         ("two", 0),
         ("two", 1),
     ]
-    assert found[2].recipe.methods == ("caa",) and found[2].recipe.layers == "1,2"
-    assert found[0].recipe.data == str(file.parent / "one.jsonl")
+    assert found[2].recipe.methods == ("caa",) and found[2].recipe.layers == (1, 2)
+    assert found[0].recipe.data.name == str(file.parent / "one.jsonl")
 
 
 @pytest.mark.server
@@ -140,12 +140,12 @@ def test_settings_expand_to_cells(file: Path) -> None:
         (c.setting for c in found), key=[*count_order()].index
     ), "the main trainings come first"
     icl = next(c for c in found if c.setting == "icl")
-    assert (icl.recipe.shots, icl.recipe.strengths, icl.recipe.seed) == (3, "1,2", 1)
+    assert (icl.recipe.shots, icl.recipe.strengths, icl.recipe.seed) == (3, (1.0, 2.0), 1)
     sft = next(c for c in found if c.setting == "sft")
     assert sft.tuning is not None and (sft.tuning.rank, sft.tuning.epochs) == (2, 1)
     forgetting = next(c for c in found if c.setting == "forgetting")
     assert forgetting.target is not None and forgetting.strengths == (2.0,)
-    assert forgetting.target.data == str(file.parent / "one.jsonl")
+    assert forgetting.target.data.name == str(file.parent / "one.jsonl")
 
 
 def test_a_setting_may_have_models_of_its_own(file: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_setting_may_have_models_of_its_own(file: Path) -> None:
             icl={"models": ["other"], "tasks": ["two"], "seeds": [1]},
         )
     )  # fmt: skip
-    found = [(c.recipe.model, c.setting, c.recipe.task, c.recipe.seed) for c in cells(study)]
+    found = [(c.recipe.model.id, c.setting, c.recipe.task, c.recipe.seed) for c in cells(study)]
     assert found[4:] == [
         (base, "sft", "two", 1), ("other", "main", "two", 1),
         ("other", "icl", "two", 1), ("other", "sft", "two", 1),
@@ -165,7 +165,7 @@ def test_a_setting_may_have_models_of_its_own(file: Path) -> None:
     assert {(model, setting) for model, setting, *_ in found[:4]} == {(base, "main")}
     # Named again, a model of the study keeps its fields.
     change(file, models=[{"model": base, "dtype": "float32"}], settings={"icl": {"models": [base]}})
-    assert {(c.setting, c.recipe.dtype) for c in cells(read_study(file))} == {
+    assert {(c.setting, c.recipe.model.dtype) for c in cells(read_study(file))} == {
         ("main", "float32"), ("icl", "float32"),
     }  # fmt: skip
 

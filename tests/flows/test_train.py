@@ -38,10 +38,15 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded
 def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
     data = write_toy(tmp_path / "toy.jsonl")
     return Recipe(
-        "toy", str(data), group_col="topic", id_col="id", model=str(tiny_folder),
-        layers="1,2", strengths="1,4",
+        task="toy",
+        data=str(data),
+        group_col="topic",
+        id_col="id",
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="1,4",
         max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
-    )  # fmt: skip
+    )
 
 
 def oracle_item(example) -> oracle.Item:
@@ -56,7 +61,7 @@ def oracle_item(example) -> oracle.Item:
 @pytest.mark.parametrize("protocol", ["sound", "paper"])
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
 def test_vectors_and_every_cell_agree_with_the_oracle(home, recipe, model, protocol, scoring):
-    recipe = replace(recipe, protocol=protocol, scoring=scoring, max_items=30)
+    recipe = recipe.but(protocol=protocol, scoring=scoring, max_items=30)
     outcome = train(recipe).outcome
     address = split_address(recipe, read_examples(recipe))
     parts = read_split(resources.lake(), address)
@@ -191,15 +196,15 @@ def test_extract_runs_ahead_of_train(home, recipe):
 
 
 def test_seeds_share_the_statements(home, recipe):
-    caa = replace(recipe, methods=("caa",))
-    first, second = train(caa).outcome, train(replace(caa, seed=1)).outcome
+    caa = recipe.but(methods=("caa",))
+    first, second = train(caa).outcome, train(caa.but(seed=1)).outcome
     assert 0 < second.prompts_extracted < first.prompts_extracted
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
 def test_with_the_order_held_a_second_seed_runs_new_items_alone(home, recipe, scoring):
-    first = replace(recipe, scoring=scoring, order_seed=0)
-    second = replace(first, seed=1)
+    first = recipe.but(scoring=scoring, order_seed=0)
+    second = first.but(seed=1)
     train(first)
     lake = resources.lake()
     seen = {e.id for e in read_split(lake, load(first)).train}
@@ -226,15 +231,15 @@ def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_p
     ]
     data = tmp_path / "right.jsonl"
     data.write_text("\n".join(map(json.dumps, lines)))
-    right = replace(recipe, data=str(data), scoring="choice", group_col=None, id_col=None)
+    right = recipe.but(data=str(data), scoring="choice", group_col=None, id_col=None)
     with pytest.raises(UserError, match="pasf, ipaswo: no negative example"):
-        train(replace(right, methods=("pasf", "ipaswo", "random")))
+        train(right.but(methods=("pasf", "ipaswo", "random")))
     assert resources.lake().list("tables") == []
-    found = train(replace(right, methods=("pasf", "caa", "random")))
+    found = train(right.but(methods=("pasf", "caa", "random")))
     assert "estimate: pasf is left out" in caplog.text
-    alone = train(replace(right, methods=("caa", "random"))).outcome
+    alone = train(right.but(methods=("caa", "random"))).outcome
     for name in ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy"):
         assert getattr(found.outcome, name) == getattr(alone, name)
     assert {*found.evaluation.methods} == {"caa"}
     for rule in ("one-se", "least-damage"):
-        assert {*train(replace(right, select=rule)).evaluation.methods} == {"caa"}
+        assert {*train(right.but(select=rule)).evaluation.methods} == {"caa"}

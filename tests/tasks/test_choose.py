@@ -1,6 +1,5 @@
 """The rules of selection, through a whole training."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,15 @@ pytestmark = pytest.mark.server
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
     return Recipe(
-        "toy", str(write_toy(tmp_path / "toy.jsonl", 60)), group_col="topic", id_col="id",
-        model=str(tiny_folder), layers="1,2", strengths="1,4,16", max_kl=None,
-    )  # fmt: skip
+        task="toy",
+        data=str(write_toy(tmp_path / "toy.jsonl", 60)),
+        group_col="topic",
+        id_col="id",
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="1,4,16",
+        max_kl=None,
+    )
 
 
 def swept(run_id: str) -> dict[tuple, dict[str, bool]]:
@@ -44,7 +49,7 @@ def norms(run_id: str) -> dict[tuple, float]:
 @pytest.mark.parametrize("rule", ["one-se", "least-damage"])
 def test_a_gentler_configuration_within_one_error_is_taken(recipe: Recipe, rule: str) -> None:
     best = train(recipe).outcome
-    gentle = train(replace(recipe, select=rule)).outcome
+    gentle = train(recipe.but(select=rule)).outcome
     norm = norms(best.run_id)
     rows = swept(best.run_id)
     items = sorted(next(iter(rows.values())))
@@ -87,10 +92,10 @@ def selected(recipe: Recipe) -> tuple[Configuration, dict[Configuration, float]]
 
 
 def test_a_configuration_that_damages_is_not_selected(recipe: Recipe) -> None:
-    free, damage = selected(replace(recipe, max_kl=None))
+    free, damage = selected(recipe.but(max_kl=None))
     assert damage[free] > 1  # the tiny model is easily broken
     limit = 0.9 * damage[free]
-    chosen, damage = selected(replace(recipe, max_kl=limit))
+    chosen, damage = selected(recipe.but(max_kl=limit))
     assert chosen != free
     assert damage.get(chosen, 0.0) <= limit
     [best] = query(
@@ -110,7 +115,7 @@ def test_a_configuration_that_damages_is_not_selected(recipe: Recipe) -> None:
 
 
 def test_a_second_training_measures_no_damage_again(recipe: Recipe) -> None:
-    recipe = replace(recipe, max_kl=0.1)
+    recipe = recipe.but(max_kl=0.1)
     first = selected(recipe)
     files = resources.lake().list("stages/damage")
     assert selected(recipe) == first
@@ -119,4 +124,4 @@ def test_a_second_training_measures_no_damage_again(recipe: Recipe) -> None:
 
 def test_misspelt_choices_are_refused(recipe: Recipe) -> None:
     with pytest.raises(UserError, match="--select median"):
-        replace(recipe, select="median")
+        recipe.but(select="median")

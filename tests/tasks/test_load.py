@@ -1,6 +1,5 @@
 """Loading a data set and its split."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,11 @@ from tests.helpers.data_files import write_toy
 
 @pytest.mark.server
 def test_a_smaller_training_set_is_part_of_a_larger(tmp_path: Path, home: Path) -> None:
-    recipe = Recipe("toy", str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic")
+    recipe = Recipe(task="toy", data=str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic")
     whole, ten, four = (
-        read_split(resources.lake(), load(replace(recipe, train_items=n))) for n in (None, 10, 4)
+        read_split(resources.lake(), load(recipe.but(train_items=n))) for n in (None, 10, 4)
     )
     assert ten.train == whole.train[:10] and four.train == whole.train[:4]
     assert ten.val == whole.val and ten.test == whole.test
     with pytest.raises(UserError, match="--train-items 1000"):
-        load(replace(recipe, train_items=1000))
+        load(recipe.but(train_items=1000))

@@ -1,6 +1,5 @@
 """In-context runs: the whole flow against the oracle."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,18 @@ def test_the_flow_agrees_with_the_oracle(
     home: Path, tmp_path: Path, tiny_folder: Path, model: LoadedModel, scoring: str
 ) -> None:
     plain = Recipe(
-        "toy", str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic", id_col="id",
-        model=str(tiny_folder), layers="1,2", strengths="4", methods=("pasf", "ipaswo"),
+        task="toy",
+        data=str(write_toy(tmp_path / "toy.jsonl", 40)),
+        group_col="topic",
+        id_col="id",
+        model=str(tiny_folder),
+        layers="1,2",
+        strengths="4",
+        methods=("pasf", "ipaswo"),
         max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
         scoring=scoring,
-    )  # fmt: skip
-    recipe = replace(plain, shots=2)
+    )
+    recipe = plain.but(shots=2)
     outcome = train(recipe).outcome
     assert outcome.model_name.endswith("-toy-2shot")
     kind = oracle.Scoring(scoring, "both", length_norm=True)

@@ -1,0 +1,80 @@
+"""The form of a recipe in Prefect: what the server knows of it and what it refuses."""
+
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import is_valid_schema, validate
+
+from flows.extract import extract
+from flows.study_cell import study_cell
+from flows.train import train
+from pas.options import Option, options_of
+from pas.recipe import Recipe
+
+
+def schema_of(flow: Any) -> dict[str, Any]:
+    schema = parameter_schema(flow).model_dump()
+    is_valid_schema(schema)
+    return schema
+
+
+def entry(schema: dict[str, Any], option: Option) -> dict[str, Any]:
+    """Return the form's field of an option, through the groups."""
+    model = schema["definitions"]["Recipe"]
+    for name in option.path[:-1]:
+        offered = model["properties"][name]
+        refs = [o["$ref"] for o in offered.get("anyOf", [offered]) if "$ref" in o]
+        model = schema["definitions"][refs[0].rsplit("/", 1)[1]]
+    found: dict[str, Any] = model["properties"][option.path[-1]]
+    return found
+
+
+@pytest.mark.parametrize("flow", [train, extract])
+def test_the_form_is_nested_ordered_and_described(flow: Any) -> None:
+    schema = schema_of(flow)
+    for option in options_of(Recipe):
+        assert entry(schema, option)["description"] == option.description
+        assert entry(schema, option)["title"]
+    shown = schema["definitions"]["Recipe"]["properties"]
+    assert list(shown) == list(Recipe.model_fields)
+    assert all(field["title"] and field["description"] for field in shown.values())
+    assert [field["position"] for field in shown.values()] == list(range(len(shown)))
+    assert schema["definitions"]["Recipe"]["required"] == ["task"]
+    site = next(option for option in options_of(Recipe) if option.name == "site")
+    assert entry(schema, site)["enum"] == ["residual", "attention", "mlp", "mlp_norm"]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"task": "demo"},
+        {"task": "demo", "model": "demo", "layers": "10,12", "strengths": "2,4"},
+        {"task": "demo", "model": {"id": "org/name", "dtype": "float16"}, "layers": [10, 12]},
+        {"task": "own", "data": "a.csv", "columns": {"choices": ["a", "b"]}, "max_kl": None},
+        {"task": "own", "data": {"name": "a.csv", "split": "test"}, "strengths": [0.5, 1]},
+        Recipe.read({"task": "own", "data": "a.csv", "layers": "1,2"}).model_dump(mode="json"),
+    ],
+)
+def test_what_the_server_accepts_is_a_recipe(recipe: dict[str, Any]) -> None:
+    assert validate({"recipe": recipe}, schema_of(train)) == []
+    cell = {"setting": "main", "variant": "", "recipe": recipe}
+    assert validate({"cell": cell}, schema_of(study_cell)) == []
+    Recipe.read(recipe)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"strenghts": "1"},
+        {"model": {"id": "demo", "dtyp": "auto"}},
+        {"columns": {"choice": "a"}},
+        {"protocol": "fast"},
+        {"max_items": 4},
+        {"max_kl": 0},
+        {"seed": "x"},
+    ],
+)
+def test_what_is_no_recipe_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match="(?i)not valid|unexpected|not one of|less|type"):
+        validate({"recipe": {"task": "demo"} | wrong}, schema_of(train), raise_on_error=True)
