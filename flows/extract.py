@@ -6,12 +6,10 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pas.recipe import Recipe
-from tasks import resources
-from tasks.caching import filling
 from tasks.extract import extract_missing
 from tasks.load import load
-from tasks.predict import predict, predictions_address
-from tasks.shots import shown
+from tasks.predict import predict
+from tasks.shots import with_worked_examples
 
 
 class ExtractionCounts(NamedTuple):
@@ -27,11 +25,9 @@ def extract(recipe: Recipe) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 
     Raises:
-        UserError: For whatever the user has to mend.
+        UserError: For whatever the user has to correct.
     """
-    lake = resources.lake()
-    split_at = shown(recipe, load(recipe))
-    plan = extract_missing(recipe, split_at)
-    predicted_at = predictions_address(recipe, split_at)
-    filling(predict, lake, predicted_at)(recipe, split_at, predicted_at)
+    split = with_worked_examples(recipe, load(recipe))
+    plan = extract_missing(recipe, split)
+    predict(recipe, split)
     return ExtractionCounts(plan.total, plan.cached, plan.total - plan.cached)

@@ -27,7 +27,7 @@ from storage.settings import settings
 from tasks import resources
 from tasks.reports.study_page import study_page
 from tasks.reports.study_runs import gather
-from tasks.results import read_result, result_address
+from tasks.results import read_result, result_stage
 
 log = logging.getLogger("pas")
 DEPLOYMENT = "study-cell/study-cell"
@@ -114,7 +114,7 @@ def _run(wanted: Sequence[StudyCell], workers: int) -> Iterator[tuple[int, _Done
 def _one(cell: StudyCell, run: Callable[[StudyCell], StudyResult]) -> _Done:
     began = time.perf_counter()
     try:
-        kept = read_result(result_address(cell))
+        kept = read_result(result_stage(cell))
         if kept is not None:
             return _Done(kept, False, 0.0)
         result = run(cell)
@@ -135,7 +135,7 @@ def _on_a_worker(cell: StudyCell) -> StudyResult:
     ended = run_deployment(
         DEPLOYMENT, parameters={"cell": _CELL.dump_python(cell, mode="json")}, timeout=None
     )
-    result = read_result(result_address(cell))
+    result = read_result(result_stage(cell))
     if result is None:
         state = ended.state  # type: ignore[union-attr]
         raise RuntimeError(state.message if state and state.message else "the run gave no result")

@@ -13,7 +13,7 @@ from pas.study.plan import StudyCell
 from pas.study.results import StudyResult
 from tasks import resources
 from tasks.forget import forget
-from tasks.results import read_result, result_address, write_result
+from tasks.results import read_result, result_stage, write_result
 
 
 @flow(name="study-cell")
@@ -23,13 +23,13 @@ def study_cell(cell: StudyCell) -> StudyResult:
     Raises:
         UserError: For whatever the user has to mend.
     """
-    address = result_address(cell)
-    kept = read_result(address)
+    where = result_stage(cell)
+    kept = read_result(where)
     if kept is not None:
         return kept
     began = time.perf_counter()
     result = _forgotten(cell, began) if cell.target else _trained(cell, began)
-    write_result(address, result)
+    write_result(where, result)
     return result
 
 
@@ -57,7 +57,7 @@ def _on(folder: Path, recipe: Recipe) -> Recipe:
 
 def _forgotten(cell: StudyCell, began: float) -> StudyResult:
     assert cell.target is not None
-    trained = read_result(result_address(StudyCell("main", "", cell.recipe)))
+    trained = read_result(result_stage(StudyCell("main", "", cell.recipe)))
     if trained is None:
         raise UserError("the training that gives the vector has no result; see its own failure")
     found = forget(cell.recipe, trained, cell.target, cell.strengths)

@@ -16,24 +16,22 @@ from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
 from tasks.answers import VALIDATION, read_answers
-from tasks.caching import filling
 from tasks.choose import choose
 from tasks.damage import damage_meter
-from tasks.estimate import contrast_weights, estimate, vectors_address
+from tasks.estimate import estimate
 from tasks.evaluate import (
     answer_test_items,
     evaluation_address,
-    evaluation_answers_address,
     read_evaluation,
     write_evaluation,
 )
 from tasks.extract import extract_missing
 from tasks.load import load
-from tasks.predict import predict, predictions_address
+from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
-from tasks.shots import shown
-from tasks.sweep import read_directions, sweep, sweep_address
+from tasks.shots import with_worked_examples
+from tasks.sweep import read_directions, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -68,59 +66,55 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     """
     watch, lake = Stopwatch(), resources.lake()
     with watch.step("load"):
-        split_at = load(recipe)
-        parts = read_split(lake, split_at)
+        split = load(recipe)
+        parts = read_split(lake, split)
         log.info("load: %d train, %d validation, %d test items", *map(len, parts))
 
     if recipe.shots:
         with watch.step("shots"):
-            split_at = shown(recipe, split_at)
-            parts = read_split(lake, split_at)
+            split = with_worked_examples(recipe, split)
+            parts = read_split(lake, split)
 
     with watch.step("extract"):
-        plan = extract_missing(recipe, split_at)
+        plan = extract_missing(recipe, split)
         extracted = plan.total - plan.cached
         log.info(
             "extract: %d prompts, %d cached, %d run; %d items answered",
-            plan.total, plan.cached, extracted, plan.unanswered,
-        )  # fmt: skip
+            plan.total,
+            plan.cached,
+            extracted,
+            plan.unanswered,
+        )
 
     with watch.step("predict"):
-        predicted_at = predictions_address(recipe, split_at)
-        filling(predict, lake, predicted_at)(recipe, split_at, predicted_at)
+        predictions = predict(recipe, split)
 
     with watch.step("estimate"):
-        weights = contrast_weights(recipe, split_at, predicted_at)
-        for method in sorted({*recipe.estimators} - {*weights["method"].to_pylist()}):
+        vectors = estimate(recipe, split, predictions)
+        directions = read_directions(vectors)
+        for method in sorted({*recipe.estimators} - {method for method, _ in directions.norm}):
             log.warning(
-                "estimate: %s is left out: it needs training items that the model answers rightly "
-                "and others that it answers wrongly", method,
-            )  # fmt: skip
-        vectors_at = vectors_address(recipe, weights)
-        filling(estimate, lake, vectors_at)(recipe, split_at, predicted_at, vectors_at)
+                "estimate: %s is left out. It needs training items that the model answers "
+                "correctly and others that it answers wrongly.",
+                method,
+            )
 
     with watch.step("sweep"):
-        swept_at = sweep_address(recipe, split_at, vectors_at)
-        filling(sweep, lake, swept_at)(recipe, split_at, vectors_at, swept_at)
-        directions, answers = read_directions(vectors_at), read_answers(swept_at)[VALIDATION]
+        swept = sweep(recipe, split, vectors)
+        answers = read_answers(swept)[VALIDATION]
         cells = count(answers, directions, grid(directions, recipe.grid_strengths))
-        selection = choose(recipe, cells, answers, vectors_at)
+        selection = choose(recipe, cells, answers, vectors)
         selected = selection.selected.configuration
         log.info("sweep: %d configurations, %s selected", len(cells), selected)
 
     with watch.step("evaluate"):
-        tested_at = evaluation_answers_address(recipe, swept_at, selection)
-        filling(answer_test_items, lake, tested_at)(
-            recipe, split_at, vectors_at, selection, tested_at
-        )
-        [damage] = damage_meter(recipe, vectors_at)([selected])
-        evaluation = read_evaluation(
-            recipe, parts, selection, damage, swept=swept_at, tested=tested_at
-        )
-        write_evaluation(evaluation_address(tested_at), evaluation)
+        tested = answer_test_items(recipe, split, vectors, selection)
+        [damage] = damage_meter(recipe, vectors)([selected])
+        evaluation = read_evaluation(recipe, parts, selection, damage, swept=swept, tested=tested)
+        write_evaluation(evaluation_address(tested), evaluation)
 
     with watch.step("record"):
-        trail = Trail(split_at, predicted_at, vectors_at, swept_at, tested_at)
+        trail = Trail(split, predictions, vectors, swept, tested)
         cost = Cost(watch.read(), plan.total, extracted)
         registration = record(recipe, trail, cells, evaluation, cost, candidate)
         if candidate and not registration.is_new:
@@ -144,8 +138,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         prompts_cached=plan.cached,
         seconds=watch.read(),
     )
-    rows = findings(recipe, evaluation)
-    publish_training(outcome, rows, evaluation.verdict, cells)
+    # Before anything that may fail: a candidate without its event is never judged.
     if outcome.is_new:
         emit_event(
             event=REGISTERED,
@@ -156,4 +149,6 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
                 "delta": outcome.delta,
             },
         )
+    rows = findings(recipe, evaluation)
+    publish_training(outcome, rows, evaluation.verdict, cells)
     return Training(outcome, evaluation, rows)

@@ -62,8 +62,8 @@ def answer_items(
     )
 
 
-def write_answers(address: str, answers: Mapping[str, Answers]) -> str:
-    """Write answers by condition to the lake and return the address."""
+def answers_table(answers: Mapping[str, Answers]) -> pa.Table:
+    """Return answers by condition as a table."""
     rows = [
         (configuration._asdict() if configuration else _UNSTEERED)
         | {
@@ -79,11 +79,11 @@ def write_answers(address: str, answers: Mapping[str, Answers]) -> str:
             part.item_ids, part.labels, part.scores_of(configuration), strict=True
         )
     ]
-    return resources.lake().write_table(address, pa.Table.from_pylist(rows, schema=SCHEMA))
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def read_answers(address: str) -> dict[str, Answers]:
-    """Read what `write_answers` wrote, by condition.
+    """Read the answers that an `answers_table` was written from, by condition.
 
     Raises:
         ValueError: If a configuration's items are not those of the others.

@@ -1,4 +1,13 @@
-"""How steps are cached: by the lake address they fill, across runs, processes and machines."""
+"""How steps are cached: by the lake address they fill, across runs, processes and machines.
+
+A step names the function that computes its address from its arguments, and returns the table to be
+stored there:
+
+    @step("predict", address=predictions_stage)
+    def predict(recipe, split): ...
+
+    predictions = predict(recipe, split)  # the address of the table
+"""
 
 import inspect
 from collections.abc import Callable
@@ -6,13 +15,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
 
+import pyarrow as pa
 from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from pas.errors import UserError
-from storage.lake.files import Lake
+from storage.lake.stages import Stage
 from tasks import resources
 
 P = ParamSpec("P")
@@ -39,46 +49,81 @@ class LakeAddress(CachePolicy):
 
 
 def worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again could help: not where the user has to mend something."""
+    """Whether trying again could help: not where the user has to correct something."""
     return not isinstance(state.result(raise_on_failure=False), UserError)
 
 
-_OPTIONS: dict[str, Any] = {
-    "cache_policy": LakeAddress(),
-    "persist_result": True,
-    "retries": 2,
-    "retry_delay_seconds": [1, 10],
-    "retry_condition_fn": worth_retrying,
-}
+def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., str]:
+    """Make a task of a function that fills the lake address in its argument `address`.
 
-
-def step(name: str, **options: Any) -> Callable[[Callable[P, str]], Task[P, str]]:
-    """Make a task of a function that fills the lake address given as its argument `address`.
-
-    Prefect's cache is per installation; where it knows nothing but the lake has the file, as after
-    another machine's run, the task ends at once all the same.
+    Where the lake has the file, as after another machine's run, the task ends at once, whether or
+    not Prefect's own cache knows of it.
 
     Args:
         name: Of the task.
+        fill: Returns the address.
         **options: More options of `prefect.task`.
     """
 
-    def decorate(fill: Callable[P, str]) -> Task[P, str]:
-        signature = inspect.signature(fill)
+    @wraps(fill)
+    def run(*args: Any, **kwargs: Any) -> str:
+        address: str = signature.bind(*args, **kwargs).arguments["address"]
+        return address if resources.lake().exists(address) else fill(*args, **kwargs)
 
-        @wraps(fill)
-        def run(*args: P.args, **kwargs: P.kwargs) -> str:
-            address: str = signature.bind(*args, **kwargs).arguments["address"]
-            return address if resources.lake().exists(address) else fill(*args, **kwargs)
+    signature = inspect.signature(fill)
+    return task(
+        name=name,
+        cache_policy=LakeAddress(),
+        persist_result=True,
+        retries=2,
+        retry_delay_seconds=[1, 10],
+        retry_condition_fn=worth_retrying,
+        **options,
+    )(run)
 
-        return task(name=name, **_OPTIONS, **options)(run)
 
-    return decorate
-
-
-def filling(filler: Task[..., str], lake: Lake, address: str) -> Task[..., str]:
+def ready(filler: Task[..., str], address: str) -> Task[..., str]:
     """Return the task ready to fill the address: from Prefect's cache only if the file is there.
 
     A file may have been removed since Prefect remembered it; the lake is the truth.
     """
-    return filler.with_options(refresh_cache=not lake.exists(address))
+    return filler.with_options(refresh_cache=not resources.lake().exists(address))
+
+
+def step(
+    name: str, *, address: Callable[P, Stage], **options: Any
+) -> Callable[[Callable[P, pa.Table]], Callable[P, str]]:
+    """Make a step of a function that returns a table: calling it returns the table's address.
+
+    Args:
+        name: Of the Prefect task.
+        address: Returns, for the same arguments, where the table is stored.
+        **options: More options of `prefect.task`.
+    """
+    stage_of = address
+
+    def decorate(make: Callable[P, pa.Table]) -> Callable[P, str]:
+        @wraps(make)
+        def fill(*args: Any, address: str, ingredients: dict[str, Any], **kwargs: Any) -> str:
+            metadata = Stage(address, ingredients).metadata
+            return resources.lake().write_table(address, make(*args, **kwargs), metadata)
+
+        # Prefect reads a task's parameters off the signature.
+        signature = inspect.signature(make)
+        own = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
+            for name, kind in (("address", str), ("ingredients", dict))
+        ]
+        fill.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*signature.parameters.values(), *own], return_annotation=str
+        )
+        filler = filling(name, fill, **options)
+
+        @wraps(make)
+        def run(*args: P.args, **kwargs: P.kwargs) -> str:
+            where = stage_of(*args, **kwargs)
+            return ready(filler, where.address)(*args, **where._asdict(), **kwargs)
+
+        return run
+
+    return decorate

@@ -10,10 +10,10 @@ from pas.engine.prefix import Steering
 from pas.evidence.damage import Damage, damage, neutral_texts
 from pas.methods.grid import Configuration, Directions
 from pas.recipe import Recipe
-from storage.lake.stages import stage_address
+from storage.lake.stages import Stage, stage
 from storage.settings import settings
 from tasks import resources
-from tasks.caching import filling, step
+from tasks.caching import step
 from tasks.sweep import read_directions
 
 _SCHEMA = pa.schema(
@@ -43,27 +43,27 @@ def damage_of(
     return dict(zip(configurations, measured, strict=True))
 
 
-def damage_address(recipe: Recipe, vectors: str, configurations: Sequence[Configuration]) -> str:
-    """Return where the damage of these configurations is stored, or will be."""
+def damage_stage(recipe: Recipe, vectors: str, configurations: Sequence[Configuration]) -> Stage:
+    """Return where the damage of these configurations is stored."""
     texts = hashlib.blake2b("\n\n".join(neutral_texts()).encode(), digest_size=16).hexdigest()
-    return stage_address(
+    return stage(
         resources.lake(),
         "damage",
-        resources.model_info(recipe.spec).fingerprint,
-        vectors,
-        texts,
-        sorted(configurations),
+        model=resources.model_info(recipe.spec).fingerprint,
+        vectors=vectors,
+        texts=texts,
+        configurations=sorted(configurations),
     )
 
 
-@step("damage")
+@step("damage", address=damage_stage)
 def measure_damage(
-    recipe: Recipe, vectors: str, configurations: list[Configuration], address: str
-) -> str:
-    """Measure configurations; rows at `address`."""
+    recipe: Recipe, vectors: str, configurations: Sequence[Configuration]
+) -> pa.Table:
+    """Measure what configurations do to neutral text, one row each."""
     measured = damage_of(recipe, read_directions(vectors), configurations)
     rows = [at._asdict() | value._asdict() for at, value in measured.items()]
-    return resources.lake().write_table(address, pa.Table.from_pylist(rows, schema=_SCHEMA))
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
 def read_damage(address: str) -> dict[Configuration, Damage]:
@@ -84,9 +84,7 @@ def damage_meter(recipe: Recipe, vectors: str) -> Callable[[Sequence[Configurati
     def measure(configurations: Sequence[Configuration]) -> list[Damage]:
         todo = sorted({*configurations} - {*known})
         if todo:
-            address = damage_address(recipe, vectors, todo)
-            filling(measure_damage, resources.lake(), address)(recipe, vectors, todo, address)
-            known.update(read_damage(address))
+            known.update(read_damage(measure_damage(recipe, vectors, todo)))
         return [known[at] for at in configurations]
 
     return measure

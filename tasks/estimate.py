@@ -12,7 +12,7 @@ from pas.methods.estimate import with_random
 from pas.methods.grid import Directions
 from pas.recipe import Recipe
 from storage.catalogue.estimate import estimate as aggregate
-from storage.lake.stages import read_split, stage_address
+from storage.lake.stages import Stage, read_split, stage
 from storage.settings import settings
 from tasks import resources
 from tasks.caching import step
@@ -20,13 +20,13 @@ from tasks.extract import read_layers, write_layers
 from tasks.predict import answered
 
 
-def contrast_weights(recipe: Recipe, split_address: str, predictions: str) -> pa.Table:
+def contrast_weights(recipe: Recipe, split: str, predictions: str) -> pa.Table:
     """Return rows (method, prompt_key, weight): +1/n of positives, -1/n of negatives.
 
     A prompt that occurs several times has its weights added up.
     """
     info = resources.model_info(recipe.spec)
-    parts = read_split(resources.lake(), split_address)
+    parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
     sets = contrast_sets(recipe.estimators, items, recipe.rule.kind)
     texts = {text for contrast in sets.values() for side in contrast for text in side}
@@ -40,27 +40,37 @@ def contrast_weights(recipe: Recipe, split_address: str, predictions: str) -> pa
     )
 
 
-def vectors_address(recipe: Recipe, weights: pa.Table) -> str:
-    """Return where the vectors of these weights lie, or will."""
+def vectors_stage(recipe: Recipe, split: str, predictions: str) -> Stage:
+    """Return where the vectors of a split's training items are stored.
+
+    What counts of the split and the predictions is which prompt gets which weight.
+    """
+    weights = contrast_weights(recipe, split, predictions)
     content = hashlib.blake2b(digest_size=16)
     for column in weights.columns:
         content.update(repr(column.to_pylist()).encode())
-    return stage_address(
-        resources.lake(), "vectors", resources.model_info(recipe.spec).fingerprint, recipe.site,
-        content.hexdigest(), read_layers(recipe), write_layers(recipe), RANDOM in recipe.methods,
-        recipe.seed,
-    )  # fmt: skip
+    return stage(
+        resources.lake(),
+        "vectors",
+        model=resources.model_info(recipe.spec).fingerprint,
+        site=recipe.site,
+        weights=content.hexdigest(),
+        read_layers=read_layers(recipe),
+        write_layers=write_layers(recipe),
+        random=RANDOM in recipe.methods,
+        seed=recipe.seed,
+    )
 
 
-@step("estimate")
-def estimate(recipe: Recipe, split_address: str, predictions: str, address: str) -> str:
-    """Aggregate every vector: rows (method, layer, site, direction, norm) at `address`.
+@step("estimate", address=vectors_stage)
+def estimate(recipe: Recipe, split: str, predictions: str) -> pa.Table:
+    """Aggregate every vector: rows (method, layer, site, direction, norm).
 
     `layer` is where the vector is written. The random control's direction at a layer has the
     mean norm of the estimated ones there.
     """
     lake, info = resources.lake(), resources.model_info(recipe.spec)
-    weights = contrast_weights(recipe, split_address, predictions)
+    weights = contrast_weights(recipe, split, predictions)
     rows = aggregate(
         lake, info.fingerprint, recipe.site, weights, read_layers(recipe),
         memory_limit=settings().memory_limit,
@@ -82,7 +92,7 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
             pa.field("norm", pa.float64()),
         ]
     )
-    table = pa.Table.from_pylist(
+    return pa.Table.from_pylist(
         [
             {
                 "method": method,
@@ -95,4 +105,3 @@ def estimate(recipe: Recipe, split_address: str, predictions: str, address: str)
         ],
         schema=schema,
     )
-    return lake.write_table(address, table)

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pyarrow as pa
+
 from pas.data.splits import Split
 from pas.evidence.damage import Damage
 from pas.evidence.evaluation import (
@@ -17,47 +19,48 @@ from pas.methods.contrast import RANDOM
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
 from pas.recipe import Recipe
-from storage.lake.stages import read_split, stage_address
+from storage.lake.stages import Stage, read_split, stage
 from tasks import resources
 from tasks.answers import (
     RESHUFFLED,
     TEST,
     VALIDATION,
     answer_items,
+    answers_table,
     read_answers,
-    write_answers,
 )
 from tasks.caching import step
 from tasks.sweep import read_directions
 
 
-def evaluation_answers_address(recipe: Recipe, sweep_result: str, selection: Selection) -> str:
-    """Return where the test answers are stored, or will be."""
-    return stage_address(
+def evaluation_stage(recipe: Recipe, split: str, vectors: str, selection: Selection) -> Stage:
+    """Return where the answers to the test items are stored."""
+    return stage(
         resources.lake(),
         "evaluations",
-        sweep_result,
-        recipe.protocol,
-        recipe.seed,
-        RANDOM_DRAWS,
-        selection.selected.configuration,
-        selection.configurations,
+        model=resources.model_info(recipe.spec).fingerprint,
+        rule=recipe.rule.name,
+        split=split,
+        vectors=vectors,
+        protocol=recipe.protocol,
+        seed=recipe.seed,
+        random_directions=RANDOM_DRAWS,
+        selected=selection.selected.configuration,
+        configurations=selection.configurations,
     )
 
 
-@step("answer-test-items")
-def answer_test_items(
-    recipe: Recipe, split_address: str, vectors: str, selection: Selection, address: str
-) -> str:
+@step("answer-test-items", address=evaluation_stage)
+def answer_test_items(recipe: Recipe, split: str, vectors: str, selection: Selection) -> pa.Table:
     """Answer the test items under the chosen configurations and the controls.
 
-    Conditions at `address`: "test" (unsteered and each chosen configuration), "random-<i>"
-    (directions of the winner's norm at its layer), and under letter scoring "reshuffled" (the
-    winner, with the choices in an order that no earlier step has seen).
+    Conditions: "test" (unsteered and each chosen configuration), "random-<i>" (directions of the
+    winner's norm at its layer), and under letter scoring "reshuffled" (the winner, with the
+    choices in an order that no earlier step has seen).
     """
     answers = answer_test(
         lambda items, deltas: answer_items(recipe, items, deltas, normalise=True),
-        read_split(resources.lake(), split_address).test,
+        read_split(resources.lake(), split).test,
         read_directions(vectors),
         selection,
         letters=recipe.rule.kind == "letter",
@@ -67,7 +70,7 @@ def answer_test_items(
     conditions |= {f"{RANDOM}-{draw}": part for draw, part in enumerate(answers.random)}
     if answers.reshuffled is not None:
         conditions[RESHUFFLED] = answers.reshuffled
-    return write_answers(address, conditions)
+    return answers_table(conditions)
 
 
 def read_evaluation(

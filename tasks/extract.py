@@ -20,7 +20,7 @@ from storage.lake.shards import shard_folder, shard_key, write_shard
 from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
-from tasks.caching import filling, step
+from tasks.caching import filling, ready
 
 
 class Shard(NamedTuple):
@@ -122,9 +122,18 @@ def plan(
     return Plan(len(prompts), len(prompts) - len(absent), unanswered, n_tokens, shards)
 
 
-@step("extract-shard", task_run_name="extract {address}")
-def extract_shard(recipe: Recipe, texts: list[str], items: list[Example], address: str) -> str:
+def _extract(
+    recipe: Recipe,
+    texts: list[str],
+    items: list[Example],
+    number: int,
+    total: int,
+    size: int,
+    *,
+    address: str,
+) -> str:
     """Run the model over texts and items; write activations, then answers; return the address."""
+    del number, total, size  # they name the task
     lake, model = resources.lake(), resources.model(recipe.spec)
     prompts = [encode(model.info, text) for text in texts]
     questions = [question(recipe, example) for example in items]
@@ -148,26 +157,34 @@ def extract_shard(recipe: Recipe, texts: list[str], items: list[Example], addres
     return written
 
 
-def extract_missing(
-    recipe: Recipe, split_address: str, methods: tuple[str, ...] | None = None
-) -> Plan:
+extract_shard = filling(
+    "extract-shard", _extract, task_run_name="extract {number} of {total}: {size} prompts"
+)
+
+
+def extract_missing(recipe: Recipe, split: str, methods: tuple[str, ...] | None = None) -> Plan:
     """Run what is missing, a few shards in flight so that writing overlaps with compute.
 
     Args:
         recipe: The training.
-        split_address: Its split.
+        split: Address of its split.
         methods: See `plan`.
 
     Returns:
         What was planned, and by now is done.
     """
-    lake = resources.lake()
-    todo = plan(recipe, read_split(lake, split_address).train, methods)
+    todo = plan(recipe, read_split(resources.lake(), split).train, methods)
     futures = [
-        filling(extract_shard, lake, shard.address).submit(
-            recipe, shard.texts, shard.items, shard.address
+        ready(extract_shard, shard.address).submit(
+            recipe,
+            shard.texts,
+            shard.items,
+            number,
+            len(todo.shards),
+            len(shard.texts) + len(shard.items),
+            address=shard.address,
         )
-        for shard in todo.shards
+        for number, shard in enumerate(todo.shards, start=1)
     ]
     for future in futures:
         future.result()

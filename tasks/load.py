@@ -10,7 +10,7 @@ from pas.data.sources import read_rows
 from pas.data.splits import Split, split
 from pas.errors import UserError
 from pas.recipe import Recipe
-from storage.lake.stages import stage_address, write_split
+from storage.lake.stages import Stage, split_table, stage
 from tasks import resources
 
 
@@ -49,16 +49,22 @@ def load_split(recipe: Recipe, examples: list[Example]) -> Split:
     return parts._replace(train=parts.train[: recipe.train_items])
 
 
-def split_address(recipe: Recipe, examples: list[Example]) -> str:
-    """Return where the split of these examples lies, or will."""
-    return stage_address(
-        resources.lake(), "splits", digest(examples), recipe.seed, recipe.protocol,
-        recipe.max_items, recipe.order_seed, recipe.train_items,
-    )  # fmt: skip
+def split_stage(recipe: Recipe, examples: list[Example]) -> Stage:
+    """Return where the split of these examples is stored."""
+    return stage(
+        resources.lake(),
+        "splits",
+        data=digest(examples),
+        seed=recipe.seed,
+        protocol=recipe.protocol,
+        max_items=recipe.max_items,
+        order_seed=recipe.order_seed,
+        train_items=recipe.train_items,
+    )
 
 
 # The source may change under the same name, so this step is never taken from Prefect's cache.
-@task(name="load", cache_policy=NO_CACHE)
+@task(name="load", task_run_name="load {recipe.task}", cache_policy=NO_CACHE)
 def load(recipe: Recipe) -> str:
     """Load, validate and split the data; return the address of the split in the lake.
 
@@ -66,7 +72,8 @@ def load(recipe: Recipe) -> str:
         UserError: If the source is absent, any row is unusable, or it cannot be split.
     """
     lake, examples = resources.lake(), read_examples(recipe)
-    address = split_address(recipe, examples)
-    if lake.exists(address):
-        return address
-    return write_split(lake, address, load_split(recipe, examples))
+    where = split_stage(recipe, examples)
+    if lake.exists(where.address):
+        return where.address
+    table = split_table(load_split(recipe, examples))
+    return lake.write_table(where.address, table, where.metadata)

@@ -8,29 +8,36 @@ from pas.data.splits import Split
 from pas.engine.scoring import canonical, query_key
 from pas.recipe import Recipe
 from storage.lake.answers import read_answers
-from storage.lake.stages import read_split, stage_address
+from storage.lake.stages import Stage, read_split, stage
 from tasks import resources
 from tasks.caching import step
 from tasks.extract import question
 
 
-def predictions_address(recipe: Recipe, split_address: str) -> str:
-    """Return where the predictions of a split's training items lie, or will."""
-    fingerprint = resources.model_info(recipe.spec).fingerprint
-    return stage_address(
-        resources.lake(), "predictions", fingerprint, recipe.rule.name, split_address
+def predictions_stage(recipe: Recipe, split: str) -> Stage:
+    """Return where the predictions of a split's training items are stored."""
+    return stage(
+        resources.lake(),
+        "predictions",
+        model=resources.model_info(recipe.spec).fingerprint,
+        rule=recipe.rule.name,
+        split=split,
     )
 
 
-@step("predict")
-def predict(recipe: Recipe, split_address: str, address: str) -> str:
-    """Collect the answers that extraction left: rows (item_id, choice, scores) at `address`.
+@step("predict", address=predictions_stage)
+def predict(recipe: Recipe, split: str) -> pa.Table:
+    """Collect the answers that extraction left: rows (item_id, choice, scores).
+
+    Args:
+        recipe: The training.
+        split: Address of its split.
 
     Raises:
         LookupError: If an item has not been answered.
     """
     lake, fingerprint = resources.lake(), resources.model_info(recipe.spec).fingerprint
-    train = read_split(lake, split_address).train
+    train = read_split(lake, split).train
     asked = [question(recipe, e) for e in train]
     keys = [query_key(fingerprint, q) for q in asked]
     found = read_answers(lake, fingerprint, recipe.rule.name, keys)
@@ -42,16 +49,13 @@ def predict(recipe: Recipe, split_address: str, address: str) -> str:
         shown = np.empty(len(found[key]))
         shown[canonical(item)] = found[key]
         scores.append(shown)
-    return lake.write_table(
-        address,
-        pa.table(
-            {
-                "item_id": [e.id for e in train],
-                # NumPy takes the first of equal scores; torch promises no particular one.
-                "choice": [int(np.argmax(shown)) for shown in scores],
-                "scores": [shown.tolist() for shown in scores],
-            }
-        ),
+    return pa.table(
+        {
+            "item_id": [e.id for e in train],
+            # NumPy takes the first of equal scores; torch promises no particular one.
+            "choice": [int(np.argmax(shown)) for shown in scores],
+            "scores": [shown.tolist() for shown in scores],
+        }
     )
 
 

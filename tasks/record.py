@@ -15,7 +15,7 @@ from pas.methods.grid import Cell
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
 from storage.lake.lineage import code_digest, shards_holding, versions
-from storage.lake.stages import read_split
+from storage.lake.stages import data_digest, read_split
 from storage.lake.tables import write_run_table
 from storage.registry.runs import Registration, TrainingData, log_training, open_run
 from storage.registry.versions import model_name
@@ -231,7 +231,7 @@ def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
 
 
 def _digest(trail: Trail) -> str:
-    return Path(trail.split).stem
+    return data_digest(resources.lake(), trail.split)
 
 
 def _source(recipe: Recipe) -> str:

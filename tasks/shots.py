@@ -1,30 +1,42 @@
 """Shots: the split of an in-context run, made from the answers without shots."""
 
+import pyarrow as pa
+
 from pas.data.fewshot import with_shots
 from pas.recipe import Recipe
-from storage.lake.stages import read_split, stage_address, write_split
+from storage.lake.stages import Stage, read_split, split_table, stage
 from tasks import resources
-from tasks.caching import filling, step
+from tasks.caching import step
 from tasks.extract import extract_missing
-from tasks.predict import answered, predict, predictions_address
+from tasks.predict import answered, predict
 
 
-@step("shots")
-def give_shots(recipe: Recipe, split_address: str, predictions: str, address: str) -> str:
-    """Write the split with exemplars before every prompt and out of training, at `address`.
+def shots_stage(recipe: Recipe, split: str, predictions: str) -> Stage:
+    """Return where the split with worked examples is stored."""
+    return stage(
+        resources.lake(),
+        "shots",
+        split=split,
+        predictions=predictions,
+        shots=recipe.shots,
+        seed=recipe.seed,
+    )
+
+
+@step("shots", address=shots_stage)
+def give_shots(recipe: Recipe, split: str, predictions: str) -> pa.Table:
+    """Return the split with worked examples before every prompt and out of training.
 
     Raises:
         UserError: If too few training items were answered wrongly.
     """
-    lake = resources.lake()
-    parts = read_split(lake, split_address)
+    parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
-    found = with_shots(parts, items, recipe.shots, recipe.seed, recipe.rule.kind)
-    return write_split(lake, address, found)
+    return split_table(with_shots(parts, items, recipe.shots, recipe.seed, recipe.rule.kind))
 
 
-def shown(recipe: Recipe, split_address: str) -> str:
-    """Answer the training items, draw exemplars among them, and return the new split's address.
+def with_worked_examples(recipe: Recipe, split: str) -> str:
+    """Answer the training items, draw worked examples among them, and return the new split.
 
     Without shots the split is as it was.
 
@@ -32,10 +44,6 @@ def shown(recipe: Recipe, split_address: str) -> str:
         UserError: If too few training items were answered wrongly.
     """
     if not recipe.shots:
-        return split_address
-    lake = resources.lake()
-    extract_missing(recipe, split_address, methods=())
-    predicted = predictions_address(recipe, split_address)
-    filling(predict, lake, predicted)(recipe, split_address, predicted)
-    address = stage_address(lake, "shots", predicted, recipe.shots, recipe.seed)
-    return filling(give_shots, lake, address)(recipe, split_address, predicted, address)
+        return split
+    extract_missing(recipe, split, methods=())
+    return give_shots(recipe, split, predict(recipe, split))

@@ -1,12 +1,13 @@
 """Sweep: every (method, layer, strength) on the validation items."""
 
 import numpy as np
+import pyarrow as pa
 
 from pas.methods.grid import Directions, grid
 from pas.recipe import Recipe
-from storage.lake.stages import read_split, stage_address
+from storage.lake.stages import Stage, read_split, stage
 from tasks import resources
-from tasks.answers import VALIDATION, answer_items, write_answers
+from tasks.answers import VALIDATION, answer_items, answers_table
 from tasks.caching import step
 
 
@@ -20,24 +21,23 @@ def read_directions(address: str) -> Directions:
     )
 
 
-def sweep_address(recipe: Recipe, split_address: str, vectors: str) -> str:
-    """Return where the sweep's answers are stored, or will be."""
-    return stage_address(
+def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:
+    """Return where the sweep's answers are stored."""
+    return stage(
         resources.lake(),
         "sweeps",
-        resources.model_info(recipe.spec).fingerprint,
-        recipe.rule.name,
-        split_address,
-        vectors,
-        recipe.grid_strengths,
+        model=resources.model_info(recipe.spec).fingerprint,
+        rule=recipe.rule.name,
+        split=split,
+        vectors=vectors,
+        strengths=recipe.grid_strengths,
     )
 
 
-@step("sweep")
-def sweep(recipe: Recipe, split_address: str, vectors: str, address: str) -> str:
-    """Answer every validation item in every configuration; answers at `address`."""
+@step("sweep", address=sweep_stage)
+def sweep(recipe: Recipe, split: str, vectors: str) -> pa.Table:
+    """Answer every validation item in every configuration."""
     directions = read_directions(vectors)
     deltas = directions.deltas(grid(directions, recipe.grid_strengths))
-    val = read_split(resources.lake(), split_address).val
-    answers = answer_items(recipe, val, deltas, normalise=False)
-    return write_answers(address, {VALIDATION: answers})
+    val = read_split(resources.lake(), split).val
+    return answers_table({VALIDATION: answer_items(recipe, val, deltas, normalise=False)})

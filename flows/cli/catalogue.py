@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("sql", help=sql.__doc__)(sql)
     cache = typer.Typer(help="Look after the lake's activations.", no_args_is_help=True)
     cache.command("stats", help=stats.__doc__)(stats)
+    cache.command("why", help=why.__doc__)(why)
     cache.command("verify", help=verify.__doc__)(verify)
     cache.command("gc", help=gc.__doc__)(gc)
     app.add_typer(cache, name="cache")
@@ -62,6 +63,28 @@ def stats(json: Json = False) -> None:
     ]  # fmt: skip
     header = ("model", "fingerprint", "site", "shards", "prompts", "layers", "size")
     print_table(f"Activations in {lake.url}", header, rows)
+
+
+def why(
+    address: Annotated[
+        str, typer.Argument(help="Of a file in the lake, such as stages/sweeps/1f0c....parquet.")
+    ],
+    json: Json = False,
+) -> None:
+    """Say what a stored result was made from, to see why another was not found in its place.
+
+    pas cache why stages/sweeps/0123456789abcdef0123456789abcdef.parquet
+    """
+    from storage.lake.stages import read_ingredients
+    from storage.settings import settings
+
+    ingredients = read_ingredients(settings().open_lake(), address)
+    if json:
+        print_json(ingredients)
+    elif ingredients:
+        print_table(address, ("ingredient", "value"), [(k, str(v)) for k, v in ingredients.items()])
+    else:
+        say(f"{address}: its ingredients are not kept in the file")
 
 
 def verify(json: Json = False) -> None:

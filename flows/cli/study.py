@@ -98,11 +98,11 @@ def _forecast(plan: Any, json: bool) -> None:
     """Print what every cell would take if it were the only one."""
     from pas.study.plan import cells
     from tasks.forecast import forecast_cell
-    from tasks.results import read_result, result_address
+    from tasks.results import read_result, result_stage
 
     rows: list[dict[str, Any]] = []
     for cell in cells(plan):
-        done = read_result(result_address(cell)) is not None
+        done = read_result(result_stage(cell)) is not None
         found = forecast_cell(cell)
         rows.append(
             {

@@ -7,16 +7,20 @@ need not run again, whichever flow or machine asks.
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pas.data.examples import Example
 from pas.data.splits import SPLITS, Split
+from pas.errors import UserError
 from storage.lake.files import Lake
 
 STAGES = "stages"
-_VERSION = 3
+_VERSION = 4
+FOOTER_KEY = "pas.stage"
 _EXAMPLES = pa.schema(
     [
         pa.field("split", pa.string()),
@@ -34,21 +38,72 @@ _EXAMPLES = pa.schema(
 )
 
 
-def stage_address(lake: Lake, kind: str, *determinants: Any) -> str:
-    """Return `stages/<kind>/<hash>.parquet`.
+class Stage(NamedTuple):
+    """Where a step's result is stored, and what determines it.
+
+    Attributes:
+        address: `stages/<kind>/<hash>.parquet`.
+        ingredients: JSON-able, by name; everything that changes the result. They are kept in the
+            file's footer, so that one can ask why two results are not the same.
+    """
+
+    address: str
+    ingredients: dict[str, Any]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What to put into the file's footer."""
+        return {FOOTER_KEY: json.dumps(self.ingredients)}
+
+
+def stage(lake: Lake, kind: str, **ingredients: Any) -> Stage:
+    """Return the stage that these ingredients determine.
 
     Args:
         lake: The lake.
         kind: Name of the step.
-        *determinants: JSON-able; everything that changes the result.
+        **ingredients: JSON-able.
     """
-    text = json.dumps([_VERSION, kind, *determinants], sort_keys=True)
+    plain = json.loads(json.dumps(ingredients))
+    text = json.dumps([_VERSION, kind, plain], sort_keys=True)
     name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return lake.address(STAGES, kind, f"{name}.parquet")
+    return Stage(lake.address(STAGES, kind, f"{name}.parquet"), plain)
 
 
-def write_split(lake: Lake, address: str, split: Split) -> str:
-    """Write the three parts of a data set, choices in the order shown, and return the address."""
+def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:
+    """Read what a stage was made from, out of its file's footer.
+
+    Returns:
+        Empty for a file of a version that did not keep them.
+
+    Raises:
+        UserError: If there is no such file, or it cannot be read.
+    """
+    try:
+        with lake.open(address) as handle:
+            metadata = pq.read_metadata(handle).metadata or {}
+    except FileNotFoundError as error:
+        raise UserError(f"lake {lake.url}: there is no {address}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"lake {lake.url}: {address} cannot be read ({error})") from error
+    ingredients: dict[str, Any] = json.loads(metadata.get(FOOTER_KEY.encode(), b"{}"))
+    return ingredients
+
+
+def data_digest(lake: Lake, split_address: str) -> str:
+    """Return the digest of the data that a split was made from.
+
+    It is of the examples alone: another seed, cap or protocol gives another split of the same data.
+    """
+    ingredients = read_ingredients(lake, split_address)
+    while "data" not in ingredients and "split" in ingredients:  # worked examples were added
+        ingredients = read_ingredients(lake, ingredients["split"])
+    # A split of an older version did not keep its ingredients; its name stands for both.
+    return str(ingredients.get("data") or PurePosixPath(split_address).stem)
+
+
+def split_table(split: Split) -> pa.Table:
+    """Return the three parts of a data set as a table, choices in the order shown."""
     rows = [
         {
             "split": name,
@@ -66,11 +121,11 @@ def write_split(lake: Lake, address: str, split: Split) -> str:
         for name, part in zip(SPLITS, split, strict=True)
         for e in part
     ]
-    return lake.write_table(address, pa.Table.from_pylist(rows, schema=_EXAMPLES))
+    return pa.Table.from_pylist(rows, schema=_EXAMPLES)
 
 
 def read_split(lake: Lake, address: str) -> Split:
-    """Read what `write_split` wrote."""
+    """Read the split that a `split_table` was written from."""
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
     for row in lake.read_table(address).to_pylist():
         part = parts[row.pop("split")]

@@ -22,7 +22,7 @@ from storage.registry.client import client
 from storage.registry.versions import find_aliases, list_versions, load_vector, resolve
 from tasks import resources
 from tasks.extract import plan
-from tasks.load import load, read_examples, split_address
+from tasks.load import load, read_examples, split_stage
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 
@@ -63,7 +63,7 @@ def oracle_item(example) -> oracle.Item:
 def test_vectors_and_every_cell_agree_with_the_oracle(home, recipe, model, protocol, scoring):
     recipe = recipe.but(protocol=protocol, scoring=scoring, max_items=30)
     outcome = train(recipe).outcome
-    address = split_address(recipe, read_examples(recipe))
+    address = split_stage(recipe, read_examples(recipe)).address
     parts = read_split(resources.lake(), address)
     kind = oracle.Scoring(
         scoring, "bare" if protocol == "paper" else "both", length_norm=recipe.length_norm

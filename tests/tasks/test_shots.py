@@ -13,7 +13,7 @@ from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from tasks import resources
 from tasks.load import load
-from tasks.shots import shown
+from tasks.shots import with_worked_examples
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 
@@ -60,7 +60,7 @@ def test_the_flow_agrees_with_the_oracle(
 
     base = read_split(resources.lake(), load(plain))
     wrong = {e.id for e in base.train if answer(e) != e.label}
-    parts = read_split(resources.lake(), shown(recipe, load(recipe)))
+    parts = read_split(resources.lake(), with_worked_examples(recipe, load(recipe)))
     taken = {e.id for e in base.train} - {e.id for e in parts.train}
     assert len(taken) == 2 and taken <= wrong
     assert [e.id for e in parts.test] == [e.id for e in base.test], "the arms share their items"
