@@ -11,6 +11,8 @@ from pas.evidence.checks import Finding
 from pas.evidence.verdict import Verdict
 from pas.methods.grid import Cell
 from pas.study.summary import Summary
+from storage.registry.links import run_page, version_page
+from storage.registry.runs import REPORT_FOLDER
 from storage.settings import settings
 from tasks.promote import Decision
 from tasks.record import report_file
@@ -34,26 +36,15 @@ def publish_training(
     create_markdown_artifact(
         heat_map_markdown(cells), key=f"{key}-sweep", description="Validation accuracy by method"
     )
-    address = tracking_server()
-    if address is None:
-        create_link_artifact(
-            report_file(outcome.run_id).as_uri(),
-            link_text=f"report of {outcome.title}",
-            key=f"{key}-report",
-        )
-    else:
-        create_link_artifact(
-            f"{address}/#/runs/{outcome.run_id}/artifacts",
-            link_text=f"report of {outcome.title}, in MLflow",
-            key=f"{key}-report",
-        )
-        create_link_artifact(
-            f"{address}/#/models/{outcome.model_name}/versions/{outcome.version}"
-            if outcome.version is not None
-            else f"{address}/#/runs/{outcome.run_id}",
-            link_text=f"{outcome.title} in MLflow",
-            key=f"{key}-mlflow",
-        )
+    registry, file = settings().open_registry(), report_file(outcome.run_id)
+    page = run_page(registry, outcome.run_id, f"{REPORT_FOLDER}/{file.name}")
+    create_link_artifact(
+        page or file.as_uri(), link_text=f"report of {outcome.title}", key=f"{key}-report"
+    )
+    if outcome.version is not None:
+        shown = version_page(registry, outcome.model_name, outcome.version)
+        if shown is not None:
+            create_link_artifact(shown, link_text=f"{outcome.title} in MLflow", key=f"{key}-mlflow")
 
 
 def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:
@@ -66,18 +57,8 @@ def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:
         for t in (*summary.tasks, *summary.others)
     ]
     create_markdown_artifact("\n".join(lines), key=f"{key}-table", description=f"Study {name}")
-    address = tracking_server()
-    link = f"{address}/#/runs/{run_id}/artifacts" if address else page.as_uri()
+    link = run_page(settings().open_registry(), run_id, page.name) or page.as_uri()
     create_link_artifact(link, link_text=f"report of study {name}", key=f"{key}-report")
-
-
-def tracking_server() -> str | None:
-    """Return the MLflow server's address without credentials; None where there is no server."""
-    uri = settings().tracking_uri
-    if not uri or not uri.startswith("http"):
-        return None
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.split('@')[-1].rstrip('/')}"
 
 
 def publish_decision(decision: Decision) -> None:

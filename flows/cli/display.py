@@ -24,21 +24,34 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows as a table."""
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], unfolded: Sequence[str] = ()
+) -> None:
+    """Print rows as a table.
+
+    Args:
+        title: Above the table.
+        header: Names of the columns.
+        rows: A cell for each column; None is shown as nothing.
+        unfolded: Columns whose cells stay on one line; the others make room for them.
+    """
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    # Text and not str throughout: in a str rich takes square brackets for markup.
+    table = Table(header_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
     for name in header:
-        table.add_column(name, overflow="fold")
+        table.add_column(Text(name), overflow="fold", no_wrap=name in unfolded)
     for row in rows:
         table.add_row(*(Text(_shown(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         # A pipe or a log has no width of its own; a narrow guess would fold every cell.
-        console = Console(width=max(console.width, 120))
+        console = Console(width=max(console.width, 100))
+    # Not the table's own title, which is folded to the width of the table.
+    console.print(Text(title, style="bold"))
     console.print(table)
 
 

@@ -1,8 +1,16 @@
 """`pas doctor`: is everything here that a training needs?"""
 
+import base64
+import ctypes
+import os
+import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
+from urllib.request import Request, urlopen
 
 import typer
 
@@ -26,9 +34,6 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(json: Json = False) -> None:
     """Check that what a training needs is here and answers (exit code 1 if not)."""
-    from flows.cli.session import begin
-
-    begin()
     checks = list(_checks())
     if json:
         print_json([check._asdict() for check in checks])
@@ -68,13 +73,46 @@ def _libraries() -> str:
 
 
 def _device() -> str:
-    import torch
+    """Say what torch will run on, without importing it (seconds): driver, and what it is built for.
 
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
-        name = torch.cuda.get_device_name()
-        return f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
-    return f"CPU, {torch.get_num_threads()} threads (training large models needs a GPU)"
+    Raises:
+        OSError: If there is a GPU and torch is built without CUDA.
+    """
+    gpus = _nvidia_gpus()
+    built = re.search(r"^cuda.*=\s*'([\d.]+)'", _torch_build(), re.MULTILINE)
+    if gpus and built is None:
+        raise OSError(f"{', '.join(gpus)}, but torch is built without CUDA; see pytorch.org")
+    if gpus:
+        return f"{', '.join(gpus)}; torch is built for CUDA {built[1] if built else ''}"
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "the GPU of this Apple chip (mps)"
+    return f"CPU, {os.cpu_count()} cores; no NVIDIA driver (training large models needs a GPU)"
+
+
+def _nvidia_gpus() -> list[str]:
+    """Return the GPUs that the driver shows to this process, asked through its own library."""
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    gpus = []
+    for device in range(count.value):
+        name, total = ctypes.create_string_buffer(100), ctypes.c_size_t()
+        cuda.cuDeviceGetName(name, len(name), device)
+        cuda.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        gpus.append(f"{name.value.decode()} ({total.value / 2**30:.0f} GiB)")
+    return gpus
+
+
+def _torch_build() -> str:
+    """Return the text of torch's version file, which says what it is built for."""
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        raise ModuleNotFoundError("torch is not installed")
+    return Path(torch.origin).with_name("version.py").read_text()
 
 
 def _home() -> str:
@@ -90,33 +128,39 @@ def _home() -> str:
 
 
 def _lake() -> str:
-    from tasks import resources
+    from storage.settings import settings
 
-    lake = resources.lake()
+    lake = settings().open_lake()
     return f"{lake.url.split('@')[-1]}, {len(lake.list())} files"
 
 
 def _store() -> str:
     from storage.registry.versions import list_versions
-    from tasks import resources
+    from storage.settings import settings
 
-    registry = resources.registry()
+    registry = settings().open_registry()
     count = len(list_versions(registry))
     return f"{registry.tracking_uri.split('@')[-1]}, {count} vector versions"
 
 
 def _prefect() -> str:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
+    from flows.runtime import prefect_setting
+    from storage.settings import settings
 
-    url = PREFECT_API_URL.value()
+    url, auth, key = (
+        prefect_setting(settings().root, name)
+        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
+    )
     if not url:
         return "an ephemeral server, started by each command"
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem is not None:
-        raise problem
-    return f"server at {url.split('@')[-1]}"
+    request = Request(f"{url.rstrip('/')}/health")  # noqa: S310
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    elif auth:
+        coded = base64.b64encode(auth.encode()).decode()
+        request.add_header("Authorization", f"Basic {coded}")
+    with urlopen(request, timeout=10):  # noqa: S310
+        return f"server at {url.split('@')[-1]}"
 
 
 def _demo_model() -> str:

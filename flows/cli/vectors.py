@@ -97,12 +97,12 @@ def vectors(
     name: Annotated[str | None, typer.Argument(help="Show its promotion history too.")] = None,
     json: Json = False,
 ) -> None:
-    """List the registered vectors with their evidence and aliases."""
+    """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
     from storage.registry.promotion import history
     from storage.registry.versions import find_model, list_versions
-    from tasks import resources
+    from storage.settings import settings
 
-    registry = resources.registry()
+    registry = settings().open_registry()
     if name is not None:
         find_model(registry, name)
     found = [v for v in list_versions(registry) if name in (None, v.name)]
@@ -111,22 +111,40 @@ def vectors(
         rows = [v._asdict() for v in found]
         print_json({"versions": rows, "history": past} if name is not None else rows)
         return
-    tags = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "p_value")
     print_table(
         "Vectors",
-        ("name", "version", "aliases", "protocol", *(t.replace("_", " ") for t in tags), "made"),
+        ("vector", "aliases", "verdict", "steering", "accuracy", "made"),
         [
-            (v.name, v.version, ", ".join(v.aliases), v.tags.get("protocol", ""),
-             *(v.tags.get(t, "") for t in tags), f"{v.created:%Y-%m-%d %H:%M}")
+            (
+                f"{v.name}:{v.version}",
+                ", ".join(v.aliases),
+                v.tags.get("verdict"),
+                _steering(v.tags),
+                _accuracies(v.tags),
+                f"{v.created:%Y-%m-%d}",
+            )
             for v in found
         ],
-    )  # fmt: skip
+        unfolded=("vector", "steering", "accuracy", "made"),
+    )
     if past:
         print_table(
             "Promotion history",
             ("time", "action", "version", "replaced"),
             [[e.get(k) for k in ("time", "action", "version", "replaced")] for e in past],
         )
+
+
+def _steering(tags: dict[str, str]) -> str:
+    """Return method, layer and strength: `ipaswo 12 x2`."""
+    method, layer, strength = (tags.get(name, "?") for name in ("method", "layer", "strength"))
+    return f"{method} {layer} x{strength}"
+
+
+def _accuracies(tags: dict[str, str]) -> str:
+    """Return the test accuracies without and with the vector: `.758 → .883`."""
+    both = [tags.get(name) for name in ("baseline_accuracy", "steered_accuracy")]
+    return " → ".join("?" if a is None else f"{float(a):.3f}".removeprefix("0") for a in both)
 
 
 def steer(

@@ -4,15 +4,17 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from pas.errors import UserError
-from pas.models.sites import Site
 from pas.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pas.models.sites import Site
 
 WEIGHTS_FILE = "vector.safetensors"
 STEERING_FILE = "steering.json"
@@ -37,7 +39,7 @@ class SteeringVector:
 
     direction: np.ndarray[Any, np.dtype[np.float32]]
     layer: int
-    site: Site
+    site: "Site"
     strength: float
     method: str
     model: ModelSpec

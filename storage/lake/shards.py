@@ -3,6 +3,8 @@
 A shard holds `prompt_key`, `layer` and `vector`, sorted by layer and then key, with one row group
 per layer, so that a query for one layer reads only that layer. Its name is the content key of its
 prompts and layers: writing the same prompts again lands on the same file.
+
+Only methods of the tensors are called: whoever reads shards does not import torch.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from pas.errors import UserError
 from storage.lake.shard_checks import check, check_schema, read_group
 
 if TYPE_CHECKING:
+    import torch
+
     from pas.engine.extract import Activations
     from storage.lake.files import Lake
 
@@ -94,16 +97,15 @@ def write_shard(
     """
     _check_shapes(activations)
     _refuse_non_finite(activations)
-    values = activations.values.detach().cpu()
+    values, dtype = activations.values.detach().cpu(), _dtype(activations.values)
     # As a Python float: compared in bfloat16, 65504 would be rounded up to 65536.
-    half = values.dtype != torch.float32 and float(values.abs().max()) <= FLOAT16_MAX
-    target = torch.float16 if half else torch.float32
+    half = dtype != "float32" and float(values.abs().max()) <= FLOAT16_MAX
 
     first: dict[bytes, int] = {}
     for index, key in enumerate(activations.keys):
         first.setdefault(key, index)
     keys = sorted(first)
-    rows = torch.tensor([first[key] for key in keys])
+    rows = [first[key] for key in keys]
     layer_order = sorted(range(len(activations.layers)), key=lambda i: activations.layers[i])
     # One piece per layer keeps the list offsets within 32 bits for large shards.
     table = pa.concat_tables(
@@ -111,7 +113,7 @@ def write_shard(
             {
                 "prompt_key": pa.array(keys, pa.binary(16)),
                 "layer": pa.array(np.full(len(keys), activations.layers[i]), pa.int16()),
-                "vector": _vectors(values[rows, i].to(target)),
+                "vector": _vectors(values[rows, i].half() if half else values[rows, i].float()),
             }
         )
         for i in layer_order
@@ -122,9 +124,9 @@ def write_shard(
         "site": site,
         "model": dict(model_meta),
         "libraries": _library_versions(),
-        "dtype": str(activations.values.dtype).removeprefix("torch."),
+        "dtype": dtype,
         "n_prompts": len(keys),
-        "n_tokens": [activations.n_tokens[i] for i in rows.tolist()],
+        "n_tokens": [activations.n_tokens[i] for i in rows],
     }
     name = shard_key(keys, activations.layers)
     address = f"{shard_folder(lake, fingerprint, site)}/{name}.parquet"
@@ -187,7 +189,7 @@ def verify_shard(lake: Lake, address: str) -> ShardReport:
 
 def _check_shapes(activations: Activations) -> None:
     values, keys, layers = activations.values, activations.keys, activations.layers
-    if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+    if _dtype(values) not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"activations of dtype {values.dtype} cannot be stored")
     if values.ndim != 3 or values.shape[:2] != (len(keys), len(layers)) or 0 in values.shape:
         raise ValueError(
@@ -201,7 +203,7 @@ def _check_shapes(activations: Activations) -> None:
 
 
 def _refuse_non_finite(activations: Activations) -> None:
-    finite = torch.isfinite(activations.values).all(dim=2)
+    finite = activations.values.isfinite().all(dim=2)
     if bool(finite.all()):
         return
     bad = (~finite).nonzero()
@@ -212,6 +214,10 @@ def _refuse_non_finite(activations: Activations) -> None:
         "The model overflows in its dtype: load it with dtype bfloat16 or float32. Nothing was "
         "written."
     )
+
+
+def _dtype(values: torch.Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")
 
 
 def _vectors(values: torch.Tensor) -> pa.ListArray:

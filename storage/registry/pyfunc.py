@@ -69,7 +69,8 @@ def _signature(vector: SteeringVector) -> "ModelSignature":
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "prompt")]),
+        # No schema of the input: MLflow would refuse a list of texts for want of a column's name,
+        # or, without a name, take the first column of a table. `serving` looks for itself.
         outputs=Schema([ColSpec(DataType.string)]),
         params=ParamSchema(
             [

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pa.Table | pd.DataFrame"
 
+REPORT_FOLDER = "report"  # among a run's artifacts
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -126,7 +127,7 @@ def log_training(
         metrics: Results.
         tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
         figures: Kept as `plots/<name>.png`.
-        pages: Files for people, kept under their own names in `report/`.
+        pages: Files for people, kept under their own names in `REPORT_FOLDER`.
         data: The training data; the rows are summarised, not copied.
         lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
         example_prompt: Input example of the pyfunc.
@@ -142,7 +143,7 @@ def log_training(
     for name, figure in figures.items():
         store.log_figure(run_id, figure, f"plots/{name}.png")
     for page in pages:
-        store.log_artifact(run_id, str(page), "report")
+        store.log_artifact(run_id, str(page), REPORT_FOLDER)
     logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
     if version_tags is None:
         return Registration(run_id, model_name, None, False)

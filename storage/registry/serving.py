@@ -6,11 +6,14 @@ only. The base model is loaded by reference; `model_config` may point a serving 
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
@@ -48,6 +51,7 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             # Other library versions or another dtype also differ, and may serve well.
             _log.warning("model %s is not bit for bit the one of the vector", spec.id)
 
+    # Of the type hints that MLflow takes without a warning, a table's has it check nothing.
     def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002
@@ -58,12 +62,15 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
 
         Args:
             context: MLflow's; not needed.
-            model_input: Column `prompt`.
+            model_input: A list of texts, or a table or mapping with the column `prompt`.
             params: `strength` (the vector's own by default), `enabled` (False: unsteered) and
                 `max_new_tokens`.
 
         Returns:
             The continuations, without the prompts.
+
+        Raises:
+            MlflowException: If there are no texts in the input; a server answers with status 400.
         """
         options = params or {}
         return [
@@ -74,8 +81,32 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
                 strength=options.get("strength"),
                 max_new_tokens=options.get("max_new_tokens", 60),
             )
-            for prompt in model_input["prompt"]
+            for prompt in _prompts(model_input)
         ]
+
+
+def _prompts(model_input: Any) -> list[str]:
+    """Return the texts of a request, in whichever form MLflow hands it over.
+
+    Raises:
+        MlflowException: If it has no column `prompt`, or what is there is not text.
+    """
+    if isinstance(model_input, Mapping | pd.DataFrame):
+        if "prompt" not in model_input:
+            names = ", ".join(map(str, model_input)) or "none"
+            raise MlflowException.invalid_parameter_value(
+                f"give a list of texts, or a column `prompt`; the columns here are: {names}"
+            )
+        model_input = model_input["prompt"]
+    if isinstance(model_input, np.ndarray):
+        model_input = model_input.ravel().tolist()
+    prompts = [model_input] if isinstance(model_input, str) else list(model_input)
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise MlflowException.invalid_parameter_value(
+                f"a prompt is text, not {type(prompt).__name__}: {str(prompt)[:80]}"
+            )
+    return prompts
 
 
 set_model(SteeredModel())

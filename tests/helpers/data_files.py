@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 
-from tests.helpers.tiny_models import toy_questions
+from tests.helpers.tiny_models import save_tiny, toy_questions
 
 
 def write_toy(file: Path, n: int = 60, **changes: object) -> Path:
@@ -41,3 +41,19 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
                     {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
                 )
     return path
+
+
+def toy_recipe(folder: Path) -> dict[str, Any]:
+    """Return a recipe as a deployment's parameter: toy questions and a tiny model in the folder."""
+    data = folder / "toy.jsonl"
+    rows = [{k: q[k] for k in ("question", "choices", "label")} for q in toy_questions(60)]
+    data.write_text("\n".join(json.dumps(row) for row in rows))
+    return {
+        "task": "toy",
+        "data": str(data),
+        "model": str(save_tiny("llama", folder / "tiny")),
+        "scoring": "letter",
+        "methods": ["pasf", "caa"],
+        "layers": "1,2",
+        "strengths": "1,4",
+    }

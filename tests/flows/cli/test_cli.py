@@ -2,16 +2,29 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from flows.cli import main
+from flows.cli.display import print_table
+from pas.models.spec import ModelSpec
+from pas.steering.vector import SteeringVector
+from storage.lake.files import open_lake
+from storage.lake.tables import write_run_table
+from storage.registry.runs import TrainingData, log_training, open_run
+from storage.settings import Registry, settings
 from tests.helpers.data_files import write_toy
+from tests.helpers.places import ROOT
+
+LONG_NAME = "pas-smollm2-135m-instruct-demo"
 
 
 class Ran(NamedTuple):
@@ -209,3 +222,74 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "pas demo" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a home that holds a registered vector and one row of a table."""
+    folder = tmp_path_factory.mktemp("listed")
+    registry = Registry(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
+    vector = SteeringVector(
+        direction=np.ones(8, np.float32), layer=12, site="residual", strength=2.0, method="ipaswo",
+        model=ModelSpec("some/model"), fingerprint="f" * 32, task="demo",
+    )  # fmt: skip
+    tags = {
+        "method": "ipaswo", "layer": 12, "strength": "2", "baseline_accuracy": "0.7580",
+        "steered_accuracy": "0.8830", "verdict": "not better than a random direction",
+    }  # fmt: skip
+    data = TrainingData("demo", "here", "d" * 32, pa.table({"id": ["a"]}))
+    with open_run(registry, experiment="pas", run_name="x") as run_id:
+        log_training(
+            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={}, pages=[],
+            data=data, lineage={}, example_prompt="x", model_name=LONG_NAME, version_tags=tags,
+        )  # fmt: skip
+    swept = {"method": ["caa"], "layer": [1], "strength": [1.0], "n": [4], "correct": [3]}
+    rows = pa.table(swept | {"accuracy": [0.75]})
+    write_run_table(open_lake(str(folder / "lake")), "sweeps", run_id, rows)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PAS_", "MLFLOW_"))}
+    return kept | {"PAS_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["vectors"], LONG_NAME),
+        (["vectors", LONG_NAME, "--json"], '"verdict"'),
+        (["sql", "SELECT method, max(accuracy) AS best FROM sweeps GROUP BY 1"], "0.75"),
+        (["doctor"], "1 vector versions"),
+    ],
+)
+def test_looking_loads_no_model_library_and_no_orchestrator(listed, command, shown) -> None:
+    code = (
+        "import sys; sys.argv = ['pas', *sys.argv[1:]]\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'matplotlib'}\n"
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], env=listed, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+
+
+def test_the_table_of_vectors_fits_100_columns(pas, listed, monkeypatch) -> None:
+    monkeypatch.setenv("PAS_HOME", listed["PAS_HOME"])
+    monkeypatch.setenv("COLUMNS", "100")
+    settings.cache_clear()
+    lines = pas("vectors").out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    [line] = [line for line in lines if LONG_NAME in line]
+    assert f"{LONG_NAME}:1 " in line and "candidate" in line and "ipaswo 12 x2" in line
+    assert ".758 → .883" in line and "not better" in line
+
+
+def test_tables_show_square_brackets_as_they_are(pas, home) -> None:
+    out = pas("sql", "SELECT '[bold]x[/bold]' AS \"[red]y[/red]\"").out
+    assert "[bold]x[/bold]" in out and "[red]y[/red]" in out
+
+
+def test_titles_show_square_brackets_as_they_are(capfd) -> None:
+    print_table("about [sft]", ("a",), [("b",)])
+    assert "about [sft]" in capfd.readouterr().out

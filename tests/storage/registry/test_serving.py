@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from fastapi.testclient import TestClient
+from mlflow.exceptions import MlflowException
 
 from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
@@ -93,6 +95,39 @@ def test_each_request_sets_strength_or_switches_off(serve: Any, base: LoadedMode
     assert ask(strength=-3.0) == reversed_
     assert ask(enabled=False, strength=-3.0) == unsteered
     assert ask() == steered  # a request leaves nothing behind
+
+
+def test_a_request_is_a_list_or_has_a_column_prompt(serve: Any, base: LoadedModel) -> None:
+    served = serve(NAME)
+    expected = [generate(base, p, a_vector(base), max_new_tokens=N_TOKENS) for p in PROMPTS]
+    frame = pd.DataFrame({"id": ["x", "y"], "prompt": PROMPTS})
+    for request in (PROMPTS, np.array(PROMPTS), frame, frame["prompt"], {"prompt": PROMPTS}):
+        assert list(served.predict(request, params={"max_new_tokens": N_TOKENS})) == expected
+    assert served.predict(PROMPTS[0], params={"max_new_tokens": N_TOKENS}) == expected[:1]
+    with pytest.raises(MlflowException, match="a column `prompt`; the columns here are: id"):
+        served.predict(frame[["id"]])
+    with pytest.raises(MlflowException, match="text, not int: 7"):
+        served.predict(["x", 7])
+
+
+def test_a_scoring_server_takes_the_same_requests(serve: Any, base: LoadedModel) -> None:
+    from mlflow.pyfunc import scoring_server
+
+    expected = [generate(base, p, a_vector(base), max_new_tokens=N_TOKENS) for p in PROMPTS]
+    table = {"columns": ["id", "prompt"], "data": [["x", PROMPTS[0]], ["y", PROMPTS[1]]]}
+    server = TestClient(scoring_server.init(serve(NAME)))
+    for request in (
+        {"inputs": PROMPTS},
+        {"inputs": {"prompt": PROMPTS}},
+        {"instances": PROMPTS},
+        {"dataframe_split": table},
+        {"dataframe_records": [{"prompt": prompt} for prompt in PROMPTS]},
+    ):
+        body = request | {"params": {"max_new_tokens": N_TOKENS}}
+        answer = server.post("/invocations", json=body)
+        assert (answer.status_code, answer.json()) == (200, {"predictions": expected}), request
+    refused = server.post("/invocations", json={"inputs": {"text": PROMPTS}})
+    assert refused.status_code == 400 and "column `prompt`" in refused.text
 
 
 def test_the_base_model_is_referenced_not_copied(registry: Registry, home: Path) -> None:

@@ -1,0 +1,161 @@
+"""Servers and workers in processes of their own, on loopback, and what to ask them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+from tests.helpers.places import ROOT
+
+PREFECT = [sys.executable, "-m", "prefect"]
+MLFLOW = [sys.executable, "-m", "mlflow"]
+# A cold machine with two busy cores; a warm one needs a tenth of it.
+PATIENCE = 300
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def team_environment(folder: Path, port: int) -> dict[str, str]:
+    """Return a team's environment; what the tester has set for Prefect or for us is left out."""
+    own = ("PREFECT_", "PAS_", "MLFLOW_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
+    return environment | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "DO_NOT_TRACK": "1",
+        "PAS_HOME": str(folder / "home"),
+        "PAS_CACHE_DIR": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+@contextmanager
+def process(
+    name: str, command: Sequence[str], environment: dict[str, str], folder: Path
+) -> Iterator[None]:
+    """Run a command in the clone until the block ends, its children too; log to `name`.log."""
+    with (folder / f"{name}.log").open("wb") as output:
+        started = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        # A worker's flow runs lead groups of their own, so the family is noted before it parts.
+        family = [
+            *psutil.Process(started.pid).children(recursive=True),
+            psutil.Process(started.pid),
+        ]
+        os.killpg(started.pid, signal.SIGTERM)
+        for survivor in psutil.wait_procs(family, timeout=20)[1]:
+            with suppress(psutil.NoSuchProcess):
+                survivor.kill()
+        started.wait()
+
+
+def run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*PREFECT, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+
+
+@contextmanager
+def logs_shown_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for log in sorted(folder.glob("*.log")):
+            tail = log.read_text(errors="replace")[-6000:]
+            sys.stderr.write(f"\n--- {log.name}, its end:\n{tail}\n")
+        raise
+
+
+def wait_for(what: str, look: Callable[[], Found]) -> Found:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.5)
+    pytest.fail(f"{what} did not come within {PATIENCE} s")
+
+
+def is_up(api: httpx.Client) -> bool:
+    """Whether a server answers: Prefect's, or MLflow's, under its address."""
+    try:
+        return api.get("/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def filtered(api: httpx.Client, what: str, **criteria: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        api.post(f"/{what}/filter", json=criteria).raise_for_status().json()
+    )
+    return rows
+
+
+def runs_of(api: httpx.Client, deployment: str) -> list[dict[str, Any]]:
+    return filtered(api, "flow_runs", deployments={"id": {"any_": [deployment]}})
+
+
+def finished(api: httpx.Client, run: str) -> dict[str, Any]:
+    """Wait for a flow run to end, which must be well; return it."""
+
+    def ended() -> dict[str, Any] | None:
+        answer: dict[str, Any] = api.get(f"/flow_runs/{run}").raise_for_status().json()
+        terminal = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+        return answer if answer["state"]["type"] in terminal else None
+
+    last = wait_for(f"the end of flow run {run}", ended)
+    assert last is not None and last["state"]["type"] == "COMPLETED", last
+    return last
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """Run MLflow's own server on loopback, its database and artifacts in the folder."""
+    port = free_port()
+    command = [
+        *MLFLOW,
+        "server",
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow-server.db'}"),
+        *("--artifacts-destination", str(folder / "mlflow-artifacts")),
+    ]
+    address = f"http://127.0.0.1:{port}"
+    environment = team_environment(folder, port)
+    with (
+        process("mlflow", command, environment, folder),
+        httpx.Client(base_url=address, timeout=60) as api,
+    ):
+        wait_for("MLflow's server", lambda: is_up(api))
+        yield address
+
+
+def artifact_links(api: httpx.Client, run: dict[str, Any]) -> dict[str, str]:
+    """Return key and address of a flow run's links."""
+    rows = filtered(api, "artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    addresses = {row["key"]: re.search(r"\]\((.*)\)", str(row["data"])) for row in rows}
+    return {key: match[1] for key, match in addresses.items() if match}
