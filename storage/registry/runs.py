@@ -227,8 +227,9 @@ def _log_model(
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
+    # Of the registered name's characters the logged model's may not have the dot (qwen2.5).
     logged = store.create_logged_model(
-        store.get_run(run_id).info.experiment_id, name=name, source_run_id=run_id
+        store.get_run(run_id).info.experiment_id, name=name.replace(".", "-"), source_run_id=run_id
     )
     model_id = str(logged.model_id)
     try:

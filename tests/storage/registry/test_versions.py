@@ -214,6 +214,15 @@ def test_versions_from_before_the_digest_are_compared_by_content(registry: Regis
     assert log(registry, name, vector=vector(1.0)) == (ANY, name, 3, True)
 
 
+def test_a_model_name_may_have_dots(registry: Registry) -> None:
+    name = model_name("org/Qwen2.5-7B", "toy")
+    made = log(registry, name)
+    assert (made.model_name, made.version) == ("pas-org-qwen2.5-7b-toy", 1)
+    assert np.array_equal(
+        load_vector(registry, resolve(registry, name)).direction, vector().direction
+    )
+
+
 def test_a_crash_never_leaves_no_champion(registry: Registry, home: Path) -> None:
     name = "pas-tiny-crash"
     for strength in (1.0, 2.0):
