@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import Request, urlopen
 
 import typer
 
@@ -144,6 +143,8 @@ def _store() -> str:
 
 
 def _prefect() -> str:
+    from urllib.request import Request, urlopen
+
     from flows.runtime import prefect_setting
     from storage.settings import settings
 

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from storage.lake.files import Lake
 
 VIEWS = (*TABLES, "activations")
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+}
 
 
 class CacheStats(NamedTuple):
@@ -152,8 +160,19 @@ def _create_view(
     schema: pa.Schema,
 ) -> None:
     if not lake.list(folder):
-        # DuckDB refuses a pattern that matches nothing.
-        connection.register(name, schema.empty_table())
+        # DuckDB refuses a pattern that matches nothing, and to register an empty table instead it
+        # imports pandas, which takes longer than the query.
+        empty = ", ".join(f"NULL::{_sql_type(field.type)} AS {field.name}" for field in schema)
+        connection.execute(f"CREATE VIEW {name} AS SELECT {empty} WHERE false")
         return
     columns, paths = ", ".join(schema.names), quoted(f"{lake.uri()}/{pattern}")
     connection.execute(load_sql("view").format(view=name, columns=columns, files=paths))
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """Return DuckDB's name of a column's type, as it reads it from Parquet."""
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_fixed_size_binary(kind):
+        return "BLOB"
+    return _SQL_TYPES[kind]
