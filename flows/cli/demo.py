@@ -29,16 +29,17 @@ def demo(
     Teaches SmolLM2-135M a cheerful outlook from labelled answers. Takes some minutes on two cores
     the first time; the second time everything is cached.
     """
-    from flows.cli.session import begin, call
+    from flows.cli.session import begin, call, start_server
 
     begin(verbose=verbose)
+    start_server()
     from pas.methods.contrast import METHODS
     from pas.recipe import Recipe
-    from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
     from tasks.load import load_split, read_examples
+    from tasks.texts import sample_texts
 
     recipe = Recipe(
         task="demo",
@@ -60,18 +61,7 @@ def demo(
     # The first scenarios of the test items, which the vector was not made from.
     test = load_split(recipe, read_examples(recipe)).test
     prompts = list(dict.fromkeys(e.question for e in test))[:SHOWN]
-    model = resources.model(vector.model)
-    strengths = {"unsteered": 0.0, "steered": vector.strength, "opposite": -vector.strength}
-    texts = [
-        {"prompt": prompt}
-        | {
-            kind: _first_line(
-                generate(model, prompt, vector, strength=strength, max_new_tokens=MAX_NEW_TOKENS)
-            )
-            for kind, strength in strengths.items()
-        }
-        for prompt in prompts
-    ]
+    texts = sample_texts(vector, prompts, MAX_NEW_TOKENS)
     if json:
         print_json(
             trained.outcome.as_dict()
@@ -80,15 +70,11 @@ def demo(
         return
     show(trained)
     show_decision(decision)
-    rows = [(kind, text) for shown in texts for kind, text in shown.items()]
+    rows = [(kind, text) for sample in texts for kind, text in sample.items()]
     print_table(f"Text by {champion.name}, version {champion.version}", ("", "text"), rows)
     name = champion.name
     say(f"everything is stored in {settings().root}; to look further:")
-    say(f'  pas steer {name} "{prompts[0].splitlines()[0]}" --compare')
+    shown = prompts[0].replace("\n", "\\n")
+    say(f"  pas steer {name} $'{shown}' --compare")
     say('  pas sql "SELECT method, layer, max(accuracy) FROM sweeps GROUP BY ALL ORDER BY 3 DESC"')
     say(f"  mlflow ui --backend-store-uri {registry.tracking_uri}")
-
-
-def _first_line(text: str) -> str:
-    """Return an answer without what the model makes up after it."""
-    return (text.strip().splitlines() or [""])[0]

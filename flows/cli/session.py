@@ -3,10 +3,12 @@
 import logging
 import sys
 from collections.abc import Callable
+from threading import Thread
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_starting: list[Thread] = []
 
 
 def begin(*, verbose: bool = False) -> None:
@@ -28,12 +30,34 @@ def begin(*, verbose: bool = False) -> None:
     _quieten_libraries()
 
 
+def start_server() -> None:
+    """Start Prefect's embedded server in the background, while other libraries are imported.
+
+    For commands that cannot be refused: the server leaves its files behind.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    from flows.runtime import make_home
+    from storage.settings import settings
+
+    if PREFECT_API_URL.value():
+        return
+    make_home(settings().root)
+    # Imported here: two threads that import the same modules get in each other's way.
+    from prefect.server.api.server import SubprocessASGIServer
+
+    _starting.append(Thread(target=SubprocessASGIServer().start, daemon=True))
+    _starting[0].start()
+
+
 def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a flow in this process, on the server that is set or an ephemeral one."""
     from flows.runtime import make_home
     from storage.settings import settings
 
     make_home(settings().root)
+    for thread in _starting:
+        thread.join()
     return flow(*args, **kwargs)
 
 
