@@ -25,7 +25,7 @@ from benchmarks.timing import show
 from pas.data.splits import SHARES
 from pas.errors import UserError
 from pas.evidence.evaluation import RANDOM_DRAWS
-from pas.methods.grid import layers_of
+from pas.methods.grid import layers_of, strengths_of
 from pas.recipe import Recipe
 from pas.study.file import read_study
 from pas.study.plan import Study, StudyCell, cells
@@ -113,7 +113,7 @@ class Estimate(NamedTuple):
 def sweep_passes(recipe: Recipe, n_layers: int, size: Size) -> int:
     """Return the published loop's passes of the sweep alone: configurations x validation items."""
     layers = len(layers_of(recipe.layers, n_layers))
-    strengths = len([s for s in recipe.grid_strengths if s])
+    strengths = len([s for s in strengths_of(recipe.strengths, recipe.protocol) if s])
     return len(recipe.estimators) * layers * strengths * _counts(recipe, size)[1]
 
 
@@ -170,7 +170,7 @@ def _one(
         passes, stored = rows + n_test, 0.0
     else:
         train, val, test = _counts(recipe, size)
-        strengths = len([s for s in recipe.grid_strengths if s])
+        strengths = len([s for s in strengths_of(recipe.strengths, recipe.protocol) if s])
         spread = len(recipe.methods) * len(layers) * strengths
         statements = size.choices * size.choice_tokens
         # A smaller training set is part of the main one, and exemplars are one prefix for all.

@@ -120,9 +120,10 @@ def n_passes(recipe: "Recipe", todo: "Plan") -> int:
 def mark(recipe: "Recipe", todo: "Plan") -> None:
     """Fill the plan's addresses with zeros: what is planned next depends on keys alone."""
     from tasks import resources
-    from tasks.extract import question, read_layers
+    from tasks.extract import question
 
-    lake, info, layers = resources.lake(), resources.model_info(recipe.spec), read_layers(recipe)
+    lake, info = resources.lake(), resources.model_info(recipe.spec)
+    layers = resources.resolved(recipe).read_layers
     for shard in todo.shards:
         prompts = [encode(info, text) for text in shard.texts]
         if prompts:

@@ -27,6 +27,10 @@ def finetune(recipe: Recipe, tuning: FineTuning) -> Path:
     tuned = fine_tune(recipe, load(recipe), tuning)
     log.info(
         "fine-tune: %d items, %d steps, loss %.3f to %.3f; it took %.1f s",
-        tuned.n_items, len(tuned.losses), tuned.losses[0], tuned.losses[-1], tuned.seconds,
-    )  # fmt: skip
+        tuned.n_items,
+        len(tuned.losses),
+        tuned.losses[0],
+        tuned.losses[-1],
+        tuned.seconds,
+    )
     return tuned.folder

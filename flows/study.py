@@ -68,9 +68,13 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     for place, found in _run(wanted, workers):
         done.append(found)
         log.info(
-            "study: %d of %d, %s: %s; %s", len(done), len(wanted), found.result.place,
-            found.result.failed or _said(found.result), _left(wanted[place + 1 :], done, workers),
-        )  # fmt: skip
+            "study: %d of %d, %s: %s; %s",
+            len(done),
+            len(wanted),
+            found.result.place,
+            found.result.failed or _said(found.result),
+            _left(wanted[place + 1 :], done, workers),
+        )
     results = [found.result for found in done]
     summary = summarise(results)
     facts = {

@@ -1,6 +1,7 @@
 """One cell of a study, as a flow of its own: in the study's process, or on a worker."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
@@ -18,10 +19,10 @@ from tasks.results import read_result, result_stage, write_result
 
 @flow(name="study-cell")
 def study_cell(cell: StudyCell) -> StudyResult:
-    """Run a cell and keep its result in the lake; one that is there is returned as it is.
+    """Run a cell and keep its result in the lake; an existing result is returned unchanged.
 
     Raises:
-        UserError: For whatever the user has to mend.
+        UserError: For a mistake in the recipe, the data or the model.
     """
     where = result_stage(cell)
     kept = read_result(where)
@@ -62,36 +63,47 @@ def _forgotten(cell: StudyCell, began: float) -> StudyResult:
         raise UserError("the training that gives the vector has no result; see its own failure")
     found = forget(cell.recipe, trained, cell.target, cell.strengths)
     test = found.comparison
-    return StudyResult(
-        **(blank(cell).__dict__ | {
-            "method": trained.method, "layer": trained.layer, "strength": trained.strength,
-            "n_test": test.n, "baseline_accuracy": test.baseline_accuracy,
-            "steered_accuracy": test.steered_accuracy, "w2r": test.w2r, "r2w": test.r2w,
-            "p_value": test.p_value, "neutral_kl": found.neutral_kl, "curve": found.curve,
-            "seconds": time.perf_counter() - began, "run_id": trained.run_id,
-            "fingerprint": trained.fingerprint,
-        })
-    )  # fmt: skip
+    return replace(
+        blank(cell),
+        method=trained.method,
+        layer=trained.layer,
+        strength=trained.strength,
+        n_test=test.n,
+        baseline_accuracy=test.baseline_accuracy,
+        steered_accuracy=test.steered_accuracy,
+        w2r=test.w2r,
+        r2w=test.r2w,
+        p_value=test.p_value,
+        neutral_kl=found.neutral_kl,
+        curve=found.curve,
+        seconds=time.perf_counter() - began,
+        run_id=trained.run_id,
+        fingerprint=trained.fingerprint,
+    )
 
 
 def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) -> StudyResult:
     outcome, evaluation = trained.outcome, trained.evaluation
     test, accuracies = evaluation.test, evaluation.controls.random_accuracies
-    return StudyResult(
-        **(blank(cell).__dict__ | {
-            "verdict": evaluation.verdict.label, "explanation": evaluation.verdict.explanation,
-            "method": outcome.method, "layer": outcome.layer, "strength": outcome.strength,
-            "n_test": test.n,
-            "baseline_accuracy": outcome.baseline_accuracy,
-            "steered_accuracy": outcome.steered_accuracy,
-            "w2r": test.w2r, "r2w": test.r2w,
-            "p_value": outcome.p_value,
-            "random_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
-            "neutral_kl": evaluation.damage.kl,
-            "method_deltas": {
-                name: method.comparison.delta for name, method in evaluation.methods.items()
-            },
-            "seconds": seconds, "run_id": outcome.run_id,
-            "fingerprint": resources.model_info(recipe.spec).fingerprint,
-        })
-    )  # fmt: skip
+    return replace(
+        blank(cell),
+        verdict=evaluation.verdict.label,
+        explanation=evaluation.verdict.explanation,
+        method=outcome.method,
+        layer=outcome.layer,
+        strength=outcome.strength,
+        n_test=test.n,
+        baseline_accuracy=outcome.baseline_accuracy,
+        steered_accuracy=outcome.steered_accuracy,
+        w2r=test.w2r,
+        r2w=test.r2w,
+        p_value=outcome.p_value,
+        random_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+        neutral_kl=evaluation.damage.kl,
+        method_deltas={
+            name: method.comparison.delta for name, method in evaluation.methods.items()
+        },
+        seconds=seconds,
+        run_id=outcome.run_id,
+        fingerprint=resources.resolved(recipe).fingerprint,
+    )

@@ -102,7 +102,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     with watch.step("sweep"):
         swept = sweep(recipe, split, vectors)
         answers = read_answers(swept)[VALIDATION]
-        cells = count(answers, directions, grid(directions, recipe.grid_strengths))
+        cells = count(answers, directions, grid(directions, resources.resolved(recipe).strengths))
         selection = choose(recipe, cells, answers, vectors)
         selected = selection.selected.configuration
         log.info("sweep: %d configurations, %s selected", len(cells), selected)

@@ -246,11 +246,6 @@ class Recipe(BaseModel):
         return rule_of(scoring, self.protocol, self.length_norm)
 
     @property
-    def grid_strengths(self) -> tuple[float, ...]:
-        """The strengths of the sweep, ascending."""
-        return strengths_of(self.strengths, self.protocol)
-
-    @property
     def estimators(self) -> tuple[str, ...]:
         """The methods without the random control."""
         return tuple(m for m in self.methods if m != RANDOM)
@@ -293,5 +288,5 @@ def resolve(recipe: Recipe, info: "ModelInfo") -> Setup:
         recipe.rule,
         layers,
         tuple(read_layer(layer, recipe.protocol) for layer in layers),
-        recipe.grid_strengths,
+        strengths_of(recipe.strengths, recipe.protocol),
     )

@@ -56,7 +56,7 @@ def answer_items(
         queries,
         deltas,
         site or recipe.site,
-        length_norm=recipe.rule.length_norm,
+        length_norm=resources.resolved(recipe).rule.length_norm,
         normalise=normalise,
         budget=resources.budget(model, queries),
     )

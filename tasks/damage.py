@@ -49,7 +49,7 @@ def damage_stage(recipe: Recipe, vectors: str, configurations: Sequence[Configur
     return stage(
         resources.lake(),
         "damage",
-        model=resources.model_info(recipe.spec).fingerprint,
+        model=resources.resolved(recipe).fingerprint,
         vectors=vectors,
         texts=texts,
         configurations=sorted(configurations),

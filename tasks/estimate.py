@@ -16,7 +16,6 @@ from storage.lake.stages import Stage, read_split, stage
 from storage.settings import settings
 from tasks import resources
 from tasks.caching import step
-from tasks.extract import read_layers, write_layers
 from tasks.predict import answered
 
 
@@ -28,7 +27,7 @@ def contrast_weights(recipe: Recipe, split: str, predictions: str) -> pa.Table:
     info = resources.model_info(recipe.spec)
     parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
-    sets = contrast_sets(recipe.estimators, items, recipe.rule.kind)
+    sets = contrast_sets(recipe.estimators, items, resources.resolved(recipe).rule.kind)
     texts = {text for contrast in sets.values() for side in contrast for text in side}
     weights = weights_of(sets, {text: encode(info, text).key for text in texts})
     return pa.table(
@@ -45,18 +44,18 @@ def vectors_stage(recipe: Recipe, split: str, predictions: str) -> Stage:
 
     What counts of the split and the predictions is which prompt gets which weight.
     """
-    weights = contrast_weights(recipe, split, predictions)
+    weights, setup = contrast_weights(recipe, split, predictions), resources.resolved(recipe)
     content = hashlib.blake2b(digest_size=16)
     for column in weights.columns:
         content.update(repr(column.to_pylist()).encode())
     return stage(
         resources.lake(),
         "vectors",
-        model=resources.model_info(recipe.spec).fingerprint,
+        model=setup.fingerprint,
         site=recipe.site,
         weights=content.hexdigest(),
-        read_layers=read_layers(recipe),
-        write_layers=write_layers(recipe),
+        read_layers=setup.read_layers,
+        write_layers=setup.write_layers,
         random=RANDOM in recipe.methods,
         seed=recipe.seed,
     )
@@ -69,13 +68,16 @@ def estimate(recipe: Recipe, split: str, predictions: str) -> pa.Table:
     `layer` is where the vector is written. The random control's direction at a layer has the
     mean norm of the estimated ones there.
     """
-    lake, info = resources.lake(), resources.model_info(recipe.spec)
-    weights = contrast_weights(recipe, split, predictions)
+    setup = resources.resolved(recipe)
     rows = aggregate(
-        lake, info.fingerprint, recipe.site, weights, read_layers(recipe),
+        resources.lake(),
+        setup.fingerprint,
+        recipe.site,
+        contrast_weights(recipe, split, predictions),
+        setup.read_layers,
         memory_limit=settings().memory_limit,
-    ).to_pylist()  # fmt: skip
-    written_at = dict(zip(read_layers(recipe), write_layers(recipe), strict=True))
+    ).to_pylist()
+    written_at = dict(zip(setup.read_layers, setup.write_layers, strict=True))
     keys = [(row["method"], written_at[row["layer"]]) for row in rows]
     directions = Directions(
         {k: np.asarray(row["direction"], np.float32) for k, row in zip(keys, rows, strict=True)},

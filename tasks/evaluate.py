@@ -35,11 +35,12 @@ from tasks.sweep import read_directions
 
 def evaluation_stage(recipe: Recipe, split: str, vectors: str, selection: Selection) -> Stage:
     """Return where the answers to the test items are stored."""
+    setup = resources.resolved(recipe)
     return stage(
         resources.lake(),
         "evaluations",
-        model=resources.model_info(recipe.spec).fingerprint,
-        rule=recipe.rule.name,
+        model=setup.fingerprint,
+        rule=setup.rule.name,
         split=split,
         vectors=vectors,
         protocol=recipe.protocol,
@@ -63,7 +64,7 @@ def answer_test_items(recipe: Recipe, split: str, vectors: str, selection: Selec
         read_split(resources.lake(), split).test,
         read_directions(vectors),
         selection,
-        letters=recipe.rule.kind == "letter",
+        letters=resources.resolved(recipe).rule.kind == "letter",
         seed=recipe.seed,
     )
     conditions = {TEST: answers.chosen}

@@ -12,7 +12,6 @@ from pas.engine.extract import read
 from pas.engine.scoring import Query, canonical, query_key, query_of
 from pas.engine.trie import packs
 from pas.methods.contrast import possible_texts
-from pas.methods.grid import layers_of, read_layer
 from pas.recipe import Recipe
 from storage.catalogue.views import missing
 from storage.lake.answers import answers_address, read_answers, write_answers
@@ -55,23 +54,13 @@ class Plan(NamedTuple):
     shards: list[Shard]
 
 
-def write_layers(recipe: Recipe) -> tuple[int, ...]:
-    """Return the layers that the sweep writes at."""
-    return layers_of(recipe.layers, resources.model_info(recipe.spec).n_layers)
-
-
-def read_layers(recipe: Recipe) -> tuple[int, ...]:
-    """Return the layers whose activations are read, in the order of `write_layers`."""
-    return tuple(read_layer(layer, recipe.protocol) for layer in write_layers(recipe))
-
-
 def question(recipe: Recipe, example: Example) -> Query:
     """Make an item ready for scoring.
 
     Raises:
         UserError: If a prompt exceeds the context window.
     """
-    return query_of(resources.model_info(recipe.spec), example, recipe.rule)
+    return query_of(resources.model_info(recipe.spec), example, resources.resolved(recipe).rule)
 
 
 def plan(
@@ -88,15 +77,19 @@ def plan(
     Raises:
         UserError: If a prompt exceeds the context window.
     """
-    lake, info, layers = resources.lake(), resources.model_info(recipe.spec), read_layers(recipe)
-    kind = recipe.rule.kind
+    lake, info, setup = (
+        resources.lake(),
+        resources.model_info(recipe.spec),
+        resources.resolved(recipe),
+    )
+    layers, rule = setup.read_layers, setup.rule
     wanted = recipe.methods if methods is None else methods
-    texts = {text for e in train for text in possible_texts(wanted, e, kind)}
-    prompts = {p.key: p for p in (encode(info, text) for text in texts)}
+    possible = {text for e in train for text in possible_texts(wanted, e, rule.kind)}
+    prompts = {p.key: p for p in (encode(info, text) for text in possible)}
     asked = {e: question(recipe, e) for e in train}
     keys = {e: query_key(info.fingerprint, q) for e, q in asked.items()}
     absent = missing(lake, info.fingerprint, recipe.site, list(prompts), layers)
-    answered = read_answers(lake, info.fingerprint, recipe.rule.name, list(keys.values()))
+    answered = read_answers(lake, info.fingerprint, rule.name, list(keys.values()))
     lacking: list[Prompt | Example] = [prompts[key] for key in sorted(absent)]
     lacking += [e for e in train if keys[e] not in answered]
     units = [
@@ -109,14 +102,12 @@ def plan(
     for cut in packs(units, settings().shard_tokens):
         chosen = [lacking[i] for i in cut.units]
         items = [e for e in chosen if isinstance(e, Example)]
-        found = [p for p in chosen if isinstance(p, Prompt)]
+        texts = [p for p in chosen if isinstance(p, Prompt)]
         if items:
-            address = answers_address(
-                lake, info.fingerprint, recipe.rule.name, [keys[e] for e in items]
-            )
+            address = answers_address(lake, info.fingerprint, rule.name, [keys[e] for e in items])
         else:
-            address = f"{folder}/{shard_key([p.key for p in found], layers)}.parquet"
-        shards.append(Shard(address, [p.text for p in found], items))
+            address = f"{folder}/{shard_key([p.key for p in texts], layers)}.parquet"
+        shards.append(Shard(address, [p.text for p in texts], items))
         n_tokens += cut.tokens
     unanswered = sum(isinstance(todo, Example) for todo in lacking)
     return Plan(len(prompts), len(prompts) - len(absent), unanswered, n_tokens, shards)
@@ -134,13 +125,18 @@ def _extract(
 ) -> str:
     """Run the model over texts and items; write activations, then answers; return the address."""
     del number, total, size  # they name the task
-    lake, model = resources.lake(), resources.model(recipe.spec)
+    lake, model, setup = resources.lake(), resources.model(recipe.spec), resources.resolved(recipe)
     prompts = [encode(model.info, text) for text in texts]
     questions = [question(recipe, example) for example in items]
     activations, scores = read(
-        model, prompts, read_layers(recipe), recipe.site, questions,
-        length_norm=recipe.rule.length_norm, token_budget=settings().batch_tokens,
-    )  # fmt: skip
+        model,
+        prompts,
+        setup.read_layers,
+        recipe.site,
+        questions,
+        length_norm=setup.rule.length_norm,
+        token_budget=settings().batch_tokens,
+    )
     written = address
     if prompts:
         meta = recipe.spec.as_dict()
@@ -148,8 +144,8 @@ def _extract(
     if questions:
         keys = [query_key(model.fingerprint, q) for q in questions]
         by_key = {
-            key: found[canonical(asked)].tolist()
-            for key, asked, found in zip(keys, questions, scores, strict=True)
+            key: shown[canonical(asked)].tolist()
+            for key, asked, shown in zip(keys, questions, scores, strict=True)
         }
         written = write_answers(lake, address, by_key)
     if written != address:

@@ -24,8 +24,15 @@ def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
     The name is made from all that determines the weights: the base, the split with its choices in
     the order shown, what the scoring reads, the settings and the seed.
     """
-    base = resources.model_info(recipe.spec).fingerprint
-    determinants = [_VERSION, base, split_at, recipe.rule.name, asdict(tuning), recipe.seed]
+    base = resources.resolved(recipe).fingerprint
+    determinants = [
+        _VERSION,
+        base,
+        split_at,
+        resources.resolved(recipe).rule.name,
+        asdict(tuning),
+        recipe.seed,
+    ]
     text = json.dumps(determinants, sort_keys=True)
     name = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return settings().root / "models" / f"{recipe.spec.slug}-sft-{recipe.task}-{name}"
@@ -44,5 +51,11 @@ def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> FineTunedMod
         return read_fine_tuned(folder)
     items = read_split(resources.lake(), split_at).train
     return finetune(
-        recipe.spec, settings().cache_dir, items, recipe.rule, tuning, folder, recipe.seed
+        recipe.spec,
+        settings().cache_dir,
+        items,
+        resources.resolved(recipe).rule,
+        tuning,
+        folder,
+        recipe.seed,
     )

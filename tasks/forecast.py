@@ -10,7 +10,7 @@ from pas.finetune.training import target
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from tasks import resources
-from tasks.extract import Plan, plan, question, read_layers, write_layers
+from tasks.extract import Plan, plan, question
 from tasks.load import load_split, read_examples
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
@@ -65,10 +65,9 @@ def forecast(recipe: Recipe) -> Forecast:
     parts = load_split(recipe, read_examples(recipe))
     todo = plan(recipe, parts.train)
     asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
-    layers = write_layers(recipe)
-    strengths = [s for s in recipe.grid_strengths if s]
-    cells = len(recipe.methods) * len(layers) * len(recipe.grid_strengths)
-    rows = _steered(asked[0]) * len(recipe.methods) * len(layers) * len(strengths)
+    setup = resources.resolved(recipe)
+    directions = len(recipe.methods) * len(setup.write_layers)
+    rows = _steered(asked[0]) * directions * sum(s != 0 for s in setup.strengths)
     whole = sum(map(_held, asked)) + todo.tokens
     return Forecast(
         items={name: len(part) for name, part in zip(Split._fields, parts, strict=True)},
@@ -76,7 +75,7 @@ def forecast(recipe: Recipe) -> Forecast:
         prompts_cached=todo.cached,
         shards=len(todo.shards),
         bytes=_bytes(recipe, todo),
-        configurations=cells,
+        configurations=directions * len(setup.strengths),
         tokens=whole,
         steered_rows=rows,
         teraflops=_teraflops(recipe, whole, rows),
@@ -103,8 +102,8 @@ def forecast_cell(cell: StudyCell) -> Forecast:
     if cell.tuning is None:
         return found
     parts = load_split(cell.recipe, read_examples(cell.recipe))
-    read, rule = resources.model_info(cell.recipe.spec), cell.recipe.rule
-    taught = [len(target(read, e, rule).token_ids) for e in parts.train]
+    info, rule = resources.model_info(cell.recipe.spec), resources.resolved(cell.recipe).rule
+    taught = [len(target(info, e, rule).token_ids) for e in parts.train]
     tokens = found.tokens + 3 * sum(taught) * cell.tuning.items_seen(len(taught)) // len(taught)
     return found._replace(
         tokens=tokens, teraflops=_teraflops(cell.recipe, tokens, found.steered_rows)
@@ -129,7 +128,7 @@ def _steered(asked: Sequence[Query]) -> int:
 
 
 def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
-    layers, model = write_layers(recipe), resources.model_info(recipe.spec)
+    layers, model = resources.resolved(recipe).write_layers, resources.model_info(recipe.spec)
     # A row joins at its layer, so it runs through the blocks above that only.
     share = 1 - sum(layers) / len(layers) / model.n_layers
     return round(2 * model.n_parameters * (tokens + rows * share) / 1e12, 2)
@@ -137,5 +136,5 @@ def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:
     width = 4 if resources.activation_dtype(recipe.spec) == "float32" else 2
-    values = len(read_layers(recipe)) * resources.model_info(recipe.spec).d_model
+    values = len(resources.resolved(recipe).read_layers) * resources.model_info(recipe.spec).d_model
     return (todo.total - todo.cached) * values * width

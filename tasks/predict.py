@@ -16,11 +16,12 @@ from tasks.extract import question
 
 def predictions_stage(recipe: Recipe, split: str) -> Stage:
     """Return where the predictions of a split's training items are stored."""
+    setup = resources.resolved(recipe)
     return stage(
         resources.lake(),
         "predictions",
-        model=resources.model_info(recipe.spec).fingerprint,
-        rule=recipe.rule.name,
+        model=setup.fingerprint,
+        rule=setup.rule.name,
         split=split,
     )
 
@@ -36,11 +37,11 @@ def predict(recipe: Recipe, split: str) -> pa.Table:
     Raises:
         LookupError: If an item has not been answered.
     """
-    lake, fingerprint = resources.lake(), resources.model_info(recipe.spec).fingerprint
+    lake, setup = resources.lake(), resources.resolved(recipe)
     train = read_split(lake, split).train
     asked = [question(recipe, e) for e in train]
-    keys = [query_key(fingerprint, q) for q in asked]
-    found = read_answers(lake, fingerprint, recipe.rule.name, keys)
+    keys = [query_key(setup.fingerprint, q) for q in asked]
+    found = read_answers(lake, setup.fingerprint, setup.rule.name, keys)
     if len(found) < len(set(keys)):
         lacking = len(set(keys)) - len(found)
         raise LookupError(f"{lacking} of {len(train)} training items have no answer in the lake")

@@ -17,7 +17,7 @@ from pas.steering.vector import SteeringVector
 from storage.lake.lineage import code_digest, shards_holding, versions
 from storage.lake.stages import data_digest, read_split
 from storage.lake.tables import write_run_table
-from storage.registry.runs import Registration, TrainingData, log_training, open_run
+from storage.registry.runs import Registration, TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import model_name
 from storage.settings import settings
 from tasks import resources
@@ -26,12 +26,12 @@ from tasks.estimate import contrast_weights
 from tasks.evaluate import as_rows
 from tasks.reports.command import run_facts
 from tasks.reports.run_figures import run_figures
-from tasks.reports.run_page import Cost, run_page
+from tasks.reports.run_page import Cost, RunReport, run_page
 from tasks.sweep import read_directions
 
 
 class Trail(NamedTuple):
-    """Where a training's intermediate results lie in the lake."""
+    """Lake addresses of a training's intermediate results."""
 
     split: str
     predictions: str
@@ -51,47 +51,45 @@ def record(
 ) -> Registration:
     """Write the run tables, log the run and register the vector with the alias `candidate`.
 
-    The run's report lies among its artifacts, and as `runs/<run id>.html` in the home. Where the
-    vector is to be no candidate it is among the artifacts too, and there is no version.
+    The run's report is stored among its artifacts and as `runs/<run id>.html` in the home. A vector
+    that is no candidate is stored among the artifacts only; no version is made.
     """
     lake = resources.lake()
     parts = read_split(lake, trail.split)
-    name = model_name(recipe.spec.slug, recipe.label)
-    vector = _vector(recipe, trail, evaluation)
+    rule = resources.resolved(recipe).rule
     tables = run_tables(recipe, trail, parts, cells, evaluation)
     with open_run(
-        resources.registry(), experiment=settings().experiment,
+        resources.registry(),
+        experiment=settings().experiment,
         run_name=f"{recipe.label}-{recipe.protocol}-seed{recipe.seed}",
         tags={"task": recipe.task, "model": recipe.spec.slug, "protocol": recipe.protocol},
-    ) as run_id:  # fmt: skip
+    ) as run_id:
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)
         lineage = _lineage(recipe, trail) | {"verdict": evaluation.verdict.as_dict()}
         facts = run_facts(run_id, lineage)
         page = report_file(run_id)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(
-            run_page(recipe, evaluation, cells, tables, parts.test, cost, facts), encoding="utf-8"
-        )
-        return log_training(
-            resources.registry(),
-            run_id,
-            vector=vector,
-            params=recipe.as_dict() | {"rule": recipe.rule.name},
+        report = RunReport(recipe, evaluation, cells, tables, parts.test, cost, facts)
+        page.write_text(run_page(report), encoding="utf-8")
+        training = TrainingRecord(
+            _vector(recipe, trail, evaluation),
+            TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
+            full_prompt(parts.test[0], rule.kind),
+            model_name(recipe.spec.slug, recipe.label),
+            _version_tags(recipe, evaluation) if candidate else None,
+            params=recipe.as_dict() | {"rule": rule.name},
             metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
             figures=run_figures(evaluation, cells),
-            data=TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
-            lineage=lineage,
             pages=[page],
-            example_prompt=full_prompt(parts.test[0], recipe.rule.kind),
-            model_name=name,
-            version_tags=_version_tags(recipe, evaluation) if candidate else None,
+            lineage=lineage,
         )
+        return log_training(resources.registry(), run_id, training)
 
 
 def report_file(run_id: str) -> Path:
-    """Return where the report of a run lies on this machine."""
+    """Return the path of a run's report on this machine."""
     return settings().root / "runs" / f"{run_id}.html"
 
 
@@ -123,12 +121,12 @@ def run_tables(
 ) -> dict[str, pa.Table]:
     """Return the run's tables by name, without their run id."""
     lake = resources.lake()
-    answered = _answers(trail)
+    answered, kind = _answers(trail), resources.resolved(recipe).rule.kind
     items = [
         {
             "item_id": e.id,
             "split": split,
-            "prompt": full_prompt(e, recipe.rule.kind),
+            "prompt": full_prompt(e, kind),
             "choices": list(e.choices),
             "label": e.label,
             "n_choices": len(e.choices),
@@ -183,12 +181,12 @@ def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVec
         strength=at.strength,
         method=at.method,
         model=recipe.spec,
-        fingerprint=resources.model_info(recipe.spec).fingerprint,
+        fingerprint=resources.resolved(recipe).fingerprint,
         task=recipe.task,
         provenance={
             "protocol": recipe.protocol,
             "seed": recipe.seed,
-            "rule": asdict(recipe.rule),
+            "rule": asdict(resources.resolved(recipe).rule),
             "evaluation": evaluation.as_dict(),
         },
     )
@@ -200,7 +198,7 @@ def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
         "task": recipe.task,
         "model": recipe.spec.slug,
         "protocol": recipe.protocol,
-        "scoring": recipe.rule.name,
+        "scoring": resources.resolved(recipe).rule.name,
         "method": selected.method,
         "layer": selected.layer,
         "strength": f"{selected.strength:g}",
@@ -215,7 +213,7 @@ def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
-    lake, fingerprint = resources.lake(), resources.model_info(recipe.spec).fingerprint
+    lake, fingerprint = resources.lake(), resources.resolved(recipe).fingerprint
     weights = contrast_weights(recipe, trail.split, trail.predictions)
     keys = weights["prompt_key"].to_pylist()
     return {

@@ -10,6 +10,7 @@ from pas.engine.scoring import Query
 from pas.models.files import model_folder, resolve_dtype
 from pas.models.loading import LoadedModel, ModelInfo, load_model, load_model_info
 from pas.models.spec import ModelSpec
+from pas.recipe import Recipe, Setup, resolve
 from storage.lake.files import Lake
 from storage.settings import Registry, settings
 
@@ -36,6 +37,16 @@ def budget(model: LoadedModel, questions: Sequence[Query]) -> Budget:
 def model_info(spec: ModelSpec) -> ModelInfo:
     """Return the tokenizer and the facts of a model, loaded once per process."""
     return load_model_info(spec, settings().cache_dir)
+
+
+@lru_cache(maxsize=64)
+def resolved(recipe: Recipe) -> Setup:
+    """Return the recipe's layers, strengths and rule with its model, worked out once per process.
+
+    Raises:
+        UserError: If the model lacks one of the layers.
+    """
+    return resolve(recipe, model_info(recipe.spec))
 
 
 def activation_dtype(spec: ModelSpec) -> str:

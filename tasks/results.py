@@ -39,7 +39,7 @@ def _content(recipe: Recipe) -> dict[str, object]:
         del fields["max_kl"]  # without effect there
     return {
         "split": split_stage(recipe, read_examples(recipe)).address,
-        "model": resources.model_info(recipe.spec).fingerprint,
+        "model": resources.resolved(recipe).fingerprint,
         "recipe": fields,
     }
 

@@ -32,7 +32,9 @@ def give_shots(recipe: Recipe, split: str, predictions: str) -> pa.Table:
     """
     parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
-    return split_table(with_shots(parts, items, recipe.shots, recipe.seed, recipe.rule.kind))
+    return split_table(
+        with_shots(parts, items, recipe.shots, recipe.seed, resources.resolved(recipe).rule.kind)
+    )
 
 
 def with_worked_examples(recipe: Recipe, split: str) -> str:

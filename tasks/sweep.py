@@ -23,14 +23,15 @@ def read_directions(address: str) -> Directions:
 
 def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:
     """Return where the sweep's answers are stored."""
+    setup = resources.resolved(recipe)
     return stage(
         resources.lake(),
         "sweeps",
-        model=resources.model_info(recipe.spec).fingerprint,
-        rule=recipe.rule.name,
+        model=setup.fingerprint,
+        rule=setup.rule.name,
         split=split,
         vectors=vectors,
-        strengths=recipe.grid_strengths,
+        strengths=setup.strengths,
     )
 
 
@@ -38,6 +39,6 @@ def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:
 def sweep(recipe: Recipe, split: str, vectors: str) -> pa.Table:
     """Answer every validation item in every configuration."""
     directions = read_directions(vectors)
-    deltas = directions.deltas(grid(directions, recipe.grid_strengths))
+    deltas = directions.deltas(grid(directions, resources.resolved(recipe).strengths))
     val = read_split(resources.lake(), split).val
     return answers_table({VALIDATION: answer_items(recipe, val, deltas, normalise=False)})

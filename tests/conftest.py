@@ -96,6 +96,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) 
     yield tmp_path / "home"
     settings.cache_clear()
     resources.model_info.cache_clear()
+    resources.resolved.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -57,10 +57,17 @@ def stats(json: Json = False) -> None:
         print_json([entry._asdict() for entry in found])
         return
     rows = [
-        (e.model_id, e.fingerprint[:12], e.site, e.shards, e.prompts,
-         ",".join(map(str, e.layers)), f"{e.bytes / 1e6:.1f} MB")
+        (
+            e.model_id,
+            e.fingerprint[:12],
+            e.site,
+            e.shards,
+            e.prompts,
+            ",".join(map(str, e.layers)),
+            f"{e.bytes / 1e6:.1f} MB",
+        )
         for e in found
-    ]  # fmt: skip
+    ]
     header = ("model", "fingerprint", "site", "shards", "prompts", "layers", "size")
     print_table(f"Activations in {lake.url}", header, rows)
 

@@ -24,9 +24,17 @@ learnt them all has none, and then --methods caa, or fewer --epochs, is what rem
 """
 # What a model is taught does not depend on these.
 _OF_STEERING = {
-    "dtype", "quantization", "length_norm", "methods", "layers", "strengths", "site", "shots",
-    "select", "max_kl",
-}  # fmt: skip
+    "dtype",
+    "quantization",
+    "length_norm",
+    "methods",
+    "layers",
+    "strengths",
+    "site",
+    "shots",
+    "select",
+    "max_kl",
+}
 
 
 def _options() -> "Sequence[Option]":

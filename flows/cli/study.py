@@ -67,17 +67,38 @@ def study(
     if done.summary.others:
         print_table(
             "Other settings",
-            ("setting", "model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm",
-             "verdicts"),
+            (
+                "setting",
+                "model",
+                "task",
+                "seeds",
+                "unsteered",
+                "steered",
+                "gain",
+                "p",
+                "p, Holm",
+                "verdicts",
+            ),
             [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in done.summary.others],
-        )  # fmt: skip
+        )
     if done.summary.arms:
         print_table(
             "Steering beside other treatments of the same items",
             ("setting", "model", "task", "seeds", "neither", "steering", "treatment", "both"),
-            [(a.setting, a.model, a.task, str(len(a.seeds)), f"{a.plain:.3f}", f"{a.steered:.3f}",
-              f"{a.treated:.3f}", f"{a.both:.3f}") for a in done.summary.arms],
-        )  # fmt: skip
+            [
+                (
+                    a.setting,
+                    a.model,
+                    a.task,
+                    str(len(a.seeds)),
+                    f"{a.plain:.3f}",
+                    f"{a.steered:.3f}",
+                    f"{a.treated:.3f}",
+                    f"{a.both:.3f}",
+                )
+                for a in done.summary.arms
+            ],
+        )
     for cell in done.summary.failed:
         say(f"failed: {cell.place}: {cell.failed}")
     say(f"report: {done.page}")
@@ -86,12 +107,16 @@ def study(
 def _row(task: Any) -> tuple[str, ...]:
     test = task.test
     return (
-        task.model, task.task, str(len(task.seeds)), f"{task.baseline_accuracy:.3f}",
-        f"{task.steered_accuracy:.3f}", f"{test.mean:+.3f}",
+        task.model,
+        task.task,
+        str(len(task.seeds)),
+        f"{task.baseline_accuracy:.3f}",
+        f"{task.steered_accuracy:.3f}",
+        f"{test.mean:+.3f}",
         "-" if test.p_value is None else f"{test.p_value:.3f}",
         "-" if task.adjusted_p is None else f"{task.adjusted_p:.3f}",
         ", ".join(f"{n} {label}" for label, n in task.verdicts.items()),
-    )  # fmt: skip
+    )
 
 
 def _forecast(plan: Any, json: bool) -> None:
@@ -124,12 +149,18 @@ def _forecast(plan: Any, json: bool) -> None:
         f"Study {plan.name}: what it would take",
         ("setting", "model", "task", "seed", *shown, "TFLOP", ""),
         [
-            (r["setting"], r["model"], r["task"], str(r["seed"]),
-             *(f"{r.get(k, 0):,}" for k in shown),
-             f"{r['teraflops']:,.1f}", "done" if r["done"] else "")
+            (
+                r["setting"],
+                r["model"],
+                r["task"],
+                str(r["seed"]),
+                *(f"{r.get(k, 0):,}" for k in shown),
+                f"{r['teraflops']:,.1f}",
+                "done" if r["done"] else "",
+            )
             for r in rows
         ],
-    )  # fmt: skip
+    )
     total = {k: sum(r[k] for r in todo) for k in ("tokens", "steered_rows", "bytes", "teraflops")}
     say(
         f"to do: {len(todo)} of {len(rows)} cells, at most {total['tokens']:,} tokens through "

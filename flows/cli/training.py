@@ -97,13 +97,39 @@ def tasks(
 
     known = benchmarks()
     if json:
-        names = ("task", "category", "scoring", "hub id", "revision", "origin", "licence", "what",
-                 "citation")  # fmt: skip
-        print_json([
-            dict(zip(names, (b.name, b.category, b.scoring, b.hub_id, b.revision, b.origin,
-                             b.licence, b.summary, b.citation), strict=True))
-            for b in known.values()
-        ])  # fmt: skip
+        names = (
+            "task",
+            "category",
+            "scoring",
+            "hub id",
+            "revision",
+            "origin",
+            "licence",
+            "what",
+            "citation",
+        )
+        print_json(
+            [
+                dict(
+                    zip(
+                        names,
+                        (
+                            b.name,
+                            b.category,
+                            b.scoring,
+                            b.hub_id,
+                            b.revision,
+                            b.origin,
+                            b.licence,
+                            b.summary,
+                            b.citation,
+                        ),
+                        strict=True,
+                    )
+                )
+                for b in known.values()
+            ]
+        )
         return
     rows = [
         (b.name, b.category, b.scoring, _rows_from(b), b.licence, b.summary)

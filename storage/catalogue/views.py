@@ -75,9 +75,13 @@ def connect(
             folder = lake.address("tables", name)
             _create_view(connection, lake, name, folder, f"{folder}/*.parquet", TABLES[name].schema)
         _create_view(
-            connection, lake, "activations", "activations", "activations/*/*/*.parquet",
+            connection,
+            lake,
+            "activations",
+            "activations",
+            "activations/*/*/*.parquet",
             ACTIVATIONS.schema,
-        )  # fmt: skip
+        )
         yield connection
 
 

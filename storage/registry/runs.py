@@ -5,7 +5,7 @@ whatever is raised before the run is closed marks it as failed:
 
     with open_run(registry, experiment="pas", run_name="bbq") as run_id:
         ...
-        log_training(registry, run_id, ...)
+        log_training(registry, run_id, record)
 
 `log_training` registers as its very last act, so a run that fails in it registers nothing.
 """
@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -53,12 +54,43 @@ class TrainingData(NamedTuple):
     table: Table
 
 
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a run keeps of a training.
+
+    Attributes:
+        vector: Logged as a pyfunc that refers to its base model and does not contain it.
+        data: The training data; the rows are summarised, not copied.
+        example_prompt: Input example of the pyfunc.
+        model_name: Registered model, see `storage.registry.versions.model_name`.
+        version_tags: Tags of the version; None to register none.
+        params: Settings; dicts and lists are kept as JSON.
+        metrics: Results.
+        tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
+        figures: Kept as `plots/<name>.png`.
+        pages: Files for people, kept under their own names in `REPORT_FOLDER`.
+        lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
+    """
+
+    vector: SteeringVector
+    data: TrainingData
+    example_prompt: str
+    model_name: str
+    version_tags: Mapping[str, object] | None
+    params: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    pages: Sequence[Path] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Registration(NamedTuple):
     """The run that trained a vector and the version that holds it, if one does.
 
     Attributes:
         run_id: The run.
-        model_name: Registration model.
+        model_name: Registered model.
         version: The version that holds the vector; None where none was to be registered.
         is_new: Whether this run made that version. An earlier run with the same content may have.
     """
@@ -97,22 +129,7 @@ def open_run(
     store.set_terminated(run_id, "FINISHED")
 
 
-def log_training(
-    registry: Registry,
-    run_id: str,
-    *,
-    vector: SteeringVector,
-    params: Mapping[str, object],
-    metrics: Mapping[str, float],
-    tables: Mapping[str, Table],
-    figures: Mapping[str, "Figure"],
-    pages: Sequence[Path],
-    data: TrainingData,
-    lineage: Mapping[str, Any],
-    example_prompt: str,
-    model_name: str,
-    version_tags: Mapping[str, object] | None,
-) -> Registration:
+def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Registration:
     """Log everything about a training into an open run, then register the vector as candidate.
 
     May be repeated for the same run after a failure: there is one version per run and name. Where
@@ -122,37 +139,28 @@ def log_training(
     Args:
         registry: The store.
         run_id: From `open_run`.
-        vector: Logged as a pyfunc that refers to its base model and does not contain it.
-        params: Settings; dicts and lists are kept as JSON.
-        metrics: Results.
-        tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
-        figures: Kept as `plots/<name>.png`.
-        pages: Files for people, kept under their own names in `REPORT_FOLDER`.
-        data: The training data; the rows are summarised, not copied.
-        lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
-        example_prompt: Input example of the pyfunc.
-        model_name: Registration model, see `storage.registry.versions.model_name`.
-        version_tags: Of the version; None to register none.
+        record: What to log.
     """
     store = client(registry)
-    _log_params(store, run_id, params)
-    _log_data(store, run_id, data)
-    store.log_dict(run_id, dict(lineage), "lineage.json")
-    for name, table in tables.items():
+    _log_params(store, run_id, record.params)
+    _log_data(store, run_id, record.data)
+    store.log_dict(run_id, dict(record.lineage), "lineage.json")
+    for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
-    for name, figure in figures.items():
+    for name, figure in record.figures.items():
         store.log_figure(run_id, figure, f"plots/{name}.png")
-    for page in pages:
+    for page in record.pages:
         store.log_artifact(run_id, str(page), REPORT_FOLDER)
-    logged = _log_model(store, run_id, vector, metrics, model_name, example_prompt)
-    if version_tags is None:
-        return Registration(run_id, model_name, None, False)
-    copy = find_copy(registry, model_name, vector, run_id)
+    logged = _log_model(store, run_id, record)
+    name = record.model_name
+    if record.version_tags is None:
+        return Registration(run_id, name, None, False)
+    copy = find_copy(registry, name, record.vector, run_id)
     if copy is not None:
         make_candidate(registry, copy)
-        return Registration(run_id, model_name, copy.version, False)
-    tags = {**version_tags, DIGEST_TAG: vector.digest}
-    made = register(registry, name=model_name, logged_model=logged, run_id=run_id, tags=tags)
+        return Registration(run_id, name, copy.version, False)
+    tags = {**record.version_tags, DIGEST_TAG: record.vector.digest}
+    made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
     return Registration(run_id, made.name, made.version, True)
 
 
@@ -212,36 +220,33 @@ def _without_credentials(source: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _log_model(
-    store: "MlflowClient",
-    run_id: str,
-    vector: SteeringVector,
-    metrics: Mapping[str, float],
-    name: str,
-    example_prompt: str,
-) -> str:
+def _log_model(store: "MlflowClient", run_id: str, record: TrainingRecord) -> str:
     """Return the id of the logged model.
 
-    By way of the client: `mlflow.pyfunc.log_model` works on the process's active run and store,
+    This uses the client: `mlflow.pyfunc.log_model` works on the process's active run and store,
     and would load the base model and generate from the example to validate it.
     """
     from mlflow.entities import LoggedModelOutput, Metric
 
     # Of the registered name's characters the logged model's may not have the dot (qwen2.5).
     logged = store.create_logged_model(
-        store.get_run(run_id).info.experiment_id, name=name.replace(".", "-"), source_run_id=run_id
+        store.get_run(run_id).info.experiment_id,
+        name=record.model_name.replace(".", "-"),
+        source_run_id=run_id,
     )
     model_id = str(logged.model_id)
     try:
         now = int(time.time() * 1000)
         entities = [
-            Metric(key, float(value), now, 0, model_id=model_id) for key, value in metrics.items()
+            Metric(key, float(value), now, 0, model_id=model_id)
+            for key, value in record.metrics.items()
         ]
         store.log_batch(run_id, metrics=entities)
         store.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         with tempfile.TemporaryDirectory() as folder:
-            save_pyfunc(Path(folder) / "model", logged, run_id, vector, example_prompt)
-            store.log_model_artifacts(model_id, str(Path(folder) / "model"))
+            path = Path(folder) / "model"
+            save_pyfunc(path, logged, run_id, record.vector, record.example_prompt)
+            store.log_model_artifacts(model_id, str(path))
     except BaseException:
         with suppress(Exception):
             store.finalize_logged_model(model_id, "FAILED")

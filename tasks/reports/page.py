@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.reports import words as words
+from tasks.reports import words
 from tasks.reports.figures import PALETTE
 
 

@@ -15,9 +15,8 @@ from pas.evidence.paired import Comparison
 from pas.evidence.power import items_needed, smallest_gain
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
-from tasks.reports import figures
+from tasks.reports import figures, words
 from tasks.reports import run_figures as run
-from tasks.reports import words as words
 from tasks.reports.command import command_line
 from tasks.reports.flips import flips, test_answers
 from tasks.reports.page import Badge, environment
@@ -40,30 +39,35 @@ class Cost(NamedTuple):
     extracted: int = 0
 
 
-def run_page(
-    recipe: Recipe,
-    evaluation: Evaluation,
-    cells: Sequence[Cell],
-    tables: Mapping[str, pa.Table],
-    test: Sequence[Example],
-    cost: Cost,
-    facts: Mapping[str, str],
-) -> str:
-    """Write the page.
+class RunReport(NamedTuple):
+    """What the page of a run shows.
 
-    Args:
+    Attributes:
         recipe: What was asked for.
-        evaluation: What the test items say.
+        evaluation: The result on the test items.
         cells: The sweep.
         tables: The run's `items` and `predictions`, see `tasks.record.run_tables`.
         test: The test items.
-        cost: What it took.
-        facts: What else to tell at the end, such as the run id and versions; see
+        cost: What the training took.
+        facts: Facts for the end of the page, such as the run id and versions; see
             `tasks.reports.command.run_facts`.
     """
-    comparison, at = evaluation.test, evaluation.selected
+
+    recipe: Recipe
+    evaluation: Evaluation
+    cells: Sequence[Cell]
+    tables: Mapping[str, pa.Table]
+    test: Sequence[Example]
+    cost: Cost
+    facts: Mapping[str, str]
+
+
+def run_page(report: RunReport) -> str:
+    """Return the page as HTML."""
+    recipe, evaluation, cells, tables = report[:4]
+    comparison, selected = evaluation.test, evaluation.selected
     before = test_answers(tables["predictions"], None)
-    after = test_answers(tables["predictions"], at)
+    after = test_answers(tables["predictions"], selected)
     label = evaluation.verdict.label
     return (
         environment()
@@ -72,7 +76,7 @@ def run_page(
             recipe=recipe,
             evaluation=evaluation,
             test=comparison,
-            at=at,
+            at=selected,
             badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
             name=run.name_of,
             power=_power(comparison),
@@ -80,13 +84,13 @@ def run_page(
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
-            turned=flips(test, before, after, recipe.rule.kind),
+            turned=flips(report.test, before, after, recipe.rule.kind),
             letters=_letters(evaluation.letters) if evaluation.letters else None,
             bias=_bias(evaluation),
-            groups=len({e.group for e in test}),
-            cost=cost,
+            groups=len({e.group for e in report.test}),
+            cost=report.cost,
             command=command_line(recipe),
-            facts=facts,
+            facts=report.facts,
         )
     )
 

@@ -9,7 +9,7 @@ import pas
 from flows.train import train
 from pas.methods.contrast import METHODS, RANDOM
 from pas.methods.grid import Configuration
-from pas.recipe import Recipe
+from pas.recipe import Recipe, resolve
 from storage.catalogue.views import query
 from tasks import resources
 from tests.helpers.data_files import write_toy
@@ -43,8 +43,9 @@ def test_library_and_pipeline_make_the_same_vector(
     examples = pas.read_examples(recipe.source, recipe.columns)
     split = pas.split(examples, recipe.seed, recipe.protocol)
     model = pas.load_model(recipe.spec, tmp_path / "cache")
+    setup = resolve(recipe, model.info)
     read = pas.answer_and_extract(
-        model, split.train, (*METHODS, RANDOM), (1, 2), recipe.rule, protocol=recipe.protocol
+        model, split.train, (*METHODS, RANDOM), (1, 2), setup.rule, protocol=recipe.protocol
     )
     directions = pas.estimate(read, recipe.seed)
     rows = query(resources.lake(), "SELECT * FROM vectors").to_pylist()
@@ -53,7 +54,7 @@ def test_library_and_pipeline_make_the_same_vector(
         found = directions.direction[row["method"], row["layer"]]
         np.testing.assert_allclose(found, row["direction"], rtol=1e-6, atol=1e-6)
 
-    swept = pas.sweep(model, split.val, directions, recipe.grid_strengths, recipe.rule)
+    swept = pas.sweep(model, split.val, directions, setup.strengths, setup.rule)
     counted = {
         Configuration(row["method"], row["layer"], row["strength"]): row["correct"]
         for row in query(resources.lake(), "SELECT * FROM sweeps").to_pylist()

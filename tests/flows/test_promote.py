@@ -23,7 +23,7 @@ from storage.lake.tables import write_run_table
 from storage.registry.client import client
 from storage.registry.promotion import history
 from storage.registry.promotion import promote as move_alias
-from storage.registry.runs import TrainingData, log_training, open_run
+from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import find_aliases, load_vector, resolve
 from tasks import resources
 from tasks.promote import CHAMPION_CHECK, evaluation_of, find_candidate
@@ -81,26 +81,14 @@ def register(name: str, controls: Controls, strength: float = 1.0, version: int 
     with open_run(registry, experiment="pas", run_name="again") as run_id:
         items = lake.read_table(f"tables/items/run_id={candidate.run_id}.parquet")
         write_run_table(lake, "items", run_id, items.drop_columns(["run_id"]))
-        made = log_training(
-            registry,
-            run_id,
-            vector=replace(
-                vector,
-                direction=vector.direction + np.float32(0.01 * strength),
-                strength=strength,
-                provenance=kept,
-            ),
-            params={},
-            metrics={},
-            tables={},
-            figures={},
-            pages=[],
-            lineage={},
-            example_prompt="x",
-            data=TrainingData("toy", "toy", "0", items.slice(0, 1)),
-            model_name=name,
-            version_tags={},
+        changed = replace(
+            vector,
+            direction=vector.direction + np.float32(0.01 * strength),
+            strength=strength,
+            provenance=kept,
         )
+        data = TrainingData("toy", "toy", "0", items.slice(0, 1))
+        made = log_training(registry, run_id, TrainingRecord(changed, data, "x", name, {}))
     assert made.version is not None
     return made.version
 

@@ -19,7 +19,7 @@ from pas.models.spec import ModelSpec
 from pas.steering.vector import SteeringVector
 from storage.lake.files import open_lake
 from storage.lake.tables import write_run_table
-from storage.registry.runs import TrainingData, log_training, open_run
+from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.settings import Registry, settings
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
@@ -239,10 +239,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }  # fmt: skip
     data = TrainingData("demo", "here", "d" * 32, pa.table({"id": ["a"]}))
     with open_run(registry, experiment="pas", run_name="x") as run_id:
-        log_training(
-            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={}, pages=[],
-            data=data, lineage={}, example_prompt="x", model_name=LONG_NAME, version_tags=tags,
-        )  # fmt: skip
+        log_training(registry, run_id, TrainingRecord(vector, data, "x", LONG_NAME, tags))
     swept = {"method": ["caa"], "layer": [1], "strength": [1.0], "n": [4], "correct": [3]}
     rows = pa.table(swept | {"accuracy": [0.75]})
     write_run_table(open_lake(str(folder / "lake")), "sweeps", run_id, rows)

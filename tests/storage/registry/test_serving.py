@@ -19,7 +19,7 @@ from pas.models.spec import ModelSpec
 from pas.steering.generate import generate
 from pas.steering.vector import SteeringVector
 from storage.registry.promotion import promote
-from storage.registry.runs import TrainingData, log_training, open_run
+from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.settings import Registry
 from tests.helpers.tiny_models import D_MODEL, save_tiny
 
@@ -49,11 +49,9 @@ def a_vector(base: LoadedModel, width: int = D_MODEL) -> SteeringVector:
 
 def log(registry: Registry, name: str, vector: SteeringVector) -> None:
     with open_run(registry, experiment="serving", run_name=name) as run_id:
-        made = log_training(
-            registry, run_id, vector=vector, params={}, metrics={}, tables={}, figures={}, pages=[],
-            data=TrainingData("toy", "built in", "0" * 32, pa.table({"id": ["a"]})), lineage={},
-            example_prompt=PROMPTS[0], model_name=name, version_tags={},
-        )  # fmt: skip
+        data = TrainingData("toy", "built in", "0" * 32, pa.table({"id": ["a"]}))
+        record = TrainingRecord(vector, data, PROMPTS[0], name, {})
+        made = log_training(registry, run_id, record)
     promote(registry, name, made.version)
 
 

@@ -26,7 +26,7 @@ from pas.models.spec import ModelSpec
 from pas.steering.vector import SteeringVector
 from storage.registry.client import client, ensure_experiment
 from storage.registry.promotion import PROMOTION_TAG, history, promote, rollback
-from storage.registry.runs import Registration, TrainingData, log_training, open_run
+from storage.registry.runs import Registration, TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import (
     find_aliases,
     list_versions,
@@ -68,28 +68,28 @@ def vector(strength: float = 2.0) -> SteeringVector:
     )  # fmt: skip
 
 
-def training(name: str, **changed: Any) -> dict[str, Any]:
+def training(name: str, **changed: Any) -> TrainingRecord:
     figure = Figure()
     figure.subplots().plot([1, 2])
     rows = pa.table({"id": ["a"], "choices": [["x", "y"]], "label": [1]})
-    return {
-        "vector": vector(),
-        "params": {"seed": 7, "layers": [1, 2]},
-        "metrics": {"test_delta": 0.25},
-        "tables": {"sweep": pd.DataFrame({"layer": range(600), "accuracy": 0.5})},
-        "figures": {"sweep": figure},
-        "pages": [],
-        "data": TrainingData("toy", "some/dataset@v1", "d" * 32, rows),
-        "lineage": {"shards": ["k1", "k2"]},
-        "example_prompt": "It eats",
-        "model_name": name,
-        "version_tags": {"method": "PASf", "layer": 1, "test_delta": 0.25},
-    } | changed
+    record = TrainingRecord(
+        vector(),
+        TrainingData("toy", "some/dataset@v1", "d" * 32, rows),
+        "It eats",
+        name,
+        {"method": "PASf", "layer": 1, "test_delta": 0.25},
+        params={"seed": 7, "layers": [1, 2]},
+        metrics={"test_delta": 0.25},
+        tables={"sweep": pd.DataFrame({"layer": range(600), "accuracy": 0.5})},
+        figures={"sweep": figure},
+        lineage={"shards": ["k1", "k2"]},
+    )
+    return replace(record, **changed)
 
 
 def log(registry: Registry, name: str, **changed: Any) -> Registration:
     with open_run(registry, experiment="tests/registry", run_name=name) as run_id:
-        return log_training(registry, run_id, **training(name, **changed))
+        return log_training(registry, run_id, training(name, **changed))
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
     name = model_name("Tiny Llama/1B", "BBQ Religion")
     assert name == "pas-tiny-llama-1b-bbq-religion"
     url = "https://user:hunter2@host.example/rows.csv?X-Signature=hunter3#part"
-    rows = training(name)["data"]._replace(source=url)
+    rows = training(name).data._replace(source=url)
     done = log(registry, name, data=rows)
     store = client(registry)
     run = store.get_run(done.run_id)
@@ -292,8 +292,8 @@ def test_a_retry_in_the_same_run_makes_one_version(registry: Registry, home: Pat
     name = "pas-tiny-retry"
     with open_run(registry, experiment="tests/registry", run_name=name) as run_id:
         with failing_alias(home, "candidate"), pytest.raises(Exception, match="refused"):
-            log_training(registry, run_id, **training(name))
-        assert log_training(registry, run_id, **training(name)) == (run_id, name, 1, True)
+            log_training(registry, run_id, training(name))
+        assert log_training(registry, run_id, training(name)) == (run_id, name, 1, True)
     assert [v.aliases for v in list_versions(registry) if v.name == name] == [("candidate",)]
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,14 +16,13 @@ import typer
 
 import flows.train
 from flows.cli import app
-from pas.data.examples import Example
 from pas.engine.scoring import margin
 from pas.evidence.controls import Controls
-from pas.evidence.evaluation import Evaluation, MethodResult, bias_of
+from pas.evidence.evaluation import MethodResult, bias_of
 from pas.evidence.paired import compare
 from pas.evidence.power import items_needed, smallest_gain
 from pas.evidence.verdict import verdict
-from pas.methods.grid import Cell, Configuration
+from pas.methods.grid import Configuration
 from pas.options import options_of
 from pas.recipe import Recipe
 from storage.lake.lineage import versions
@@ -35,7 +34,7 @@ from tasks.reports.command import command_line, run_facts
 from tasks.reports.flips import flips, test_answers
 from tasks.reports.paper import METHOD_NAMES
 from tasks.reports.run_figures import run_figures
-from tasks.reports.run_page import Cost, run_page
+from tasks.reports.run_page import RunReport, run_page
 from tasks.reports.words import between, signed
 from tests.helpers.data_files import write_toy
 from tests.helpers.pages import Page
@@ -51,24 +50,14 @@ LINEAGE = {
 }  # fmt: skip
 
 
-class Run(NamedTuple):
-    """What `run_page` takes."""
-
-    recipe: Recipe
-    evaluation: Evaluation
-    cells: list[Cell]
-    tables: dict[str, pa.Table]
-    test: tuple[Example, ...]
-    cost: Cost
-    facts: dict[str, str]
-
-
-def page_of(run: Run) -> Page:
-    return Page(run_page(*run))
+def page_of(run: RunReport) -> Page:
+    return Page(run_page(run))
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+def runs(
+    tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, RunReport]]:
     """A real training under either scoring, with what its `record` was given."""
     home = tmp_path_factory.mktemp("run-report")
     data = write_toy(home / "toy.jsonl")
@@ -78,6 +67,7 @@ def runs(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield {s: _trained(patch, _recipe(data, tiny_folder, s)) for s in ("letter", "choice")}
     settings.cache_clear()
     resources.model_info.cache_clear()
+    resources.resolved.cache_clear()
 
 
 def _recipe(data: Path, model: Path, scoring: Any) -> Recipe:
@@ -93,7 +83,7 @@ def _recipe(data: Path, model: Path, scoring: Any) -> Recipe:
     )
 
 
-def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> Run:
+def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> RunReport:
     real, seen = flows.train.record, []
 
     def record(*given: Any, **named: Any) -> Any:
@@ -105,14 +95,16 @@ def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> Run:
     patch.setattr(flows.train, "record", real)
     trail, cells, evaluation, cost = seen[0][1:5]
     parts = read_split(resources.lake(), trail.split)
-    return Run(
+    return RunReport(
         recipe, evaluation, cells, run_tables(recipe, trail, parts, cells, evaluation), parts.test,
         cost,
         run_facts(outcome.run_id, LINEAGE),
     )  # fmt: skip
 
 
-def made(run: Run, before: list[int], after: list[int], at: Configuration, **changes: Any) -> Run:
+def made(
+    run: RunReport, before: list[int], after: list[int], at: Configuration, **changes: Any
+) -> RunReport:
     """Replace a run's test answers: the index answered for each of the first items."""
     test = run.test[: len(before)]
     rows = []
@@ -151,7 +143,7 @@ def pictures(source: str) -> list[ElementTree.Element]:
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
-def test_a_real_run_is_told_whole(runs: dict[str, Run], scoring: str) -> None:
+def test_a_real_run_is_told_whole(runs: dict[str, RunReport], scoring: str) -> None:
     run = runs[scoring]
     page, test = page_of(run), run.evaluation.test
     verdict = run.evaluation.verdict
@@ -166,7 +158,7 @@ def test_a_real_run_is_told_whole(runs: dict[str, Run], scoring: str) -> None:
     assert f"{test.w2r} / {test.r2w} wrong to right / right to wrong" in page.text
     for method, (at, comparison) in run.evaluation.methods.items():
         where = f"layer {at.layer}, × {at.strength:g}" if at.strength else "unsteered"
-        assert f"{METHOD_NAMES[method]}, {where}" in run_page(*run), "a row of the picture"
+        assert f"{METHOD_NAMES[method]}, {where}" in run_page(run), "a row of the picture"
         assert f"{comparison.steered_accuracy:.3f}" in page.text
     assert ("Letters answered" in page.text) == (scoring == "letter")
     assert "Bias scores" not in page.text, "these choices have no roles"
@@ -176,7 +168,9 @@ def test_a_real_run_is_told_whole(runs: dict[str, Run], scoring: str) -> None:
     assert f"{run.cost.prompts} prompts: {run.cost.extracted} run, {cached} from" in page.text
 
 
-def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str, Run]) -> None:
+def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(
+    runs: dict[str, RunReport],
+) -> None:
     run = runs["letter"]
     answers = run.tables["predictions"].to_pandas()
     answers = answers[answers["split"] == "val"]
@@ -185,7 +179,7 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str,
     shares = steered.groupby(["method", "layer", "strength"])["correct"].mean()
     # Of strength 0 the unsteered answers are kept once, for all methods and layers.
     assert len(shares) == 5 * 2 * 3 and len(run.cells) == 5 * 2 * 4
-    maps = {p.get("aria-label", ""): p for p in pictures(run_page(*run))}
+    maps = {p.get("aria-label", ""): p for p in pictures(run_page(run))}
     names = METHOD_NAMES | {"random": "random direction"}
     text = page_of(run).text
     for method, cells in shares.groupby("method"):
@@ -203,8 +197,10 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(runs: dict[str,
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
-def test_pictures_are_sound_and_take_the_pages_colours(runs: dict[str, Run], scoring: str) -> None:
-    source = run_page(*runs[scoring])
+def test_pictures_are_sound_and_take_the_pages_colours(
+    runs: dict[str, RunReport], scoring: str
+) -> None:
+    source = run_page(runs[scoring])
     drawn = pictures(source)
     assert len(drawn) == 5 + 1 + 5 + 1 + (scoring == "letter")
     for picture in drawn:
@@ -218,10 +214,10 @@ def test_pictures_are_sound_and_take_the_pages_colours(runs: dict[str, Run], sco
                 assert 0 <= float(element.get("x")) <= width, element.text
                 assert 0 <= float(element.get("y")) <= height, element.text
     assert {"var(--ink)", "var(--muted)", "var(--accent)"} <= set(re.findall(r"var\(.*?\)", source))
-    assert source == run_page(*runs[scoring]), "the same values give the same page"
+    assert source == run_page(runs[scoring]), "the same values give the same page"
 
 
-def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, Run]) -> None:
+def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, RunReport]) -> None:
     for scoring, run in runs.items():
         figures = run_figures(run.evaluation, run.cells)
         letters = {"letters"} if scoring == "letter" else set()
@@ -230,13 +226,13 @@ def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, Run]) -> None:
         figures["methods"].savefig(out, format="png")
         assert out.getvalue().startswith(b"\x89PNG")
         assert figures["methods"].get_label() in {
-            p.get("aria-label") for p in pictures(run_page(*run))
+            p.get("aria-label") for p in pictures(run_page(run))
         }
 
 
-def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
+def test_nothing_is_loaded_or_run(runs: dict[str, RunReport]) -> None:
     for run in runs.values():
-        source = run_page(*run)
+        source = run_page(run)
         page = Page(source)
         assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
         assert not [v for _, n, v in page.attributes if n in ("src", "srcset", "action")]
@@ -248,7 +244,7 @@ def test_nothing_is_loaded_or_run(runs: dict[str, Run]) -> None:
         assert "@import" not in source and "://" not in source
 
 
-def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
+def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
     for run in runs.values():
         at = run.evaluation.selected
         rows = run.tables["predictions"].to_pandas()
@@ -280,7 +276,7 @@ def test_flips_are_those_of_the_answers(runs: dict[str, Run]) -> None:
                 assert getattr(flip, f"margin_{key}") == right - max(wrong)
 
 
-def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, Run]) -> None:
+def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     test = run.test[:9]
     before = [(e.label + 1) % len(e.choices) for e in test[:7]] + [e.label for e in test[7:]]
@@ -295,12 +291,12 @@ def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, Run]) 
         scores = [[float(i == p) - 0.25 * i for i in range(len(e.choices))] for p in (b, a)]
         moved[e.id] = abs(margin(scores[1], e.label) - margin(scores[0], e.label))
     ranked = sorted((e.id for e in test[:7]), key=lambda i: (-moved[i], i))
-    shown = re.findall(r"<summary>([^<]+)<span", run_page(*changed))
+    shown = re.findall(r"<summary>([^<]+)<span", run_page(changed))
     assert shown[:5] == ranked[:5] and set(shown[5:]) == {e.id for e in test[7:]}
     assert margin((0.5, -1.0, 2.0), 0) == -1.5
 
 
-def test_users_text_is_text(runs: dict[str, Run]) -> None:
+def test_users_text_is_text(runs: dict[str, RunReport]) -> None:
     run = runs["letter"]
     test = tuple(
         replace(e, question=HOSTILE, group=HOSTILE, prefix="exemplars ",
@@ -324,7 +320,7 @@ def test_users_text_is_text(runs: dict[str, Run]) -> None:
     assert shlex.join([HOSTILE]) in page.text, "the data in the command"
 
 
-def test_no_answer_flipped(runs: dict[str, Run]) -> None:
+def test_no_answer_flipped(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     labels = [e.label for e in run.test]
     still = made(run, labels, labels, Configuration("pasf", 2, 1.0))
@@ -334,7 +330,7 @@ def test_no_answer_flipped(runs: dict[str, Run]) -> None:
     assert "Items for this gain" not in page.text
 
 
-def test_not_steering_won(runs: dict[str, Run]) -> None:
+def test_not_steering_won(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     picks = [0] * len(run.test)
     page = page_of(made(run, picks, picks, Configuration("pasf", 1, 0.0)))
@@ -342,7 +338,7 @@ def test_not_steering_won(runs: dict[str, Run]) -> None:
     assert "Bold frame" not in page.text and "selected, re-shuffled choices" not in page.text
 
 
-def test_one_layer_and_one_strength_are_enough(runs: dict[str, Run]) -> None:
+def test_one_layer_and_one_strength_are_enough(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     at = Configuration("caa", 2, 4.0)
     cells = [c for c in run.cells if c.configuration == at]
@@ -352,10 +348,10 @@ def test_one_layer_and_one_strength_are_enough(runs: dict[str, Run]) -> None:
     assert "Of 1 configuration, validation chose CAA at layer 2, strength 4" in page.text
     assert "Not steering was not among the choices." in page.text
     assert "By layer" not in page.text and "By strength" not in page.text
-    assert len(pictures(run_page(*small))) == 2, "one heat map and the gains"
+    assert len(pictures(run_page(small))) == 2, "one heat map and the gains"
 
 
-def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, Run]) -> None:
+def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     wrong = [(e.label + 1) % len(e.choices) for e in run.test]
     labels = [e.label for e in run.test]
@@ -376,7 +372,7 @@ def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, Run]) 
     assert f"{signed(test.delta)}; {interval} (bootstrap over items)" in page.text
 
 
-def test_bias_scores_are_counted_from_the_roles(runs: dict[str, Run]) -> None:
+def test_bias_scores_are_counted_from_the_roles(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
     roles = ("unknown", "biased", "counter")
     three = [replace(e, choices=("a", "b", "c"), label=i % 3, roles=roles,
