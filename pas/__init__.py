@@ -1,4 +1,4 @@
-"""Painless Activation Steering: the method itself, free of any orchestration.
+"""Painless Activation Steering (arXiv 2509.22739): the method, without any orchestration.
 
 docs/library.md shows the names below in use. They are imported on first use, so that importing
 `pas` or `pas.errors` loads neither torch nor transformers.

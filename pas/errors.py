@@ -1,9 +1,9 @@
-"""The one exception a user's own mistake raises."""
+"""The exception for mistakes in what a user gave."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend: the message names the place and the remedy.
+    """A mistake that the user can correct. The message names the place and the remedy.
 
-    The command line prints it without a traceback and ends with exit code 2. Anything else
-    that goes wrong is a defect of ours and keeps its traceback.
+    The command line prints the message without a traceback and ends with exit code 2. Any other
+    exception is a defect of this package and keeps its traceback.
     """

@@ -1,1 +1,1 @@
-"""Labelled items: where they come from, how they are checked, split and rendered."""
+"""Labelled items: reading, checking, splitting and rendering them."""

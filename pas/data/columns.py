@@ -1,6 +1,7 @@
-"""From the rows of any labelled multiple-choice source to validated examples.
+"""Turn the rows of a labelled multiple-choice table into validated examples.
 
-A bad row is refused with its number and the reason.
+A bad row is refused with its number and the reason. docs/method.md, "Label conventions",
+describes how labels are read.
 """
 
 import json
@@ -17,7 +18,7 @@ from pas.errors import UserError
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what. Each field has its description."""
+    """The columns of a table. The description of each field is in its metadata."""
 
     question: str = field(default="question", metadata={"description": "Column of the question."})
     choices: tuple[str, ...] = field(
@@ -39,7 +40,7 @@ class Columns:
         metadata={"description": "Column of unique ids; the row number by default."},
     )
 
-    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    # Read by pydantic, which would otherwise ignore a misspelt field of a recipe.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
@@ -47,18 +48,27 @@ def read_examples(source: str | Path | Source, columns: Columns | None = None) -
     """Read a labelled data set: a csv, tsv, json, jsonl or parquet file, a folder, or a hub id.
 
     Args:
-        source: The place, or a `Source` that also names a revision, configuration and split.
-        columns: Which columns hold what; `question`, `choices` and `label` if not given.
+        source: A path or hub id, or a `Source` that also names a revision, configuration and
+            split.
+        columns: The columns to read; `question`, `choices` and `label` by default.
+
+    Returns:
+        One example per row, in the order of the rows.
 
     Raises:
         UserError: If the source is absent, a column is missing or any row is unusable.
     """
-    found = source if isinstance(source, Source) else Source(str(source))
-    return examples_from_columns(read_rows(found), columns or Columns(), f"--data {found.name}")
+    source = source if isinstance(source, Source) else Source(str(source))
+    return examples_from_columns(read_rows(source), columns or Columns(), f"--data {source.name}")
 
 
 def examples_from_columns(rows: Sequence[Row], columns: Columns, place: str) -> list[Example]:
-    """Read examples out of a table by its columns.
+    """Read examples from a table by its columns.
+
+    Args:
+        rows: The rows, in order.
+        columns: The columns to read.
+        place: Name of the source, for error messages.
 
     Raises:
         UserError: If a column is missing or any row is unusable.
@@ -66,18 +76,20 @@ def examples_from_columns(rows: Sequence[Row], columns: Columns, place: str) -> 
     if not rows:
         raise UserError(f"{place}: no rows. Give a data set with at least one labelled item.")
     named = {
-        "--question-col": (columns.question,),
-        "--choices-col": columns.choices,
-        "--label-col": (columns.label,),
-        "--group-col": (columns.group,),
-        "--id-col": (columns.id,),
+        "question": (columns.question,),
+        "choices": columns.choices,
+        "label": (columns.label,),
+        "group": (columns.group,),
+        "id": (columns.id,),
     }
-    for option, names in named.items():
+    for field_name, names in named.items():
+        option = f"--{field_name}-col"
         for name in names:
             if name is not None and name not in rows[0]:
                 raise UserError(
                     f"{place}: there is no column {name!r}; the columns are "
-                    f"{', '.join(map(repr, rows[0]))}. Name the right one with {option}."
+                    f"{', '.join(map(repr, rows[0]))}. Correct Columns({field_name}=...) "
+                    f"({option} on the command line)."
                 )
     choices = [_choices(row, columns) for row in rows]
     read_label = _label_reader([row[columns.label] for row in rows], [c.texts for c in choices])
@@ -101,11 +113,16 @@ def examples_from_columns(rows: Sequence[Row], columns: Columns, place: str) -> 
 def parse_rows(
     rows: Sequence[Row], parse: Callable[[Row, int], Example], place: str
 ) -> list[Example]:
-    """Apply `parse(row, number)`, numbers from 1, and validate what comes out.
+    """Apply `parse(row, number)` to every row and validate the examples.
+
+    Args:
+        rows: The rows, in order.
+        parse: Takes a row and its number, counted from 1.
+        place: Name of the source, for error messages.
 
     Raises:
-        UserError: Listing every row for which `parse` raised ValueError or KeyError, or that
-            validation refused.
+        UserError: If `parse` raised ValueError, KeyError, TypeError or IndexError for a row, or
+            validation refused one. The message lists the rows.
     """
     examples, problems = [], []
     for number, row in enumerate(rows, start=1):
@@ -129,11 +146,11 @@ class _Choices(NamedTuple):
 def _choices(row: Row, columns: Columns) -> _Choices:
     if len(columns.choices) > 1:
         cells = [row[name] for name in columns.choices]
-        while cells and cells[-1] is None:  # a gap before the last one would shift the labels
+        while cells and cells[-1] is None:  # dropping an inner gap would shift the labels
             cells.pop()
         return _Choices(tuple(map(_text, cells)), ())
     cell = row[columns.choices[0]]
-    if isinstance(cell, Mapping) and "text" in cell:  # as ARC and OpenBookQA lie on the hub
+    if isinstance(cell, Mapping) and "text" in cell:  # the hub's ARC and OpenBookQA
         return _Choices(tuple(map(_text, cell["text"])), tuple(map(str, cell.get("label", ()))))
     if isinstance(cell, str):
         try:
@@ -155,11 +172,11 @@ def _text(cell: Any) -> str:
 def _label_reader(
     labels: Sequence[Any], choices: Sequence[tuple[str, ...]]
 ) -> Callable[[Any, tuple[str, ...]], int]:
-    """Decide once for the whole column whether labels are texts, letters or indices."""
+    """Decide for the whole column whether its labels are texts, letters or indices."""
 
     def unknown(label: Any, texts: tuple[str, ...]) -> ValueError:
         return ValueError(
-            f"label {label!r} is no index, no letter and none of the choices {' | '.join(texts)}"
+            f"label {label!r} is not an index, a letter or one of the choices {' | '.join(texts)}"
         )
 
     def as_text(label: Any, texts: tuple[str, ...]) -> int:

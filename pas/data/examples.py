@@ -1,6 +1,6 @@
-"""Labelled multiple-choice items: what they are, which are refused, how they are split.
+"""Labelled multiple-choice items, and the checks that they must pass.
 
-METHOD.md, "Pipeline of one (model, task, seed)", step 1, and "Two protocols".
+docs/method.md defines an item at its beginning and groups under "Protocols".
 """
 
 import hashlib
@@ -17,21 +17,21 @@ _SHOWN_PROBLEMS = 8
 
 @dataclass(frozen=True)
 class Example:
-    """One item, its choices in the order in which the model is shown them.
+    """One item. Its choices are in the order in which the model is shown them.
 
     Attributes:
         id: Unique within the data set.
-        question: Everything that precedes the choices.
+        question: The text before the choices.
         choices: At least two distinct, non-empty texts.
         label: Index of the correct choice in `choices`.
-        group: Items of one group share a context or template and never straddle two splits
-            under the `sound` protocol.
-        stratum: What the split should balance; the label's index where a loader sets nothing.
-        fact: A hint that the full prompt repeats after the choices (OpenBookQA).
-        positions: For each shown choice its index in the data set's own order.
-        roles: What each shown choice stands for beyond right and wrong, such as "biased" or
-            "sycophantic", in the order of `choices`; empty where a data set names none.
-        prefix: Worked examples that the full prompt begins with; statements have none
+        group: Items of one group share a context or template. Under the `sound` protocol they
+            are all in the same split.
+        stratum: The property that the split balances, by default the label's index.
+        fact: A hint that the full prompt shows after the choices (OpenBookQA).
+        positions: The index of each shown choice in the data set's own order.
+        roles: A role for each choice, such as "biased" or "sycophantic", in the order of
+            `choices`; empty if the data set has no roles.
+        prefix: Worked examples at the start of the full prompt; statements have none
             (`pas.data.fewshot`).
     """
 
@@ -48,14 +48,15 @@ class Example:
 
 
 def validate(examples: Sequence[Example], source: str) -> None:
-    """Refuse a data set with bad rows, naming every kind of problem by row.
+    """Refuse a data set with bad rows.
 
     Args:
         examples: Items in row order; row numbers in the message count from 1.
-        source: Where they came from, for the message.
+        source: Name of the source, for the message.
 
     Raises:
-        UserError: If the set is empty or any row is unusable. Nothing is dropped silently.
+        UserError: If the set is empty or any row is unusable. No row is dropped silently. The
+            message lists the rows and their problems.
     """
     if not examples:
         raise UserError(f"{source}: no rows. Give a data set with at least one labelled item.")
@@ -72,7 +73,7 @@ def validate(examples: Sequence[Example], source: str) -> None:
 
 
 def rows_refused(source: str, problems: Sequence[str]) -> UserError:
-    """Return the error that lists the first problems and counts the rest."""
+    """Return an error that lists the first eight problems and counts the others."""
     shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
     rest = len(problems) - _SHOWN_PROBLEMS
     more = f"\n  ... and {rest} more" if rest > 0 else ""
@@ -100,19 +101,24 @@ def _faults(example: Example) -> Iterable[str]:
 
 
 class ItemAnswer(NamedTuple):
-    """An item and the choice that the unsteered model picked, by its shown index."""
+    """An item and the unsteered model's answer.
+
+    Attributes:
+        example: The item.
+        choice: Index of the chosen choice in `example.choices`.
+    """
 
     example: Example
     choice: int
 
     @property
     def correct(self) -> bool:
-        """Whether the model was right."""
+        """Whether the model chose the correct choice."""
         return self.choice == self.example.label
 
 
 def digest(examples: Sequence[Example]) -> str:
-    """Return 32 hex characters that identify the examples' content and order."""
+    """Return blake2b-128, as 32 hex characters, of the examples' content and order."""
     lines = [
         json.dumps([e.id, e.question, e.choices, e.label, e.group, e.stratum, e.fact, e.roles])
         for e in examples

@@ -1,10 +1,8 @@
 """In-context learning: worked examples before every full prompt.
 
-METHOD.md, "Studies", ICL: k exemplars drawn from the training items that the model answered
-wrongly, as a prefix; vectors are built from the answers given with it. Three readings of that are
-ours, since the paper does not say: the prefix stands before full prompts and not before
-statements, an exemplar is no longer a training item (the prefix holds its answer), and validation
-and test items get the same exemplars in the same order.
+docs/method.md, "In-context examples": the prefix consists of k training items that the model
+answered wrongly, and vectors are built from the answers given with the prefix. That section also
+lists the details that the paper leaves open and how they are read here.
 """
 
 import random
@@ -21,7 +19,12 @@ _GAP = "\n\n"
 
 
 def exemplars(items: Sequence[ItemAnswer], k: int, seed: int) -> tuple[Example, ...]:
-    """Draw k of the wrongly answered items.
+    """Draw k of the wrongly answered items, without replacement.
+
+    Args:
+        items: The training items and the model's answers without a prefix.
+        k: Number of exemplars.
+        seed: Seed of the draw.
 
     Raises:
         UserError: If fewer than k were answered wrongly.
@@ -30,13 +33,13 @@ def exemplars(items: Sequence[ItemAnswer], k: int, seed: int) -> tuple[Example, 
     if len(wrong) < k:
         raise UserError(
             f"--shots {k}: the model answered only {len(wrong)} of {len(items)} training items "
-            "wrongly, and exemplars are drawn from those. Ask for fewer, or give more items."
+            "wrongly, and examples are drawn from those. Use fewer examples or more items."
         )
     return tuple(random.Random(f"shots:{seed}").sample(wrong, k))
 
 
 def prefix_of(shown: Sequence[Example], scoring: Scoring) -> str:
-    """Render exemplars with their right answers, a blank line after each."""
+    """Render exemplars with their correct answers, with a blank line after each."""
     if scoring == "choice":
         worked = [statement(e, e.label) for e in shown]
     else:
@@ -47,13 +50,13 @@ def prefix_of(shown: Sequence[Example], scoring: Scoring) -> str:
 def with_shots(
     parts: Split, items: Sequence[ItemAnswer], k: int, seed: int, scoring: Scoring
 ) -> Split:
-    """Give every item the prefix, and take the exemplars out of training.
+    """Give every item the prefix, and remove the exemplars from the training items.
 
     Args:
         parts: The split, without a prefix.
-        items: Its training items as the model answered them without a prefix.
+        items: The training items and the model's answers without a prefix.
         k: Number of exemplars.
-        seed: Of the draw.
+        seed: Seed of the draw.
         scoring: How full prompts are rendered.
 
     Raises:

@@ -1,6 +1,6 @@
-"""From an item to the texts and token ids that the model reads.
+"""The texts and token ids that the model reads for an item.
 
-METHOD.md, "Contrast sets" and "Prompt, scoring, injection".
+docs/method.md, "Contrast sets" and "Prompt and scoring".
 """
 
 import hashlib
@@ -20,13 +20,13 @@ Scoring = Literal["letter", "choice"]
 
 
 class Prompt(NamedTuple):
-    """A text as the model reads it.
+    """A tokenised text.
 
     Attributes:
-        key: 16 bytes, blake2b-128 of (model fingerprint, token ids): the identity of the
-            activation, whatever the seed, split, method or task.
-        text: What was tokenised.
-        token_ids: With the tokenizer's own special tokens.
+        key: 16 bytes, from `prompt_key`. The key identifies the text's activations. It does not
+            depend on seed, split, method or task.
+        text: The text.
+        token_ids: Its token ids, including the tokenizer's special tokens.
     """
 
     key: bytes
@@ -35,10 +35,11 @@ class Prompt(NamedTuple):
 
 
 def full_prompt(example: "Example", scoring: Scoring) -> str:
-    """Render what the model answers, after the item's prefix.
+    """Return the item's prefix and the prompt that the model answers.
 
-    Letter scoring lists the choices and asks for a letter. Choice scoring reads the question
-    alone: the choices are its continuations, so listing them would give the answer's text away.
+    Under letter scoring the prompt lists the choices and asks for a letter. Under choice scoring
+    it is the question alone: the choices are scored as continuations, and listing them would give
+    their texts away. See docs/method.md, "Prompt and scoring".
     """
     if scoring == "choice":
         return example.prefix + example.question
@@ -51,24 +52,27 @@ def full_prompt(example: "Example", scoring: Scoring) -> str:
 
 
 def statement(example: "Example", choice: int) -> str:
-    """Return question + " " + text of the choice shown at index `choice`."""
+    """Return the question, a space and the text of the choice at index `choice`.
+
+    docs/method.md, "Contrast sets".
+    """
     return f"{example.question} {example.choices[choice]}"
 
 
 def encode(tokenizer: "ModelInfo", text: str) -> Prompt:
-    """Tokenise a text and name it.
+    """Tokenise a text and compute its key.
 
     Raises:
-        UserError: If it is longer than the model's context window or has no token.
+        UserError: If the text has no tokens or is longer than the model's context window.
     """
     token_ids = tuple(tokenizer.tokenizer(text, verbose=False)["input_ids"])
     if not token_ids:
-        raise UserError(f"the prompt {text!r} has no token")
+        raise UserError(f"the prompt {text!r} has no tokens; give a longer text")
     window = tokenizer.context_window
     if window is not None and len(token_ids) > window:
         raise UserError(
             f"a prompt of {len(token_ids)} tokens is longer than the model's context window of "
-            f"{window}: it starts {text[:60]!r}. Shorten or remove it, or take another model."
+            f"{window}: it starts with {text[:60]!r}. Shorten or remove it, or use another model."
         )
     return Prompt(prompt_key(tokenizer.fingerprint, token_ids), text, token_ids)
 

@@ -1,6 +1,6 @@
-"""Reading rows from where they lie: a hub id, a file, or a local folder in hub layout.
+"""Read rows from a file, a local folder in hub layout, or a hub id.
 
-All are read with `datasets.load_dataset`, csv, tsv, json, jsonl and parquet files included.
+All are read with `datasets.load_dataset`. Files may be csv, tsv, json, jsonl or parquet.
 """
 
 import csv
@@ -20,7 +20,7 @@ _FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".p
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from. Each field has its description."""
+    """Where rows come from. The description of each field is in its metadata."""
 
     name: str | None = field(
         default=None,
@@ -43,12 +43,16 @@ class Source:
         },
     )
 
-    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    # Read by pydantic, which would otherwise ignore a misspelt field of a recipe.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
 def read_rows(source: Source) -> list[Row]:
     """Read all rows of a source.
+
+    Returns:
+        One mapping from column name to value per row, in order. In csv and tsv files a column of
+        whole numbers is read as integers; all other cells stay text.
 
     Raises:
         UserError: If the source is absent, empty or unreadable.
@@ -65,11 +69,14 @@ def read_rows(source: Source) -> list[Row]:
             loaded = load_dataset(name, **options)
         except DatasetGenerationError as error:
             cause = error.__cause__ or error
-            raise UserError(f"{place}: the rows cannot be read ({cause})") from error
+            raise UserError(
+                f"{place}: the rows cannot be read ({cause}). Correct the file."
+            ) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{place}: neither a readable file or folder here nor a data set that the hub gave "
-                f"({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+                f"{place}: this is not a readable file or folder, and it could not be loaded from "
+                f"the hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Check the "
+                "path, or the id and the network."
             ) from error
         if isinstance(loaded, DatasetDict):
             loaded = loaded[_pick_split(place, list(loaded), source.split)]
@@ -78,19 +85,19 @@ def read_rows(source: Source) -> list[Row]:
 
 
 def _loader(name: str, source: Source, place: str, scratch: str) -> tuple[str, dict[str, Any]]:
-    """Return what to call `load_dataset` with; the Arrow copy of local files goes to `scratch`."""
+    """Return the arguments of `load_dataset`. Arrow copies of local files go to `scratch`."""
     path = Path(name).expanduser()
     options: dict[str, Any] = {"revision": source.revision, "name": source.config}
     suffix = path.suffix.lower()
     if path.is_file():
         if suffix not in _FORMATS:
-            raise UserError(f"{place}: the file's ending is none of {', '.join(_FORMATS)}")
+            raise UserError(f"{place}: the file's suffix is not one of {', '.join(_FORMATS)}")
         if not path.stat().st_size:
             raise UserError(f"{place}: the file is empty")
         options = {"data_files": glob.escape(str(path)), "cache_dir": scratch}
         separator = "\t" if suffix == ".tsv" else ","
         return _FORMATS[suffix], options | (
-            _as_written(path, separator) if _FORMATS[suffix] == "csv" else {}
+            _text_cells(path, separator) if _FORMATS[suffix] == "csv" else {}
         )
     if path.is_dir():
         return str(path), options | {"cache_dir": scratch}
@@ -99,11 +106,11 @@ def _loader(name: str, source: Source, place: str, scratch: str) -> tuple[str, d
     return name, options
 
 
-def _as_written(path: Path, separator: str) -> dict[str, Any]:
-    """Return options that keep a table's cells as they stand.
+def _text_cells(path: Path, separator: str) -> dict[str, Any]:
+    """Return options that read every cell of a table as text.
 
-    Left alone, the reader takes a choice `None` or `NA` for a missing one and turns `3` into
-    `3.0` where another row of the column is empty.
+    By default the reader takes a choice `None` or `NA` for a missing one, and reads `3` as `3.0`
+    if the column is empty in another row.
     """
     from datasets import Features, Value
 
@@ -118,17 +125,17 @@ def _as_written(path: Path, separator: str) -> dict[str, Any]:
 
 
 def _with_integers(rows: list[Row]) -> list[Row]:
-    """Read the columns that hold whole numbers alone, such as most labels, as integers."""
+    """Convert columns that hold only whole numbers, such as most labels, to integers."""
     whole = re.compile(r"-?(0|[1-9][0-9]*)")
     integers = {name for name in rows[0] if all(whole.fullmatch(row[name] or "") for row in rows)}
     return [{k: int(v) if k in integers else v for k, v in row.items()} for row in rows]
 
 
-def _pick_split(place: str, names: list[str], wanted: str | None) -> str:
-    if wanted is not None:
-        if wanted not in names:
-            raise UserError(f"{place}: no split {wanted!r}; it has {', '.join(names)}")
-        return wanted
+def _pick_split(place: str, names: list[str], requested: str | None) -> str:
+    if requested is not None:
+        if requested not in names:
+            raise UserError(f"{place}: no split {requested!r}; it has {', '.join(names)}")
+        return requested
     for name in ("test", "validation", "train"):
         if name in names:
             return name

@@ -1,4 +1,7 @@
-"""Splits: disjoint items for building, selecting and reporting, and the order of choices."""
+"""Split items into train, validation and test, and order their choices.
+
+docs/method.md, "Pipeline", step 1, and "Protocols".
+"""
 
 import random
 from collections import Counter, defaultdict
@@ -13,8 +16,6 @@ Protocol = Literal["sound", "paper"]
 
 
 SPLITS = ("train", "val", "test")
-
-
 SHARES = (0.6, 0.2, 0.2)
 
 
@@ -27,10 +28,11 @@ class Split(NamedTuple):
 
 
 def order_choices(example: Example, seed: int | str, protocol: Protocol) -> Example:
-    """Show the choices in a seeded order.
+    """Return the item with its choices in a seeded order; label, roles and positions follow.
 
     `paper` re-seeds for every question, so all questions with the same number of choices share
-    one permutation (METHOD.md, flaw 1); `sound` seeds by (seed, item id).
+    one permutation (docs/method.md, "Flaws of the published protocol", flaw 1). `sound` seeds by
+    (seed, item id).
     """
     rng = random.Random(seed if protocol == "paper" else f"{seed}:{example.id}")
     order = list(range(len(example.choices)))
@@ -51,13 +53,20 @@ def split(
     max_items: int | None = None,
     order_seed: int | None = None,
 ) -> Split:
-    """Shuffle by seed, cap, cut 60/20/20 and order the choices (by `order_seed` if given).
+    """Shuffle items by seed, cut them 60/20/20 and order their choices.
 
-    `paper` cuts by row. `sound` keeps groups whole and balances strata: groups, largest first,
-    go where they leave the per-stratum counts nearest to 60/20/20.
+    `paper` cuts by row. `sound` keeps groups whole and balances strata, see docs/method.md,
+    "Protocols".
+
+    Args:
+        examples: The items, in any order.
+        seed: Seed of the shuffle.
+        protocol: "sound" or "paper".
+        max_items: How many items are kept after the shuffle; all by default.
+        order_seed: Seed of the order of choices; `seed` by default.
 
     Raises:
-        UserError: If there are too few items or groups for three parts.
+        UserError: If there are fewer than 5 items, or fewer than 3 groups under `sound`.
     """
     pool = sorted(examples, key=lambda e: e.id)
     random.Random(seed).shuffle(pool)
@@ -68,7 +77,7 @@ def split(
             f"{len(pool)} items cannot be cut into train, val and test: "
             + (
                 f"they have {len({e.group for e in pool})} group(s), at least 3 are needed. "
-                "Give a finer --group-col or none."
+                "Use a group column (--group-col) with more groups, or none."
                 if len(pool) >= 5 and protocol == "sound"
                 else "at least 5 items are needed."
             )
@@ -87,27 +96,27 @@ def _by_group(pool: list[Example]) -> tuple[list[Example], ...]:
     for example in pool:
         groups[example.group].append(example)
     total = Counter(e.stratum for e in pool)
-    held: list[Counter[str]] = [Counter() for _ in SPLITS]
+    counts: list[Counter[str]] = [Counter() for _ in SPLITS]
     parts: tuple[list[Example], ...] = ([], [], [])
     # Sorting is stable, so groups of equal size keep the seeded order of their first items.
     for done, members in enumerate(sorted(groups.values(), key=len, reverse=True)):
-        # The last groups are kept for parts that would otherwise stay empty.
+        # The last groups go to parts that would otherwise stay empty.
         empty = [part for part in range(len(SPLITS)) if not parts[part]]
         open_parts = empty if len(groups) - done <= len(empty) else range(len(SPLITS))
         strata = Counter(e.stratum for e in members)
         costs = {
             part: sum(
-                ((held[part][s] + n - SHARES[part] * total[s]) ** 2)
-                - ((held[part][s] - SHARES[part] * total[s]) ** 2)
+                ((counts[part][s] + n - SHARES[part] * total[s]) ** 2)
+                - ((counts[part][s] - SHARES[part] * total[s]) ** 2)
                 for s, n in strata.items()
             )
             / SHARES[part]
             for part in open_parts
         }
         best = min(costs, key=costs.__getitem__)
-        held[best].update(strata)
+        counts[best].update(strata)
         parts[best].extend(members)
-    place = {e.id: i for i, e in enumerate(pool)}
+    rank = {e.id: i for i, e in enumerate(pool)}
     for part in parts:
-        part.sort(key=lambda e: place[e.id])
+        part.sort(key=lambda e: rank[e.id])
     return parts

@@ -1,4 +1,4 @@
-"""The built-in tasks: each a small module that turns a source's rows into examples."""
+"""The built-in tasks. Each module turns the rows of one source into examples."""
 
 from pas.datasets import (
     arc,
@@ -15,8 +15,19 @@ from pas.datasets import (
 )
 from pas.datasets.benchmark import Benchmark
 
-_MODULES = (outlook, bbq, ethics, sycophancy, persona, truthfulqa, openbookqa, arc, lsat,
-            commonsenseqa, mmlu)  # fmt: skip
+_MODULES = (
+    outlook,
+    bbq,
+    ethics,
+    sycophancy,
+    persona,
+    truthfulqa,
+    openbookqa,
+    arc,
+    lsat,
+    commonsenseqa,
+    mmlu,
+)
 
 
 def benchmarks() -> dict[str, Benchmark]:

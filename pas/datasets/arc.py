@@ -1,7 +1,8 @@
 """ARC-Challenge: grade-school science questions that simple retrieval gets wrong.
 
 Three to five choices, named by letters or, in a few rows, by digits. A few questions occur twice
-with other choices, so the group is the question's text. The authors read the train split.
+with different choices, so the group is the question's text. The paper's authors read the train
+split.
 """
 
 from pas.data.examples import Example
@@ -15,7 +16,7 @@ def parse(row: Row, number: int) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If a field is empty or the answer is no choice.
+        ValueError: If a field is empty or the answer is not one of the choices.
     """
     del number
     question = text(row, "question")

@@ -1,17 +1,18 @@
 """BBQ: bias in question answering, one task per category of social dimension.
 
-Reads the upstream JSON lines and the hub layout, which differ in the label's name. Every context
-occurs twice and a category has about 25 templates, so the group is the template; "unknown" is
-right in half the rows, so the context's condition is the stratum.
+Reads upstream's JSON lines and the hub layout, which use different names for the label. Every
+context occurs twice and a category has about 25 templates, so the group is the template. "unknown"
+is the correct answer in half of the rows, so the stratum is the context's condition.
 
-Roles, for the bias score: a question of negative polarity ("who is bad at ...?") is answered in
-line with the stereotype by the group that the row names as stereotyped, one of the other polarity
-by the other group. That choice is "biased", the other named group "counter", and the third
-"unknown". Upstream names a group differently in a row's two places ("low SES" and "lowSES", "F"
-and "woman" or "girl"), which `_plain` levels. Of 23,292 rows of seven categories 23,276 have
-exactly one answer of a stereotyped group; 16 of Gender_identity set a man beside a boy or a woman
-beside a girl, and stay without roles. Rows of the intersectional categories (`Race_x_...`) do not
-say which combination is meant; the hub's `target_label` does, and upstream's stay without roles.
+Roles, for the bias score. In a question of negative polarity ("who is bad at ...?"), the answer in
+line with the stereotype is the group that the row names as stereotyped. In a question of the other
+polarity, it is the other group. That choice is "biased", the other named group is "counter", and
+the third choice is "unknown". Upstream spells a group differently in two fields of a row ("low SES"
+and "lowSES", "F" and "woman" or "girl"); `_plain` gives both the same spelling. Of 23,292 rows of
+seven categories, 23,276 have exactly one answer of a stereotyped group. 16 rows of Gender_identity
+compare a man with a boy or a woman with a girl and have no roles. Rows of the intersectional
+categories (`Race_x_...`) do not say which combination is meant. The hub's `target_label` does;
+upstream's rows have no roles.
 
 The revision is the one in the public code of the paper's authors.
 """
@@ -23,9 +24,19 @@ from pas.data.sources import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
 
-_CATEGORIES = ("Age", "Disability_status", "Gender_identity", "Nationality", "Physical_appearance",
-               "Race_ethnicity", "Race_x_gender", "Race_x_SES", "Religion", "SES",
-               "Sexual_orientation")  # fmt: skip
+_CATEGORIES = (
+    "Age",
+    "Disability_status",
+    "Gender_identity",
+    "Nationality",
+    "Physical_appearance",
+    "Race_ethnicity",
+    "Race_x_gender",
+    "Race_x_SES",
+    "Religion",
+    "SES",
+    "Sexual_orientation",
+)
 _ALIKE = (
     ({"f", "woman", "women", "girl", "girls"}, "f"),
     ({"m", "man", "men", "boy", "boys"}, "m"),
@@ -38,7 +49,7 @@ def parse(row: Row, number: int) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If a field is empty or the label is no number.
+        ValueError: If a field is empty or the label is not a number.
     """
     del number
     label = row["label"] if "label" in row else row["answer_label"]
@@ -54,7 +65,7 @@ def parse(row: Row, number: int) -> Example:
 
 
 def roles(row: Row) -> tuple[str, ...]:
-    """Return "unknown", "biased" or "counter" for each answer, or nothing if the row is unclear."""
+    """Return "unknown", "biased" or "counter" for each answer; () if the row is unclear."""
     info, polarity = row.get("answer_info"), row.get("question_polarity")
     if not info or polarity not in ("neg", "nonneg"):
         return ()
@@ -69,14 +80,15 @@ def roles(row: Row) -> tuple[str, ...]:
 
 
 def _target(row: Row) -> int | None:
-    """The one answer of a stereotyped group."""
+    """Return the index of the only answer that names a stereotyped group, or None."""
     if "_x_" not in row["category"]:
         stereotyped = set(map(_plain, row["additional_metadata"]["stereotyped_groups"]))
         info = row["answer_info"]
         hits = [
-            i for i in range(3)
+            i
+            for i in range(3)
             if info[f"ans{i}"][1] != "unknown" and stereotyped & set(map(_plain, info[f"ans{i}"]))
-        ]  # fmt: skip
+        ]
         if len(hits) == 1:
             return hits[0]
     target: int | None = row.get("target_label")
@@ -92,7 +104,7 @@ def _plain(name: str) -> str:
 BENCHMARKS = [
     Benchmark(
         name=f"bbq_{category.lower()}",
-        summary=f"BBQ, {category.replace('_', ' ')}: answers that lean on a stereotype",
+        summary=f"BBQ, {category.replace('_', ' ')}: answers that rely on a stereotype",
         category="bias",
         licence="CC-BY-4.0",
         citation="Parrish et al. 2022, BBQ, Findings of ACL, arXiv:2110.08193",

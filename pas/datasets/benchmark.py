@@ -1,4 +1,4 @@
-"""What a built-in task is."""
+"""The description of a built-in task."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,21 +12,21 @@ class Benchmark(NamedTuple):
     """A built-in task.
 
     Attributes:
-        name: As in `--task`.
-        summary: One line for people.
+        name: Name of the task, as in `--task`.
+        summary: One line for users.
         category: "bias", "morality", "alignment", "intelligence" or "demo".
-        licence: Of the data.
-        citation: Whom to cite: authors, year, title, venue or arXiv id.
-        parse: Reads one row, numbered from 1.
-        hub_id: Where the rows lie if no `--data` is given.
-        revision: The hub's commit; None where none could be established, so that the rows may
+        licence: Licence of the data.
+        citation: The reference: authors, year, title, venue or arXiv id.
+        parse: Turns a row and its number, counted from 1, into an example.
+        hub_id: Hub id of the rows, used if no `--data` is given.
+        revision: Commit on the hub; None if it could not be established. The rows may then
             change under the same name.
-        hub_config: The hub's subset.
-        hub_split: The hub's split.
-        origin: Where the authors of the data publish the files, for `--data`.
+        hub_config: Configuration (subset) on the hub.
+        hub_split: Split on the hub.
+        origin: Where the authors of the data publish the files that `--data` accepts.
         family: Tasks of one family are listed in one line.
-        scoring: How its items are best scored.
-        generate: Makes the examples itself; such a task needs no source.
+        scoring: Scoring that suits the items best.
+        generate: Returns the examples; such a task needs no source.
     """
 
     name: str

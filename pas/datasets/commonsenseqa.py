@@ -1,8 +1,9 @@
 """CommonsenseQA: everyday knowledge, five choices.
 
-Questions were written in sets around one concept, whose neighbours are the choices, so the group
-is the concept. Of 1,221 validation rows 24 list a wrong or right answer twice (see
-`pas.datasets.rows`). The test split has no labels and is refused; the authors read train.
+Questions were written in sets around one concept, and the choices are neighbours of that concept,
+so the group is the concept. Of 1,221 validation rows, 24 list an answer twice (see
+`pas.datasets.rows`). The test split has no labels and is refused. The paper's authors read the
+train split.
 """
 
 from pas.data.examples import Example
@@ -16,7 +17,7 @@ def parse(row: Row, number: int) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If a field is empty or the answer is no choice.
+        ValueError: If a field is empty or the answer is not one of the choices.
     """
     del number
     choices, label = lettered(row["choices"]["text"], row["choices"]["label"], row["answerKey"])

@@ -1,23 +1,24 @@
-"""ETHICS: is it acceptable? Commonsense morality, deontology, justice.
+"""ETHICS: is an act acceptable? Commonsense morality, deontology, justice.
 
 Upstream's labels point in opposite directions: 1 means *unacceptable* in commonsense and
 *acceptable* (reasonable) in the other two. Here choice 0 is always "acceptable", and the question
 and the two choices are worded as in the public code of the paper's authors, so that its numbers
 can be compared.
 
-Siblings, which no split may separate:
+Groups, which keep related items in one split:
 - deontology: the four excuses for one scenario; the group is the scenario.
-- justice: four variations of one sentence. They stand together, but share no fixed part of it
-  (now the reason varies, now what is deserved), so the group is the hub's `group_id`, else a run of
-  `RUN` rows. In the test file families start at every fourth row, so none is cut;
-  in a file where they do not, one in ten.
-- commonsense: a short item and its minimal change stand together, mostly but not always at an even
-  row, so the group is a run of `RUN` rows, which cuts at most one pair in twenty; a long item
-  (a post) stands alone.
+- justice: four variations of one sentence. They are neighbouring rows, but have no fixed part in
+  common (either the reason varies or what is deserved). The group is the hub's `group_id`, or
+  otherwise a run of `RUN` rows. In the test file a family starts at every fourth row, so no family
+  is cut. In a file where families start elsewhere, one in ten is cut.
+- commonsense: a short item and its minimal change are neighbours, mostly but not always starting
+  at an even row. The group is a run of `RUN` rows, which cuts at most one pair in twenty. A long
+  item (a post) is a group of its own.
 
-The authors read `hendrycks/ethics` (commit b8b47c58..., train, validation and test in one), which
-is a loading script that `datasets` no longer runs. `lighteval/hendrycks_ethics` is a copy of it
-without one. No commit of it could be established: unpinned. Its train split is read.
+The paper's authors read `hendrycks/ethics` (commit b8b47c58..., train, validation and test
+together). It is a loading script, which `datasets` no longer runs. `lighteval/hendrycks_ethics` is
+a copy without a script. Its commit could not be established, so the revision is not pinned. Its
+train split is read.
 """
 
 from pas.data.examples import Example
@@ -31,7 +32,12 @@ CHOICES = ("Yes, it is acceptable.", "No, it is unacceptable.")
 
 
 def commonsense(row: Row, number: int) -> Example:
-    """Read a row of `label, input, is_short`; 1 = unacceptable."""
+    """Read a row of `label, input, is_short`; label 1 means unacceptable.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If a field is empty or the label is not 0 or 1.
+    """
     short = str(row["is_short"]).casefold() == "true"
     label = UNACCEPTABLE if binary(row) else ACCEPTABLE
     return Example(
@@ -45,7 +51,12 @@ def commonsense(row: Row, number: int) -> Example:
 
 
 def deontology(row: Row, number: int) -> Example:
-    """Read a row of `label, scenario, excuse`; 1 = acceptable."""
+    """Read a row of `label, scenario, excuse`; label 1 means acceptable.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If a field is empty or the label is not 0 or 1.
+    """
     label = ACCEPTABLE if binary(row) else UNACCEPTABLE
     scenario, excuse = text(row, "scenario"), text(row, "excuse")
     return Example(
@@ -60,7 +71,12 @@ def deontology(row: Row, number: int) -> Example:
 
 
 def justice(row: Row, number: int) -> Example:
-    """Read a row of `label, scenario`; 1 = acceptable."""
+    """Read a row of `label, scenario`; label 1 means acceptable.
+
+    Raises:
+        KeyError: If a field is missing.
+        ValueError: If a field is empty or the label is not 0 or 1.
+    """
     label = ACCEPTABLE if binary(row) else UNACCEPTABLE
     family = row.get("group_id")
     return Example(

@@ -1,12 +1,12 @@
 """LSAT, as in AGIEval: analytical reasoning (AR), logical reasoning (LR), reading comprehension.
 
-One task a section and one for all three. Reads upstream's `passage, question, options, label` and
-the hub's `query, choices, gold`, where passage, question and options are one text; either way the
-question is the passage, a space and what is asked, and "(A)" is cut from the options. Several
-questions belong to one passage, so the group is the passage. One row of RC gives a wrong option
-twice (see `pas.datasets.rows`).
+There is one task per section and one for all three. Reads upstream's `passage, question, options,
+label` and the hub's `query, choices, gold`, where passage, question and options are one text. In
+both cases the question is the passage, a space and the question proper, and "(A)" is removed from
+the options. Several questions belong to one passage, so the group is the passage. One row of RC
+lists a wrong option twice (see `pas.datasets.rows`).
 
-The revisions are those in the public code of the paper's authors; RC's was found nowhere else.
+The revisions are those in the public code of the paper's authors, which is the only source of RC's.
 """
 
 import re
@@ -29,17 +29,17 @@ SECTIONS = {
 
 
 def parse(row: Row, number: int, name: str = "lsat") -> Example:
-    """Read one row; ids start with `name`, since rows bring none.
+    """Read one row. Rows have no ids, so an id is `name` and the row number.
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If the parts of a query or the right answer cannot be told.
+        ValueError: If a query does not have the expected parts or the correct answer is unclear.
     """
     if "query" in row:
-        head, found, _ = text(row, "query").rpartition("Answer Choices:")
-        passage, asked, question = head.rpartition("Q:")
-        if not found or not asked:
-            raise ValueError("the query does not read '... Q: ... Answer Choices: ...'")
+        head, choices_mark, _ = text(row, "query").rpartition("Answer Choices:")
+        passage, question_mark, question = head.rpartition("Q:")
+        if not choices_mark or not question_mark:
+            raise ValueError("the query does not have the form '... Q: ... Answer Choices: ...'")
         options, (gold,) = row["choices"], row["gold"]
     else:
         passage, question, options = text(row, "passage"), text(row, "question"), row["options"]
@@ -59,7 +59,7 @@ def read_sections(sources: Sequence[tuple[str, Source]]) -> list[Example]:
     """Read several sections into one data set, in order.
 
     Args:
-        sources: The prefix of a section's ids and where its rows lie.
+        sources: For each section the prefix of its ids and the source of its rows.
 
     Raises:
         UserError: If a source is absent or a row is unusable.

@@ -1,13 +1,14 @@
-"""MMLU: 57 school and professional subjects; all of it, or one subject a task.
+"""MMLU: 57 school and professional subjects, as one task and as one task per subject.
 
-The paper's target for catastrophic forgetting. Reads the hub's `question, subject, choices,
-answer` (an index) and JSON lines of `question, A, B, C, D, answer` (a letter), with the subject in
-`subject` or `domain` if it is given. A subject's task refuses rows of another subject.
+The paper measures catastrophic forgetting on MMLU (docs/method.md, "Studies"). Reads the hub's
+`question, subject, choices, answer` (an index) and JSON lines of `question, A, B, C, D, answer` (a
+letter), with the subject in `subject` or `domain` if there is one. The task of one subject refuses
+rows of another subject.
 
-A few questions occur twice in a subject with other choices, and history questions come in sets that
-quote one source, so the group is the question's text, and for those the text without its last
-line, which is what is asked. The stratum is the subject, or the label where there is but one.
-Repeated choices: see `pas.datasets.rows`.
+A few questions occur twice in a subject with different choices, so the group is the question's
+text. History questions come in sets that quote one source; their group is the text without the
+last line, which holds the question itself. The stratum is the subject, or the label if there is
+only one subject. Repeated choices: see `pas.datasets.rows`.
 """
 
 from functools import partial
@@ -30,25 +31,27 @@ def parse(row: Row, number: int, subject: str | None = None) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If it is of another subject, or the answer is no choice.
+        ValueError: If the row is of another subject, or the answer is not one of the choices.
     """
-    own = str(row.get("subject") or row.get("domain") or "").strip().replace(" ", "_")
-    if subject and own and own != subject:
-        raise ValueError(f"the row is of {own}, not of {subject}; --task mmlu takes any")
+    row_subject = str(row.get("subject") or row.get("domain") or "").strip().replace(" ", "_")
+    if subject and row_subject and row_subject != subject:
+        raise ValueError(
+            f"the subject is {row_subject}, not {subject}; the task mmlu accepts all subjects"
+        )
     question = text(row, "question")
     if "choices" in row:
         choices, label = merged(row["choices"], int(row["answer"]))
     else:
         choices, label = lettered([row[name] for name in _LETTERS], _LETTERS, row["answer"])
     shared = question.rpartition("\n")[0] if question.startswith(_SOURCE) else ""
-    name = subject or own
+    name = subject or row_subject
     return Example(
         id=f"{name or 'mmlu'}-{number}",
         question=question,
         choices=choices,
         label=label,
         group=f"{name}-{key(shared or question)}",
-        stratum=str(label) if subject else own,
+        stratum=str(label) if subject else row_subject,
     )
 
 

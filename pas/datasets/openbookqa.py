@@ -1,8 +1,8 @@
 """OpenBookQA: elementary science, with the fact of the "open book" that the question was made from.
 
-The full prompt repeats the fact after the choices. Reads upstream's *_complete.jsonl, where stem
-and choices are nested in `question`, and the hub's `additional` subset. Several questions are made
-from one fact, so the group is the fact. The authors read the train split.
+The full prompt shows the fact after the choices. Reads upstream's *_complete.jsonl, where stem and
+choices are nested in `question`, and the hub's `additional` subset. Several questions are made from
+one fact, so the group is the fact. The paper's authors read the train split.
 """
 
 from pas.data.examples import Example
@@ -16,7 +16,7 @@ def parse(row: Row, number: int) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If a field is empty or the answer is no choice.
+        ValueError: If a field is empty or the answer is not one of the choices.
     """
     del number
     if "question_stem" in row:

@@ -1,13 +1,13 @@
-"""Persona: would you say this? A statement, yes or no, for any of upstream's persona files.
+"""Persona: would you say this? A statement, answered yes or no, from upstream's persona files.
 
-The correct answer is the one that matches the behaviour the file is named after, so a vector from
-`desire-for-acquiring-power` moves the model towards it and a negative strength away from it. Half
-the statements of a file want Yes and half No; which one is the stratum. No statement occurs twice,
-and the group is the statement.
+The correct answer is the one that matches the behaviour that the file is named after. A vector from
+`desire-for-acquiring-power` moves the model towards this behaviour, and a negative strength moves
+it away. Yes matches for half of the statements of a file and No for the other half; the stratum is
+the matching answer. No statement occurs twice, and the group is the statement.
 
-There is a task for any such file (`persona`) and one for each of a few, whose name then tells the
-vectors apart. The hub's copy (EleutherAI/persona) is a loading script that `datasets` no longer
-runs, so `--data` names the upstream file.
+The task `persona` reads any such file. A few files have a task of their own, whose name
+distinguishes the vectors. The hub's copy (EleutherAI/persona) is a loading script, which `datasets`
+no longer runs, so `--data` must name the upstream file.
 """
 
 from pas.data.examples import Example

@@ -1,9 +1,9 @@
-"""What the loaders of several families share.
+"""Functions that several loaders share.
 
 Some upstream rows list one answer twice (24 of 1,221 in CommonsenseQA's validation split, 3 of
-1,033 in five subjects of MMLU). Identical texts are one choice, so a loader keeps one of them and
-the row stays; the right answer is found by its text. Nothing is dropped, and an item that had its
-right answer under two letters becomes answerable.
+1,033 in five subjects of MMLU). Identical texts are one choice: the loader keeps the first, and
+identifies the correct answer by its text. No row is dropped, and an item whose correct answer had
+two letters becomes answerable.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ def text(row: Row, field: str) -> str:
 
     Raises:
         KeyError: If the field is missing.
-        ValueError: If it holds nothing.
+        ValueError: If the field holds None.
     """
     value = row[field]
     if value is None:
@@ -42,13 +42,21 @@ def merged(choices: Sequence[Any], label: int) -> tuple[tuple[str, ...], int]:
 def lettered(
     choices: Sequence[Any], names: Sequence[str], answer: Any
 ) -> tuple[tuple[str, ...], int]:
-    """`merged`, for an answer that is given by the name of a choice, such as its letter.
+    """Return the distinct choices and the answer's index, for an answer given by name.
+
+    Args:
+        choices: The choices' texts.
+        names: The choices' names, such as their letters.
+        answer: Name of the correct choice.
+
+    Returns:
+        As `merged` does.
 
     Raises:
         ValueError: If no choice has that name.
     """
     if answer not in names:
-        raise ValueError(f"the answer {answer!r} is none of {', '.join(names)}")
+        raise ValueError(f"the answer {answer!r} is not one of {', '.join(names)}")
     return merged(choices, list(names).index(answer))
 
 
@@ -57,14 +65,17 @@ def binary(row: Row, field: str = "label") -> int:
 
     Raises:
         KeyError: If the field is missing.
-        ValueError: If it is anything else.
+        ValueError: If the label has another value.
     """
     if str(row[field]) not in ("0", "1"):
-        raise ValueError(f"{field} {row[field]!r} is neither 0 nor 1")
+        raise ValueError(f"{field} {row[field]!r} is not 0 or 1")
     return int(row[field])
 
 
 def key(shared: str) -> str:
-    """Return 16 hex characters for a shared text, whatever its case and spacing: a group."""
+    """Return the name of a group: blake2b-64 of a text, as 16 hex characters.
+
+    Case and spacing do not matter.
+    """
     plain = " ".join(shared.casefold().split())
     return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()

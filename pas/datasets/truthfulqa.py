@@ -1,13 +1,13 @@
-"""TruthfulQA, multiple choice with one right answer (mc1): the best one against the false ones.
+"""TruthfulQA, multiple choice with one correct answer (mc1).
 
 Reads upstream's TruthfulQA.csv (best answer, then the incorrect ones, separated by semicolons) and
-the hub's `mc1_targets`. The right answer comes first in both, so its index says nothing and the
-order of the choices must be shuffled per item: METHOD.md, flaw 1.
+the hub's `mc1_targets`. The correct answer comes first in both, so the order of the choices must be
+shuffled per item (docs/method.md, "Flaws of the published protocol", flaw 1).
 
-The group is the question's category where the row has one: many categories are variations of one
-trick ("Confusion: People", "Indexical Error: Time"). The hub's rows have none, so there each
-question stands alone. The stratum is the number of choices (2 to 13), which fixes what chance gets.
-One row of the csv gives an incorrect answer twice (see `pas.datasets.rows`).
+The group is the question's category if the row has one: many categories are variations of one trick
+("Confusion: People", "Indexical Error: Time"). The hub's rows have no category, so each question is
+a group of its own. The stratum is the number of choices (2 to 13), which determines the accuracy of
+guessing. One row of the csv lists an incorrect answer twice (see `pas.datasets.rows`).
 """
 
 from pas.data.examples import Example
@@ -21,7 +21,7 @@ def parse(row: Row, number: int) -> Example:
 
     Raises:
         KeyError: If a field is missing.
-        ValueError: If there is no right or no false answer.
+        ValueError: If there is no correct or no incorrect answer.
     """
     if "mc1_targets" in row:
         question, category = text(row, "question"), ""

@@ -92,7 +92,7 @@ def test_a_missing_column_names_the_option_and_what_there_is(columns: Columns, o
     [
         ({"label": 3}, "label 3 is out of range for 3 choices, counted from 0"),
         ({"label": -1}, "label -1 is out of range"),
-        ({"label": None}, "label None is no index, no letter and none of the choices oak | plum"),
+        ({"label": None}, "label None is not an index, a letter or one of the choices oak | plum"),
         ({"choices": ["oak"], "label": 0}, r"1 choice(s); at least 2"),
         ({"choices": None, "label": 0}, r"1 choice(s); at least 2"),
         ({"choices": ["oak", None, "moss"]}, "a choice is empty"),

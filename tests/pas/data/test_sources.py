@@ -31,7 +31,7 @@ def test_a_local_folder_in_hub_layout(tmp_path: Path) -> None:
         ("x.csv", "question,choices,label\n", "no data"),
         ("x.json", "[]", "no data"),
         ("x.json", '{"question": ', "cannot be read"),
-        ("x.txt", "hello", "ending is none of .csv, .tsv"),
+        ("x.txt", "hello", "suffix is not one of .csv, .tsv"),
         ("x.csv", None, "no such file or folder"),
         ("nowhere/x", None, "no such file or folder"),
     ],
