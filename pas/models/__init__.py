@@ -1,1 +1,1 @@
-"""Models: which one, its files, its fingerprint, loading it, and the sites inside it."""
+"""Models: description, files, fingerprint, loading, and the sites of their blocks."""

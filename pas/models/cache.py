@@ -1,4 +1,4 @@
-"""The folder that every use of the method on a machine shares; importing it loads no torch."""
+"""The cache folder shared by all uses on a machine. Importing this module loads no torch."""
 
 from pathlib import Path
 

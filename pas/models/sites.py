@@ -1,7 +1,7 @@
 """Where a vector is read and written: the four sites of a decoder block, per architecture.
 
-METHOD.md, "Prompt, scoring, injection", sites. Layer L means decoder block L, counted from 0;
-layer -1 of the residual stream is the embedding output, that is, what block 0 reads.
+docs/method.md, "Where a vector is read and written". Layer L is decoder block L, counted from 0.
+Layer -1 of the residual stream is the embedding output, which is the input of block 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,34 +17,41 @@ from pas.models.spec import Site as Site
 
 EMBEDDING = -1
 
-_BLOCKS = ("model.layers", "model.language_model.layers", "transformer.h", "gpt_neox.layers",
-           "model.decoder.layers", "transformer.blocks", "backbone.layers")  # fmt: skip
+_BLOCKS = (
+    "model.layers",
+    "model.language_model.layers",
+    "transformer.h",
+    "gpt_neox.layers",
+    "model.decoder.layers",
+    "transformer.blocks",
+    "backbone.layers",
+)
 _NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm", "norm_f")
 _PARTS: dict[Site, tuple[str, ...]] = {
     "residual": ("",),
     "attention": ("self_attn", "attn", "attention"),
     "mlp": ("mlp", "feed_forward", "block_sparse_moe"),
-    # Gemma norms the attention's output under the name that Llama gives to the MLP's input norm.
+    # Llama's name for the norm before the MLP is, in Gemma, the norm after the attention.
     "mlp_norm": ("pre_feedforward_layernorm", "post_attention_layernorm", "ln_2"),
 }
 
 
 class UnsupportedArchitectureError(Exception):
-    """The model does something the row walk does not cover; plain hooks give the same answer."""
+    """The shared-prefix engine does not cover this model. Plain hooks give the same results."""
 
 
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     """Return the model's decoder blocks in order.
 
     Raises:
-        UserError: If the architecture keeps them where we do not look.
+        UserError: If the model has no list of blocks under a known name.
     """
     for path in _BLOCKS:
-        found = _attribute(model, path)
-        if isinstance(found, nn.ModuleList) and len(found):
-            return found
+        blocks = _attribute(model, path)
+        if isinstance(blocks, nn.ModuleList) and len(blocks):
+            return blocks
     raise UserError(
-        f"{type(model).__name__} keeps its decoder blocks in none of {', '.join(_BLOCKS)}; "
+        f"{type(model).__name__} has no decoder blocks under {', '.join(_BLOCKS)}; "
         "this architecture is not supported"
     )
 
@@ -61,11 +68,12 @@ def site_module(model: nn.Module, layer: int, site: Site) -> nn.Module:
             f"layer {layer} does not exist: the model has layers 0 to {len(blocks) - 1}"
         )
     for name in _PARTS[site]:
-        found = _attribute(blocks[layer], name) if name else blocks[layer]
-        if isinstance(found, nn.Module):
-            return found
+        module = _attribute(blocks[layer], name) if name else blocks[layer]
+        if isinstance(module, nn.Module):
+            return module
     raise UserError(
-        f"{type(blocks[layer]).__name__} has no site {site!r}: looked for {_PARTS[site]}"
+        f"{type(blocks[layer]).__name__} has no site {site!r} (no module named "
+        f"{' or '.join(_PARTS[site])}); use another site"
     )
 
 
@@ -73,27 +81,33 @@ def final_norm(model: nn.Module) -> nn.Module:
     """Return the norm between the last block and the output head.
 
     Raises:
-        UnsupportedArchitectureError: If it has none of the usual names.
+        UnsupportedArchitectureError: If the model has no norm under a known name.
     """
     for name in _NORMS:
-        found = getattr(model.base_model, name, None)
-        if isinstance(found, nn.Module):
-            return found
+        norm = getattr(model.base_model, name, None)
+        if isinstance(norm, nn.Module):
+            return norm
     raise UnsupportedArchitectureError(f"{type(model).__name__} has no final norm in {_NORMS}")
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
-    found: Any = module
+    attribute: Any = module
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
+        attribute = getattr(attribute, name, None)
+    return attribute
 
 
 def hidden_of(output: Any) -> torch.Tensor:
-    """Return the hidden state of a module's output, which may be a tensor or a tuple."""
+    """Return the hidden state [batch, positions, d_model] from a module's output.
+
+    Raises:
+        TypeError: If the output is not a tensor or a tuple that starts with one.
+    """
     hidden = output[0] if isinstance(output, tuple) else output
     if not isinstance(hidden, torch.Tensor):
-        raise TypeError(f"expected a tensor or a tuple with one first, got {type(output).__name__}")
+        raise TypeError(
+            f"expected a tensor or a tuple that starts with one, got {type(output).__name__}"
+        )
     return hidden
 
 
@@ -101,9 +115,16 @@ def hidden_of(output: Any) -> torch.Tensor:
 def observing(
     model: nn.Module, layers: tuple[int, ...], site: Site, see: Callable[[int, torch.Tensor], None]
 ) -> Iterator[None]:
-    """Within the context call `see(layer, hidden [batch, positions, d_model])` as each site fires.
+    """Within the context, call `see` with the hidden states of every layer's site.
 
-    Layer -1 is seen at block 0's input and exists for the residual stream only.
+    Args:
+        model: The model.
+        layers: Decoder blocks. Layer -1, for the residual stream only, is the input of block 0.
+        site: Where in the block.
+        see: Takes a layer and its hidden states [batch, positions, d_model].
+
+    Raises:
+        UserError: If the model has no such layer or site.
     """
     with ExitStack() as stack:
         for layer in layers:
@@ -116,8 +137,8 @@ def observing(
                 stack.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
             else:
 
-                def after(_: nn.Module, __: Any, output: Any, at: int = layer) -> None:
-                    see(at, hidden_of(output))
+                def after(_: nn.Module, __: Any, output: Any, index: int = layer) -> None:
+                    see(index, hidden_of(output))
 
                 module = site_module(model, layer, site)
                 stack.callback(module.register_forward_hook(after).remove)
@@ -128,10 +149,17 @@ def observing(
 def editing(
     model: nn.Module, layer: int, site: Site, edit: Callable[[torch.Tensor], torch.Tensor]
 ) -> Iterator[None]:
-    """Within the context replace the site's hidden state by `edit(hidden)`.
+    """Within the context, replace the site's hidden states by `edit(hidden)`.
+
+    Args:
+        model: The model.
+        layer: Decoder block, counted from 0.
+        site: Where in the block.
+        edit: From and to [batch, positions, d_model].
 
     Raises:
-        RuntimeError: On leaving, if no forward pass went through the site.
+        UserError: If the model has no such layer or site.
+        RuntimeError: On leaving the context, if no forward pass went through the site.
     """
     fired = False
 

@@ -1,4 +1,4 @@
-"""Which model, and how its numbers are held."""
+"""The specification of a model: which one, and with which dtype, device and quantization."""
 
 import re
 from dataclasses import asdict, dataclass, field
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from pas.errors import UserError
 
 if TYPE_CHECKING:
-    import torch  # what is only described needs none of it, such as the help of the command line
+    import torch  # not at run time: the help of the command line does without torch
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
@@ -20,7 +20,7 @@ SITES: tuple[Site, ...] = get_args(Site)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model, and how its numbers are held. Each field has its description."""
+    """Which model to load, and how. The description of each field is in its metadata."""
 
     id: str = field(
         metadata={"description": "demo, hub id, local folder in hub layout, or GGUF file."}
@@ -43,14 +43,14 @@ class ModelSpec:
         default=False, metadata={"description": "Run code that comes with the model."}
     )
 
-    # Where pydantic reads it, as in a recipe: it would ignore a misspelt field.
+    # Read by pydantic, which would otherwise ignore a misspelt field of a recipe.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        """Refuse values that nothing understands.
+        """Check dtype and quantization.
 
         Raises:
-            UserError: On an unknown dtype or quantization.
+            UserError: If one of them is unknown.
         """
         for name, value, known in (
             ("dtype", self.dtype, get_args(Dtype)),
@@ -58,11 +58,11 @@ class ModelSpec:
         ):
             if value not in known:
                 names = ", ".join(filter(None, known))
-                raise UserError(f"{name} {value!r} is none of {names}")
+                raise UserError(f"{name} {value!r} is not one of {names}")
 
     @property
     def slug(self) -> str:
-        """Short lower-case name, safe in paths and in registered model names."""
+        """A short lower-case name for paths and for names of registered models."""
         name = DEMO_NAME if self.id == DEMO else Path(self.id).name.removesuffix(".gguf")
         return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.") or "model"
 
@@ -72,10 +72,10 @@ class ModelSpec:
 
 
 def resolve_device(spec: ModelSpec) -> "torch.device":
-    """Return the device that "auto" means here, or the one asked for.
+    """Return the torch device; "auto" is CUDA, MPS or the CPU, the first that is available.
 
     Raises:
-        UserError: If torch knows no such device or CUDA is not there.
+        UserError: If torch does not know the device, or CUDA is requested and not available.
     """
     import torch
 
@@ -85,7 +85,7 @@ def resolve_device(spec: ModelSpec) -> "torch.device":
         except RuntimeError:
             raise UserError(f"device {spec.device!r}: give auto, cpu, cuda or mps") from None
         if device.type == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"device {spec.device}: torch finds no CUDA here; take auto or cpu")
+            raise UserError(f"device {spec.device}: torch finds no CUDA here; give auto or cpu")
         return device
     if torch.cuda.is_available():
         return torch.device("cuda")

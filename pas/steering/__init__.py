@@ -1,1 +1,1 @@
-"""Steering vectors: what one is, how it is kept, and applying it."""
+"""Steering vectors: saving, loading and applying them."""

@@ -1,4 +1,7 @@
-"""Applying a vector with a plain hook, to whatever runs the model."""
+"""Apply a vector to every forward call of a model, with a hook.
+
+docs/method.md, "Where a vector is read and written".
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +16,18 @@ from pas.models.sites import Site, editing
 def steered(
     model: LoadedModel, layer: int, site: Site, delta: torch.Tensor, tail: int = 1
 ) -> Iterator[None]:
-    """Within the context add `delta` at the end of every forward call.
+    """Within the context, add `delta` to the last positions of every forward call.
 
     Args:
         model: The model; its lock is held within the context.
-        layer: Decoder block.
+        layer: Decoder block, counted from 0.
         site: Where in the block.
-        delta: [d_model], strength already multiplied in.
-        tail: How many last positions are steered. Sequences are left-padded.
+        delta: [d_model], the direction times the strength.
+        tail: Number of last positions that are steered. Sequences must be padded on the left.
+
+    Raises:
+        UserError: If the model has no such layer or site.
+        RuntimeError: On leaving the context, if no forward pass went through the site.
     """
     delta = delta.to(model.device, model.model.dtype)
 

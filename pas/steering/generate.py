@@ -1,7 +1,7 @@
-"""Applying a vector with plain hooks: in generation, and for scoring any architecture.
+"""Generate text with a steering vector.
 
-METHOD.md, "Prompt, scoring, injection": the last position of each forward call is steered, so
-with a KV cache the last prompt token and every generated token; earlier ones never.
+docs/method.md, "Where a vector is read and written": the last position of each forward call is
+steered. With a KV cache this means the last prompt token and every generated token.
 """
 
 import torch
@@ -20,17 +20,20 @@ def generate(
     strength: float | None = None,
     max_new_tokens: int = 60,
 ) -> str:
-    """Continue a prompt greedily, with the vector or (None, or strength 0) without.
+    """Continue a prompt greedily, with or without a vector.
 
     Args:
         model: The model.
-        prompt: Read as it stands, with no chat template around it.
-        vector: The vector, or None.
-        strength: Factor on the direction; the vector's own by default.
-        max_new_tokens: Upper limit of the continuation.
+        prompt: The text to continue. No chat template is applied.
+        vector: The vector; None for the unsteered model.
+        strength: Factor on the direction, by default the vector's own. 0 is the unsteered model.
+        max_new_tokens: Largest number of tokens to generate.
 
     Returns:
         The continuation without the prompt.
+
+    Raises:
+        UserError: If the model has no such layer or site.
     """
     inputs = model.tokenizer(prompt, return_tensors="pt").to(model.device)
     options = {"max_new_tokens": max_new_tokens, "do_sample": False, "pad_token_id": model.pad_id}

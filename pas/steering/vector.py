@@ -1,4 +1,4 @@
-"""A steering vector: what it is, and how it is kept on disk without pickle."""
+"""Steering vectors and their files: safetensors and JSON, without pickle."""
 
 import hashlib
 import json
@@ -23,18 +23,18 @@ _UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, Safeten
 
 @dataclass(frozen=True, eq=False)
 class SteeringVector:
-    """One direction of a model's hidden state, and how strongly to add it.
+    """One direction of a model's hidden state, and the strength to add it with.
 
     Attributes:
-        direction: [d_model] float32, unscaled: `strength * direction` is added.
-        layer: Decoder block it is written at, counted from 0.
+        direction: [d_model] float32, not scaled: `strength * direction` is added.
+        layer: Decoder block that is steered, counted from 0.
         site: Where in the block.
-        strength: The strength that validation chose.
-        method: Estimator that made it.
-        model: The model it belongs to, by reference.
-        fingerprint: That model's fingerprint.
-        task: The task it was trained for.
-        provenance: JSON-able account of where it comes from.
+        strength: The strength that was selected on the validation items.
+        method: Name of the estimator.
+        model: Specification of the model that the vector belongs to.
+        fingerprint: Fingerprint of that model.
+        task: The task that the vector was trained for.
+        provenance: JSON-able record of the training and its evidence.
     """
 
     direction: np.ndarray[Any, np.dtype[np.float32]]
@@ -49,21 +49,21 @@ class SteeringVector:
 
     @property
     def digest(self) -> str:
-        """32 hex characters, the same for two vectors that agree in every field.
+        """blake2b-128 of all fields, as 32 hex characters; equal vectors have equal digests.
 
-        The provenance counts: the same direction with other evidence may be judged otherwise.
-        Permission to run a model's own code does not: it is not kept with the vector.
+        The provenance is included, because other evidence may give another verdict.
+        `trust_remote_code` is not included, because it is not stored with the vector.
         """
         facts = {k: v for k, v in asdict(self).items() if k != "direction"}
         facts["model"] = {k: v for k, v in facts["model"].items() if k != "trust_remote_code"}
-        # Through JSON once, so that a vector and its copy from disk agree: tuples become lists.
+        # Through JSON once, so that a vector and its copy from disk agree (tuples become lists).
         plain = json.loads(json.dumps(facts))
         digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=16)
         digest.update(np.ascontiguousarray(self.direction, dtype="<f4").tobytes())
         return digest.hexdigest()
 
     def adds_the_same_as(self, other: "SteeringVector") -> bool:
-        """Whether both add the same numbers at the same place of the same model."""
+        """Return whether both add the same numbers at the same layer and site of one model."""
         return (self.layer, self.site, self.strength, self.fingerprint) == (
             other.layer,
             other.site,
@@ -82,19 +82,22 @@ class SteeringVector:
 
     @classmethod
     def load(cls, folder: str | Path) -> "SteeringVector":
-        """Read what `save` wrote.
+        """Read a vector that `save` wrote. `model.trust_remote_code` is False.
 
         Raises:
-            UserError: If the folder does not hold a vector.
+            UserError: If the folder does not contain a readable vector.
         """
         folder = Path(folder)
         try:
             facts = json.loads((folder / STEERING_FILE).read_text())
             direction = load_file(folder / WEIGHTS_FILE)["direction"]
             if direction.ndim != 1 or not np.isfinite(direction).all():
-                raise ValueError("the direction is not one row of finite numbers")
-            # Whoever loads a vector decides anew whether to run code that its model brings.
+                raise ValueError("the direction is not a vector of finite numbers")
+            # The person who loads a vector decides whether to run code that the model brings.
             model = ModelSpec(**facts.pop("model") | {"trust_remote_code": False})
             return cls(direction=direction, model=model, **facts)
         except _UNREADABLE as error:
-            raise UserError(f"{folder.name}: not a steering vector ({error})") from error
+            raise UserError(
+                f"{folder.name}: not a steering vector ({error}). Give a folder that "
+                "SteeringVector.save wrote."
+            ) from error

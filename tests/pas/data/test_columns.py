@@ -120,7 +120,7 @@ def test_a_bad_label_in_a_column_of_letters_or_texts(
     kind: str, label: str | None, reason: str
 ) -> None:
     good = [ROWS[0] | {"label": "B" if kind == "letter" else "plum"}] * 3
-    reason = reason if kind == "letter" else "none of the choices"
+    reason = reason if kind == "letter" else "one of the choices"
     with pytest.raises(UserError, match=f"1 problem(.|\n)*row 4: label .*{reason}"):
         examples_from_columns([*good, ROWS[0] | {"label": label}], Columns(), "here")
 

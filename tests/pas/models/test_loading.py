@@ -54,11 +54,11 @@ def test_the_dtype_asked_for_is_loaded(folder: Path, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"id": "nowhere/at/all"}, "no such folder, and it is no hub id"),
+        ({"id": "nowhere/at/all"}, "no such folder, and this is not a valid hub id"),
         ({"id": "nowhere.gguf"}, "no such GGUF file"),
         ({"device": "abacus"}, "device 'abacus'"),
-        ({"dtype": "int3"}, "dtype 'int3' is none of auto, float32"),
-        ({"quantization": "3bit"}, "quantization '3bit' is none of 4bit, 8bit"),
+        ({"dtype": "int3"}, "dtype 'int3' is not one of auto, float32"),
+        ({"quantization": "3bit"}, "quantization '3bit' is not one of 4bit, 8bit"),
         ({"quantization": "4bit"}, "needs bitsandbytes: pip install"),
         ({"device": "cuda"}, "no CUDA"),
     ],
@@ -77,9 +77,9 @@ def test_a_wrong_spec_is_refused(
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("config.json", None, "the folder holds no config.json"),
+        ("config.json", None, "the folder has no config.json"),
         ("config.json", "{", "cannot be read"),
-        ("model.safetensors", None, "the folder holds no safetensors weights"),
+        ("model.safetensors", None, "the folder has no safetensors weights"),
         ("model.safetensors", "xx", "cannot be read"),
         ("tokenizer.json", None, "cannot be read"),
         ("tokenizer.json", "{", "cannot be read"),
