@@ -1,7 +1,7 @@
-"""The attention of the shared-prefix engine, registered with transformers.
+"""The attention function of the shared-prefix engine, registered with transformers.
 
-The model's own modules do all the rest. Two kinds of pass go through here: the prefill of a token
-trie, in which a token attends to its ancestors, and the walk, in which steered rows attend to the
+Everything else is computed by the model's own modules. Two kinds of pass use this function. In the
+prefill of a token trie, a token attends to its ancestors. In the walk, steered rows attend to the
 prefix that the prefill recorded and to their own tail.
 """
 
@@ -24,7 +24,10 @@ NAME = "pas_shared_prefix"
 
 @contextmanager
 def shared_prefix(model: LoadedModel) -> Iterator[None]:
-    """Within the context the model attends through this module; others must not use it."""
+    """Within the context, the model uses this module's attention.
+
+    The model's lock is held, so that no other thread runs the model meanwhile.
+    """
     config = model.model.config.get_text_config()
     before = config._attn_implementation
     with model.lock:
@@ -36,15 +39,15 @@ def shared_prefix(model: LoadedModel) -> Iterator[None]:
 
 
 def _mask(**options: Any) -> torch.Tensor:
-    """Return [1, 1, depth, depth] bool for what transformers would mask by index.
+    """Return the mask by depth, [1, 1, depth, depth] bool, where transformers masks by index.
 
-    A token's depth is its index in the sequence that it stands for.
+    The depth of a token is its index in its sequence.
     """
     length = current.get().length
-    wanted = {"batch_size": 1, "q_length": length, "kv_length": length, "attention_mask": None}
-    kept = {name: options[name] for name in ("mask_function", "use_vmap", "device")}
-    found: torch.Tensor = sdpa_mask(**wanted, **kept, allow_is_causal_skip=False)
-    return found
+    sizes = {"batch_size": 1, "q_length": length, "kv_length": length, "attention_mask": None}
+    passed = {name: options[name] for name in ("mask_function", "use_vmap", "device")}
+    mask: torch.Tensor = sdpa_mask(**sizes, **passed, allow_is_causal_skip=False)
+    return mask
 
 
 def _attention(
@@ -57,7 +60,7 @@ def _attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend as transformers asks of an attention implementation; see the module's docstring."""
+    """Attend with the interface of a transformers attention implementation."""
     if any(kwargs.get(name) is not None for name in ("s_aux", "position_bias", "alibi")):
         raise UnsupportedArchitectureError(f"{type(module).__name__} adds to its attention scores")
     state = current.get()
@@ -77,14 +80,20 @@ AttentionMaskInterface.register(NAME, _mask)
 
 
 class _Term(NamedTuple):
-    """Part of the keys: [batch, kv_heads, groups, rows, tail, keys], and how values are added."""
+    """The scores of a part of the keys, and a function that adds the weighted values.
+
+    `scores` has shape [batch, kv_heads, groups, rows, tail, keys].
+    """
 
     scores: torch.Tensor
     add: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 class _Keys(NamedTuple):
-    """Keys and values [batch or 1, kv_heads, n_keys, head_dim] and their mask, None if all seen."""
+    """Keys and values [batch or 1, kv_heads, n_keys, head_dim], and their mask.
+
+    The mask is None if all keys are visible.
+    """
 
     key: torch.Tensor
     value: torch.Tensor
@@ -95,33 +104,33 @@ def _attend_pack(
     state: Pass, module: nn.Module, query: torch.Tensor, scale: float, softcap: float | None
 ) -> torch.Tensor:
     """Attend from all tokens [1, heads, n_tokens, head_dim] to their ancestors."""
-    own, root = state.recorded[module], state.root.get(module)
-    heads, kv_heads = query.shape[1], own.key.shape[1]
+    pack, root = state.recorded[module], state.root.get(module)
+    heads, kv_heads = query.shape[1], pack.key.shape[1]
     by_token = query[0].transpose(0, 1).contiguous()
-    out = query.new_empty(query.shape[2], heads, own.value.shape[-1])
+    out = query.new_empty(query.shape[2], heads, pack.value.shape[-1])
     for number, group in enumerate(state.groups):
         n_root = 0 if root is None else len(root.key)
         end = n_root + group.keys.shape[1]
-        mask = _cut(state, own.mask, ("own", number), group.depths, n_root, end)
-        near = _Keys(_gathered(own.key, group.keys), _gathered(own.value, group.keys), mask)
-        asked = _gathered(by_token, group.queries)
+        mask = _cut(state, pack.mask, ("own", number), group.depths, n_root, end)
+        near = _Keys(_gathered(pack.key, group.keys), _gathered(pack.value, group.keys), mask)
+        queries = _gathered(by_token, group.queries)
         if root is None and softcap is None:
-            read = _fused(asked, near, scale)
+            read = _fused(queries, near, scale)
         else:
-            batch, _, length, width = asked.shape
-            asked = asked.view(batch, kv_heads, heads // kv_heads, 1, length, width)
-            terms = [_shared(asked, near, scale, softcap)]
+            batch, _, length, width = queries.shape
+            queries = queries.view(batch, kv_heads, heads // kv_heads, 1, length, width)
+            terms = [_shared(queries, near, scale, softcap)]
             if root is not None:
-                mask = _cut(state, own.mask, ("root", number), group.depths, 0, n_root)
-                terms.append(_shared(asked, _everyone(root, mask), scale, softcap))
-            read = _joint_softmax(terms, own.value.dtype).reshape(batch, heads, length, -1)
+                mask = _cut(state, pack.mask, ("root", number), group.depths, 0, n_root)
+                terms.append(_shared(queries, _everyone(root, mask), scale, softcap))
+            read = _joint_softmax(terms, pack.value.dtype).reshape(batch, heads, length, -1)
         flat = read.transpose(1, 2).flatten(0, 1)
         out.index_copy_(0, group.places, flat.index_select(0, group.real))
     return out[None]
 
 
 def _fused(query: torch.Tensor, keys: _Keys, scale: float) -> torch.Tensor:
-    """Attend by the library's kernel: [batch, heads, n, width]."""
+    """Attend with torch's fused kernel; return [batch, heads, n, width]."""
     mask = None if keys.mask is None else keys.mask[:, None]
     groups = query.shape[1] // keys.key.shape[1]
     attend = nn.functional.scaled_dot_product_attention
@@ -129,8 +138,8 @@ def _fused(query: torch.Tensor, keys: _Keys, scale: float) -> torch.Tensor:
         return attend(
             query, keys.key, keys.value, attn_mask=mask, scale=scale, enable_gqa=groups > 1
         )
-    # The efficient kernel takes a mask but no grouped heads, flash no mask, and cuDNN makes a plan
-    # for every shape, of which each pack has others.
+    # The efficient kernel accepts a mask but no grouped heads. Flash accepts no mask. cuDNN makes
+    # a plan for every shape, and the shapes differ in each pack.
     key, value = (part.repeat_interleave(groups, dim=1) for part in (keys.key, keys.value))
     with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
         return attend(query, key, value, attn_mask=mask, scale=scale)
@@ -164,7 +173,7 @@ def _attend_rows(
         rows.real,
     )
     near = _Keys(_gathered(prefix.key, rows.prefix), _gathered(prefix.value, rows.prefix), mask)
-    # No row copies the prefix: all rows of an item read the same keys.
+    # The prefix is not copied: all rows of an item read the same keys.
     terms = [
         _shared(query, near, scale, softcap),
         _own(query, key, value, rows, prefix.mask, scale, softcap),
@@ -176,14 +185,14 @@ def _attend_rows(
     return read.transpose(1, 2)
 
 
-def _gathered(by_token: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+def _gathered(by_token: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Return [batch, heads, n, width] of [n_tokens, heads, width] at indices [batch, n]."""
-    found = by_token.index_select(0, at.flatten())
-    return found.view(*at.shape, *by_token.shape[1:]).transpose(1, 2)
+    rows = by_token.index_select(0, indices.flatten())
+    return rows.view(*indices.shape, *by_token.shape[1:]).transpose(1, 2)
 
 
 def _everyone(root: KeyValues, mask: torch.Tensor | None) -> _Keys:
-    """The root's keys, which all sequences share."""
+    """Return the root's keys and values, which all sequences share."""
     return _Keys(root.key.transpose(0, 1)[None], root.value.transpose(0, 1)[None], mask)
 
 
@@ -196,26 +205,27 @@ def _cut(
     stop: int,
     real: torch.Tensor | None = None,
 ) -> torch.Tensor | None:
-    """Return which keys at depths start..stop are seen from `depths`: [batch, n, keys] bool.
+    """Return which keys at depths start..stop are visible from `depths`: [batch, n, keys] bool.
 
-    None where all are. All modules of one kind share a mask, so it is cut once a pass.
+    The result is None if all are visible. All modules of one kind share a mask, so it is cut once
+    per pass.
     """
-    at = (mask.data_ptr(), *part)
-    if at not in state.masks:
+    key = (mask.data_ptr(), *part)
+    if key not in state.masks:
         seen = mask[:, start:stop][depths]
         if seen.shape[-1] < stop - start:  # padding beyond the greatest depth
             seen = nn.functional.pad(seen, (0, stop - start - seen.shape[-1]))
         seen = seen if real is None else seen & real[:, None]
-        state.masks[at] = None if bool(seen.all()) else seen
-    found: torch.Tensor | None = state.masks[at]
-    return found
+        state.masks[key] = None if bool(seen.all()) else seen
+    cut: torch.Tensor | None = state.masks[key]
+    return cut
 
 
 def _shared(query: torch.Tensor, keys: _Keys, scale: float, softcap: float | None) -> _Term:
-    """Keys that all rows of a batch entry share, read by one matrix product per head."""
+    """Return the term of keys that all rows of a batch entry share: one product per head."""
     batch, kv_heads, groups, rows, tail, width = query.shape
     flat = query.reshape(batch, kv_heads, groups * rows * tail, width)
-    # The keys are scaled, as they are far fewer than the rows.
+    # The keys are scaled, because there are far fewer keys than rows.
     scores = flat @ (keys.key * scale).mT
     scores = scores.view(batch, kv_heads, groups, rows, tail, -1)
 
@@ -237,8 +247,8 @@ def _own(
     scale: float,
     softcap: float | None,
 ) -> _Term:
-    """The tail of each row itself."""
-    if query.shape[-2] == 1:  # letter scoring: a row is one token, which sees itself
+    """Return the term of each row's own tail."""
+    if query.shape[-2] == 1:  # letter scoring: a row is one token and attends to itself
 
         def add_one(weights: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
             return weights * value if out is None else out.addcmul_(weights, value)
@@ -262,7 +272,7 @@ def _masked(scores: torch.Tensor, mask: torch.Tensor | None, softcap: float | No
 
 
 def _joint_softmax(terms: list[_Term], dtype: torch.dtype) -> torch.Tensor:
-    """Softmax over the keys of all terms, without putting them side by side."""
+    """Return the attention output over the keys of all terms, without concatenating them."""
     tops = [term.scores.amax(dim=-1, keepdim=True) for term in terms]
     top = torch.stack(tops).amax(dim=0)
     weights = [term.scores.sub_(top).exp_() for term in terms]

@@ -1,7 +1,8 @@
-"""Last-token activations of every wanted layer, and the unsteered answers, from one pass.
+"""Read last-token activations of several layers, and the unsteered scores, in one pass.
 
-METHOD.md, "Pipeline", steps 2 and 4, and flaw 5: how sequences are batched never moves what is
-read. An item's question is run once for its multiple-choice prompt and all of its statements.
+docs/method.md, "Pipeline", steps 2 and 4, and "Flaws of the published protocol", flaw 5: batching
+does not change which token is read. An item's question is run once for its full prompt and all of
+its statements.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,10 +42,10 @@ class Activations(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What one pass over prompts and questions gave.
+    """The result of one pass over prompts and questions.
 
     Attributes:
-        activations: Of the prompts, in their order; no values where there were none.
+        activations: Of the prompts, in their order; without prompts, `values` has no rows.
         scores: For each question [n_choices] float32 on the CPU.
     """
 
@@ -61,7 +62,10 @@ def capture(
     token_budget: int | None = None,
     engine: str = "auto",
 ) -> Activations:
-    """Read the site's last-token activation of every prompt at every layer; see `read`."""
+    """Read the site's last-token activation of every prompt at every layer.
+
+    The arguments and errors are those of `read`.
+    """
     return read(model, prompts, layers, site, token_budget=token_budget, engine=engine).activations
 
 
@@ -81,26 +85,27 @@ def read(
 
     Args:
         model: The model.
-        prompts: What to read, any order; the result keeps it.
+        prompts: The prompts, in any order; the result has the same order.
         layers: Decoder block indices; -1 is the embedding output.
         site: Where in the block.
         questions: From `pas.engine.scoring.prepare`.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
-        token_budget: Tokens of one forward pass, chosen from the free memory if not given.
-            Halved on out-of-memory.
-        engine: "prefix", "hooks", or "auto": the first where it covers the model.
+        token_budget: Tokens of one forward pass, by default chosen from the free memory. Halved
+            if memory runs out.
+        engine: "prefix", "hooks", or "auto", which is "prefix" if it covers the model.
 
     Raises:
         UserError: If the model has no such layer or site.
+        ValueError: If there are no prompts and no questions.
     """
     order = tuple(sorted(set(layers)))
     with observing(model.model, order, site, lambda *_: None):
-        pass  # refuses a layer or site that does not exist before anything runs
+        pass  # raises if a layer or the site does not exist, before the model runs
     lengths = tuple(len(p.token_ids) for p in prompts)
     tails = [tail.token_ids for question in questions for tail in question.sequences]
     sequences = [p.token_ids for p in prompts] + tails
     if not sequences:
-        raise ValueError("nothing to read")
+        raise ValueError("there are no prompts and no questions to read")
     longest = max(sequences, key=len)
     budget = token_budget or fitting(model, len(longest)).tokens
     values: torch.Tensor | None = None
@@ -108,22 +113,22 @@ def read(
     units = len(prompts) + len(questions)
     with model.lock, tqdm(total=units, desc="activations", disable=None, delay=2) as bar:
         packed = engine == "prefix" or (engine == "auto" and covered(model, site, longest))
-        wanted = _Wanted(prompts, order, site, questions, length_norm)
-        for part in (_packed if packed else _padded)(model, wanted, budget):
+        request = _Request(prompts, order, site, questions, length_norm)
+        for part in (_packed if packed else _padded)(model, request, budget):
             if part.prompts:
                 if values is None:
                     values = part.values.new_empty(len(prompts), *part.values.shape[1:])
                 values[part.prompts] = part.values
-            for at, value in part.scores:
-                scores[at] = value
+            for index, value in part.scores:
+                scores[index] = value
             bar.update(len(part.prompts) + len(part.scores))
     if values is None:
         values = torch.empty(0, len(order), model.info.d_model)
     return Reading(Activations(tuple(p.key for p in prompts), lengths, order, values), scores)
 
 
-class _Wanted(NamedTuple):
-    """What is read: activations of prompts at layers of a site, and scores of questions."""
+class _Request(NamedTuple):
+    """What to read: activations of prompts at layers of a site, and scores of questions."""
 
     prompts: Sequence[Prompt]
     layers: tuple[int, ...]
@@ -133,7 +138,7 @@ class _Wanted(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What one pass gave: prompts by index, their values, and scores by question."""
+    """The result of one forward pass: indices of prompts, their values, scores by question."""
 
     prompts: list[int]
     values: torch.Tensor
@@ -142,10 +147,10 @@ class _Part(NamedTuple):
 
 def _packed(
     model: LoadedModel,
-    wanted: _Wanted,
+    request: _Request,
     budget: int,
 ) -> Iterator[_Part]:
-    prompts, questions = wanted.prompts, wanted.questions
+    prompts, questions = request.prompts, request.questions
     units = [[p.token_ids] for p in prompts]
     units += [[tail.token_ids for tail in question.sequences] for question in questions]
     common = root_of(questions, [p.token_ids for p in prompts])
@@ -155,22 +160,22 @@ def _packed(
 
         def run(chosen: list[int]) -> _Part:
             texts = [i for i in chosen if i < len(prompts)]
-            asked = [i - len(prompts) for i in chosen if i >= len(prompts)]
-            part = wanted._replace(
-                prompts=[prompts[i] for i in texts], questions=[questions[i] for i in asked]
+            queries = [i - len(prompts) for i in chosen if i >= len(prompts)]
+            part = request._replace(
+                prompts=[prompts[i] for i in texts], questions=[questions[i] for i in queries]
             )
             values, scores = _read_pack(model, part, root)
-            return _Part(texts, values, list(zip(asked, scores, strict=True)))
+            return _Part(texts, values, list(zip(queries, scores, strict=True)))
 
         yield from (part for _, part in halving(cuts, run))
 
 
 def _read_pack(
     model: LoadedModel,
-    wanted: _Wanted,
+    request: _Request,
     root: Root,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    prompts, layers, site, questions, length_norm = wanted
+    prompts, layers, site, questions, length_norm = request
     tails = [tail.token_ids for question in questions for tail in question.sequences]
     pack = lay_out([p.token_ids for p in prompts] + tails, root.n_tokens)
     last = torch.tensor([path[-1] for path in pack.paths[: len(prompts)]], device=model.device)
@@ -194,10 +199,10 @@ def _read_pack(
 
 def _padded(
     model: LoadedModel,
-    wanted: _Wanted,
+    request: _Request,
     budget: int,
 ) -> Iterator[_Part]:
-    prompts, layers, site, questions, length_norm = wanted
+    prompts, layers, site, questions, length_norm = request
 
     def run(chosen: list[int]) -> torch.Tensor:
         return last_hidden(model, [prompts[i].token_ids for i in chosen], layers, site)
@@ -205,12 +210,12 @@ def _padded(
     for chosen, values in halving(batches([len(p.token_ids) for p in prompts], budget), run):
         yield _Part(chosen, values, [])
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
-    for at, tail, scores in score_padded(
+    for index, sequence, scores in score_padded(
         model, questions, Conditions(length_norm=length_norm), budget
     ):
-        parts[at][tail] = scores[0]
+        parts[index][sequence] = scores[0]
     whole = [
-        found[0][: len(question.letters)] if question.letters else torch.cat(found)
-        for question, found in zip(questions, parts, strict=True)
+        rows[0][: len(question.letters)] if question.letters else torch.cat(rows)
+        for question, rows in zip(questions, parts, strict=True)
     ]
     yield _Part([], torch.empty(0), list(enumerate(whole)))

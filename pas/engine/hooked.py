@@ -1,6 +1,7 @@
-"""Plain padded batches with hooks: slower, the same answer on any decoder of transformers.
+"""Padded batches with hooks, for any decoder of transformers.
 
-What the shared-prefix engine falls back to, and checks itself against.
+This gives the same results as the shared-prefix engine, more slowly. It is used for models that
+the shared-prefix engine does not cover, and to check whether it covers a model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     last: torch.Tensor
 
     def inputs(self) -> dict[str, torch.Tensor | bool]:
-        """The keyword arguments of a forward pass."""
+        """Return the keyword arguments of a forward pass."""
         return {
             "input_ids": self.input_ids,
             "attention_mask": self.mask,
@@ -44,7 +45,13 @@ class Batch(NamedTuple):
 
 
 def pad(sequences: Sequence[Sequence[int]], model: LoadedModel, side: str = "left") -> Batch:
-    """Pad token ids on one side, with the positions and last indices that go with it."""
+    """Pad token ids on one side.
+
+    Args:
+        sequences: Token ids of each sequence.
+        model: The model; its device and padding id are used.
+        side: "left" or "right".
+    """
     length = max(map(len, sequences))
     ids = torch.full((len(sequences), length), model.pad_id)
     mask = torch.zeros_like(ids)
@@ -79,7 +86,21 @@ def last_hidden(
     site: Site,
     side: str = "left",
 ) -> torch.Tensor:
-    """Read the site at the last token: [n_sequences, n_layers, d_model] on the CPU."""
+    """Read the site's activations at the last token of each sequence.
+
+    Args:
+        model: The model.
+        sequences: Token ids of each sequence, run as one padded batch.
+        layers: Decoder block indices; -1 is the embedding output.
+        site: Where in the block.
+        side: The side that is padded, "left" or "right".
+
+    Returns:
+        [n_sequences, n_layers, d_model] in the model's dtype, on the CPU.
+
+    Raises:
+        UserError: If the model has no such layer or site.
+    """
     batch = pad(sequences, model, side)
     rows = torch.arange(len(sequences), device=model.device)
     seen: dict[int, torch.Tensor] = {}
@@ -88,7 +109,7 @@ def last_hidden(
         seen[layer] = hidden[rows, batch.last]
 
     with observing(model.model, tuple(layers), site, see):
-        # The decoder without the output head: nothing here reads a logit.
+        # The decoder without the output head, because no logits are needed.
         model.model.base_model(**batch.inputs())
     return torch.stack([seen[layer] for layer in layers], dim=1).cpu()
 
@@ -99,10 +120,17 @@ def score_padded(
     conditions: Conditions,
     token_budget: int,
 ) -> Iterator[tuple[int, int, torch.Tensor]]:
-    """Score with one full pass a configuration.
+    """Score questions with one full forward pass per configuration.
+
+    Args:
+        model: The model.
+        questions: From `pas.engine.scoring.prepare`.
+        conditions: The configurations, and how to score.
+        token_budget: Padded tokens of one forward pass.
 
     Yields:
-        Query, tail and [1 + n_rows, n_letters or 1] float32 on the CPU, in any order.
+        Index of the question, index of the sequence in it, and scores [1 + n_rows, n_letters or 1]
+        float32 on the CPU, in any order.
     """
     owners = [
         (q, t) for q, question in enumerate(questions) for t in range(len(question.sequences))
@@ -110,12 +138,12 @@ def score_padded(
     lengths: dict[int, list[tuple[int, int]]] = {}
     for q, t in owners:
         lengths.setdefault(questions[q].sequences[t].n_steered, []).append((q, t))
-    for group in lengths.values():  # tails of one length are steered at the same places
+    for group in lengths.values():  # the same number of positions is steered in a batch
 
         def run(chosen: list[int], group: list[tuple[int, int]] = group) -> torch.Tensor:
-            at = [group[i] for i in chosen]
-            letters = max((questions[q].letters for q, _ in at), key=len)
-            tails = [questions[q].sequences[t] for q, t in at]
+            pairs = [group[i] for i in chosen]
+            letters = max((questions[q].letters for q, _ in pairs), key=len)
+            tails = [questions[q].sequences[t] for q, t in pairs]
             return _score_batch(model, tails, letters, conditions).cpu()
 
         sizes = [len(questions[q].sequences[t].token_ids) for q, t in group]

@@ -1,4 +1,4 @@
-"""Scores of some questions in one pack: prefill once, then walk every configuration."""
+"""Score the questions of one pack: one prefill, then a walk of every configuration."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,22 @@ from pas.engine.trie import Tokens, common_root, lay_out
 from pas.models.loading import LoadedModel
 
 log = logging.getLogger("pas")
-SHORTEST_ROOT = 64  # tokens; a shorter one is as cheap inside the packs
-_PADDING = 1.1  # tails share a walk while the longest is at most so much longer
+SHORTEST_ROOT = 64  # tokens; running a shorter root separately saves nothing
+_PADDING = 1.1  # largest ratio of the longest to the shortest tail in one walk
 
 
 def root_of(questions: Sequence[Query], others: Sequence[Tokens] = ()) -> Tokens:
-    """Return the leading tokens that everything shares, such as an ICL prefix; () if few.
+    """Return the leading tokens that all sequences share, such as a few-shot prefix.
 
-    They end before the first steered token of every question and the last one of the others.
+    They end before the first steered token of every question and before the last token of every
+    other sequence.
+
+    Args:
+        questions: From `pas.engine.scoring.prepare`.
+        others: Token ids of further sequences.
+
+    Returns:
+        The tokens; () if there are fewer than `SHORTEST_ROOT`.
     """
     tails = [tail for question in questions for tail in question.sequences]
     ends = [len(t.token_ids) - t.n_steered for t in tails] + [len(s) - 1 for s in others]
@@ -35,17 +43,18 @@ def score_pack(
     root: Root,
     row_budget: int,
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Score some questions in one pack.
+    """Score the questions of one pack.
 
     Args:
-        model: Inside `shared_prefix`.
-        questions: All by letter or all by choice.
-        conditions: Their rows sorted by layer.
+        model: The model, inside `shared_prefix`.
+        questions: All scored by letter or all by choice.
+        conditions: The configurations, sorted by layer, and how to score.
         root: From `shared_root`.
         row_budget: Items x configurations x steered tokens of one walk.
 
     Yields:
-        Each question's index and scores [1 + n_rows, n_choices] float32 on the CPU.
+        Each question's index and scores [1 + n_rows, n_choices] float32 on the CPU; row 0 is
+        unsteered.
     """
     sequences = [tail.token_ids for question in questions for tail in question.sequences]
     pack = lay_out(sequences, root.n_tokens)
@@ -69,16 +78,16 @@ def score_pack(
     for chosen in _walks(stems, len(conditions.rows), row_budget):
         chosen_stems, chosen_reads = [stems[i] for i in chosen], [reads[i] for i in chosen]
         steered = _score_rows(model, done, chosen_stems, chosen_reads, conditions, row_budget)
-        found = [torch.cat([unsteered[at], s]) for at, s in zip(chosen, steered, strict=True)]
-        # One copy off the device for all items of the walk.
-        flat = torch.cat([scores.flatten() for scores in found]).cpu()
-        parts = torch.split(flat, [scores.numel() for scores in found])
-        for at, part, scores in zip(chosen, parts, found, strict=True):
-            yield at, part.view(scores.shape)
+        tables = [torch.cat([unsteered[i], s]) for i, s in zip(chosen, steered, strict=True)]
+        # One copy from the device for all items of the walk.
+        flat = torch.cat([scores.flatten() for scores in tables]).cpu()
+        parts = torch.split(flat, [scores.numel() for scores in tables])
+        for index, part, scores in zip(chosen, parts, tables, strict=True):
+            yield index, part.view(scores.shape)
 
 
 def _walks(stems: Sequence[Stem], n_rows: int, row_budget: int) -> Iterator[list[int]]:
-    """Cut items into walks, those with tails and prefixes of about one length together."""
+    """Cut items into walks. Items of a walk have tails and prefixes of similar length."""
     walked: list[int] = []
     for index in sorted(
         range(len(stems)), key=lambda i: (len(stems[i].tail), len(stems[i].prefix))
@@ -103,9 +112,9 @@ def _score_rows(
     conditions: Conditions,
     row_budget: int,
 ) -> list[torch.Tensor]:
-    """Return for each item [n_rows, n_choices], from walks within the budget and the memory."""
+    """Return [n_rows, n_choices] for each item. The budget is halved if memory runs out."""
     rows, tail = conditions.rows, max(len(stem.tail) for stem in stems)
-    found: list[list[torch.Tensor]] = [[] for _ in stems]
+    by_item: list[list[torch.Tensor]] = [[] for _ in stems]
     start = 0
     while start < len(rows):
         step = max(1, row_budget // (len(stems) * tail))
@@ -116,9 +125,9 @@ def _score_rows(
             if step == 1:
                 raise
             row_budget = min(row_budget, step * len(stems) * tail) // 2
-            log.info("out of memory: the row budget is now %d", row_budget)
+            log.info("Out of memory: the row budget is now %d", row_budget)
             continue
-        for parts, part in zip(found, scores, strict=True):
+        for parts, part in zip(by_item, scores, strict=True):
             parts.append(part)
         start += step
-    return [torch.cat(parts) for parts in found]
+    return [torch.cat(parts) for parts in by_item]

@@ -1,4 +1,4 @@
-"""What a forward pass of the shared-prefix engine reads and leaves behind."""
+"""The inputs and results of a forward pass of the shared-prefix engine."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from torch import nn
 
 from pas.engine.trie import Pack
 
-_STRETCH = 1.25  # spans share a group while the longest is at most so much longer
+_STRETCH = 1.25  # largest ratio of the longest to the shortest span in one group
 
 
 class KeyValues(NamedTuple):
@@ -20,18 +20,19 @@ class KeyValues(NamedTuple):
 
     key: torch.Tensor
     value: torch.Tensor
-    mask: torch.Tensor  # [depth, depth] bool: which depth sees which, as this module was built
+    mask: torch.Tensor  # [depth, depth] bool: which depths attend to which in this module
 
 
 class Group(NamedTuple):
-    """Spans of similar size, padded to one.
+    """Spans of similar size, padded to one size.
 
     Attributes:
-        queries: [n_spans, n_queries] indices in the pack.
-        real: [n_real] which of the flattened queries are real.
-        places: [n_real] their indices in the pack.
-        keys: [n_spans, n_keys] indices in the pack; slot k holds the ancestor at depth root + k.
-        depths: [n_spans, n_queries] of the queries.
+        queries: [n_spans, n_queries] int64 indices in the pack.
+        real: [n_real] int64, the flattened queries that are not padding.
+        places: [n_real] int64, the indices of these queries in the pack.
+        keys: [n_spans, n_keys] int64 indices in the pack; slot k is the ancestor at depth
+            root + k.
+        depths: [n_spans, n_queries] int64, the depths of the queries.
     """
 
     queries: torch.Tensor
@@ -45,11 +46,11 @@ class Rows(NamedTuple):
     """The steered rows of some items at one step of the walk.
 
     Attributes:
-        n: Configurations; each has a copy of every item's tail.
-        prefix: [n_items, n_prefix] indices in the pack; slot k is at depth root + k.
-        real: [n_items, n_prefix] bool, False where the prefix is padded.
-        depths: [n_items, tail] of the tail's tokens.
-        ancestors: [n_items, tail, tail] bool: which tail token sees which.
+        n: Number of configurations; each has a copy of every item's tail.
+        prefix: [n_items, n_prefix] int64 indices in the pack; slot k is at depth root + k.
+        real: [n_items, n_prefix] bool, False for padding.
+        depths: [n_items, tail] int64, the depths of the tail's tokens.
+        ancestors: [n_items, tail, tail] bool: which tail tokens attend to which.
     """
 
     n: int
@@ -61,14 +62,14 @@ class Rows(NamedTuple):
 
 @dataclass
 class Pass:
-    """What a pass through the model reads and leaves behind.
+    """The state of a pass through the model.
 
     Attributes:
-        length: One more than the greatest depth.
-        groups: Of the pack, while prefilling.
+        length: The greatest depth plus one.
+        groups: The pack's groups, used by the prefill.
         root: Keys and values of the leading tokens that all sequences share.
-        recorded: What the prefill left.
-        rows: Of the walk; None while prefilling.
+        recorded: Keys and values that the prefill recorded.
+        rows: The rows of the walk; None during the prefill.
         masks: Masks already cut, by module mask and part.
     """
 
@@ -85,7 +86,7 @@ current: ContextVar[Pass] = ContextVar("pas_pass")
 
 @contextmanager
 def running(state: Pass) -> Iterator[None]:
-    """Within the context forward passes read from and record to `state`."""
+    """Within the context, forward passes read from and record to `state`."""
     token = current.set(state)
     try:
         yield
@@ -94,8 +95,8 @@ def running(state: Pass) -> Iterator[None]:
 
 
 def groups_of(pack: Pack, device: torch.device) -> list[Group]:
-    """Gather a pack's spans into groups that are padded little."""
-    found: list[Group] = []
+    """Put a pack's spans into groups of similar size, on the device."""
+    groups: list[Group] = []
     todo = sorted(pack.spans, key=lambda s: (s.stop - s.start, len(s.path)))
     while todo:
         limit = (todo[0].stop - todo[0].start) * _STRETCH + 4
@@ -109,5 +110,5 @@ def groups_of(pack: Pack, device: torch.device) -> list[Group]:
             real[row, : stop - start] = True
             keys[row, : len(path)] = path
         arrays = (queries, np.flatnonzero(real), queries[real], keys, pack.depths[queries])
-        found.append(Group(*(torch.from_numpy(a).to(device) for a in arrays)))
-    return found
+        groups.append(Group(*(torch.from_numpy(a).to(device) for a in arrays)))
+    return groups

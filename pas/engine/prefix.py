@@ -1,10 +1,11 @@
-"""Shared-prefix steering: one prefill, then every configuration as a few rows of tokens.
+"""Shared-prefix steering: one prefill, then a few tokens for every configuration.
 
-Steering touches only the tail of a sequence, so the keys and values of all earlier tokens are
-the same in every configuration. The prefill runs many sequences as one trie of tokens and records
-them, block by block; then the blocks are walked once with a growing set of rows (configuration x
-tail token), each attending to the recorded prefix and to its own tail. The model's own modules do
-the work: only the attention function is ours.
+Steering changes only the tail of a sequence, so the keys and values of all earlier tokens are the
+same in every configuration (docs/method.md, "Where a vector is read and written"). The prefill runs
+many sequences as one trie of tokens and records the keys and values of every block. The walk then
+runs the blocks once with a growing set of rows (configuration x tail token). Each row attends to
+the recorded prefix and to its own tail. Only the attention function is replaced; everything else is
+computed by the model's own modules.
 """
 
 import inspect
@@ -36,11 +37,11 @@ _ENOUGH = 0.8
 
 
 class Root(NamedTuple):
-    """Leading tokens that all sequences share, already run.
+    """The result of running the leading tokens that all sequences share.
 
     Attributes:
-        recorded: Keys and values by attention module; none where nothing is shared.
-        n_tokens: How many tokens they are of.
+        recorded: Keys and values by attention module; empty if no tokens are shared.
+        n_tokens: Number of tokens.
     """
 
     recorded: dict[nn.Module, KeyValues]
@@ -59,10 +60,10 @@ class Steering(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """Under which configurations questions are scored, and how.
+    """The configurations under which questions are scored, and how they are scored.
 
     Attributes:
-        rows: The configurations, deltas [d_model] with strength multiplied in.
+        rows: The configurations; deltas [d_model] are direction times strength.
         site: Where the deltas are added.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
         normalise: Letter scoring: log-probabilities over the whole vocabulary.
@@ -75,12 +76,12 @@ class Conditions(NamedTuple):
 
 
 class Stem(NamedTuple):
-    """Where an item lies in a pack: what all configurations share, and what each has of its own.
+    """The tokens of an item in a pack: those before the steered ones, and the steered ones.
 
     Attributes:
-        prefix: [n_prefix] indices in the pack of the tokens before the steered ones.
-        tail: [tail] indices of the steered tokens.
-        ancestors: [tail, tail] bool: the tail tokens that each one sees, itself included.
+        prefix: [n_prefix] int64 indices in the pack of the tokens before the steered ones.
+        tail: [tail] int64 indices in the pack of the steered tokens.
+        ancestors: [tail, tail] bool: the tail tokens that each one attends to, itself included.
     """
 
     prefix: np.ndarray
@@ -90,15 +91,15 @@ class Stem(NamedTuple):
 
 @dataclass
 class Prefill:
-    """What the unsteered pass over a pack left behind.
+    """The result of the unsteered pass over a pack.
 
     Attributes:
-        pack: Its tokens.
+        pack: The tokens.
         state: Keys and values.
-        final: [n_tokens, d_model], after the final norm.
-        place: [n_tokens] where a token of the pack is kept in `hidden`.
-        hidden: Block index -> [n_kept, d_model], the block's output; -1 is the embedding.
-        kwargs: Block index -> the keyword arguments that the block got.
+        final: [n_tokens, d_model], hidden states after the final norm.
+        place: [n_tokens] int64, the row of a token of the pack in `hidden`.
+        hidden: For each block index the block's output [n_kept, d_model]; -1 is the embedding.
+        kwargs: For each block index the keyword arguments with which the block was called.
     """
 
     pack: Pack
@@ -112,18 +113,20 @@ class Prefill:
 def shared_root(model: LoadedModel, common: Tokens) -> Root:
     """Run the leading tokens that all sequences share, once for all packs and calls.
 
+    The last root of a model is kept. It is used again if it covers at least 80 % of `common`, as
+    with the shards of one few-shot prefix.
+
     Args:
-        model: Inside `shared_prefix`.
-        common: What the sequences at hand share; may be empty.
+        model: The model, inside `shared_prefix`.
+        common: The leading tokens that the sequences share; may be empty.
 
     Returns:
-        Of these tokens, or of fewer where nearly as many were run last time, as for the shards of
-        one few-shot prefix.
+        The root of `common` or of its beginning.
     """
     if not common:
         return _NO_ROOT
-    kept, root = _roots.get(model.model, ((), _NO_ROOT))
-    if len(kept) < _ENOUGH * len(common) or common[: len(kept)] != kept:
+    tokens, root = _roots.get(model.model, ((), _NO_ROOT))
+    if len(tokens) < _ENOUGH * len(common) or common[: len(tokens)] != tokens:
         recorded = prefill(model, lay_out([common]), _NO_ROOT, []).state.recorded
         root = Root(recorded, len(common))
         _roots[model.model] = common, root
@@ -139,13 +142,13 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
     """Run a pack unsteered and record what the walk needs.
 
     Args:
-        model: Inside `shared_prefix`.
+        model: The model, inside `shared_prefix`.
         pack: The sequences.
-        root: From `shared_root`, of the `pack.root` tokens that the pack leaves out.
-        keep: Indices in the pack of the tokens that will be steered.
+        root: From `shared_root`: the `pack.root` leading tokens, which are not in the pack.
+        keep: For each item the indices in the pack of the tokens that will be steered.
 
     Raises:
-        UnsupportedArchitectureError: If some block has attention code of its own.
+        UnsupportedArchitectureError: If a block does not use transformers' attention interface.
     """
     device, blocks = model.device, decoder_blocks(model.model)
     state = Pass(int(pack.depths.max()) + 1, groups_of(pack, device), root.recorded)
@@ -157,16 +160,16 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
     handles = []
     for index, block in enumerate(blocks if keep else ()):
 
-        def before(module: nn.Module, args: Any, kwargs: Any, at: int = index) -> None:
+        def before(module: nn.Module, args: Any, kwargs: Any, layer: int = index) -> None:
             bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
             bound.update(bound.pop("kwargs", {}))
             hidden = bound.pop("hidden_states")
-            if at == 0:
+            if layer == 0:
                 done.hidden[EMBEDDING] = hidden[0, chosen]
-            done.kwargs[at] = bound
+            done.kwargs[layer] = bound
 
-        def after(_: nn.Module, __: Any, output: Any, at: int = index) -> None:
-            done.hidden[at] = hidden_of(output)[0, chosen]
+        def after(_: nn.Module, __: Any, output: Any, layer: int = index) -> None:
+            done.hidden[layer] = hidden_of(output)[0, chosen]
 
         handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(block.register_forward_hook(after))
@@ -174,7 +177,7 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
     try:
         with running(state):
             done.final = model.model.base_model(
-                # A mask of ones, or transformers would look for packed sequences of its own kind.
+                # Without a mask of ones, transformers would look for packed sequences.
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 position_ids=torch.from_numpy(pack.depths).to(device)[None],
@@ -185,7 +188,7 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
     except RuntimeError as error:
         if state.recorded:
             raise
-        # Attention code of its own stumbled over a mask that is cut by depth.
+        # The block has its own attention code, which failed on a mask by depth.
         raise UnsupportedArchitectureError("the blocks have attention code of their own") from error
     finally:
         for handle in handles:
@@ -201,14 +204,17 @@ def walk(
     """Run every configuration over the recorded prefixes of some items.
 
     Args:
-        model: Inside `shared_prefix`.
-        done: From `prefill`, which kept the stems' tails.
+        model: The model, inside `shared_prefix`.
+        done: From `prefill`, with the stems' tails in `keep`.
         stems: Items of the pack. Shorter tails are padded with their first token.
-        rows: Sorted by layer.
+        rows: The configurations, sorted by layer.
         site: Where the deltas are added.
 
     Returns:
-        [n_items, n_rows, tail, d_model], after the final norm.
+        [n_items, n_rows, tail, d_model] in the model's dtype, after the final norm.
+
+    Raises:
+        UnsupportedArchitectureError: If a block takes an argument that cannot be repeated by row.
     """
     device, width = model.device, done.final.shape[-1]
     tail = max(len(stem.tail) for stem in stems)
@@ -228,16 +234,16 @@ def walk(
             source = index if site == "residual" else index - 1
             joining = done.hidden[source][done.place[tails]].repeat(1, len(deltas), 1)
         if deltas and site != "residual":
-            # Within the block: the rows that join start from the block's own input.
+            # The delta is added inside the block, so new rows start from the block's input.
             add = partial(torch.add, torch.cat([torch.zeros_like(hidden), shift], dim=1))
             hidden = torch.cat([hidden, joining], dim=1)
         if hidden.shape[1]:
-            at = Rows(hidden.shape[1] // tail, prefix, real, depths, ancestors)
+            steered = Rows(hidden.shape[1] // tail, prefix, real, depths, ancestors)
             if deltas and site != "residual":
                 with editing(model.model, index, site, add):
-                    hidden = _block(done, blocks[index], index, hidden, at, tails)
+                    hidden = _block(done, blocks[index], index, hidden, steered, tails)
             else:
-                hidden = _block(done, blocks[index], index, hidden, at, tails)
+                hidden = _block(done, blocks[index], index, hidden, steered, tails)
         if deltas and site == "residual":
             hidden = torch.cat([hidden, joining + shift], dim=1)
     normed: torch.Tensor = final_norm(model.model)(hidden)
@@ -245,7 +251,7 @@ def walk(
 
 
 def _padded(stem: Stem, n_prefix: int, tail: int) -> tuple[np.ndarray, ...]:
-    """Return prefix, which of it is real, tail and ancestors, padded to common sizes."""
+    """Return prefix, mask of the prefix, tail and ancestors, padded to common sizes."""
     n_prefix = max(n_prefix, 1)  # an empty axis has no maximum
     more, short = n_prefix - len(stem.prefix), tail - len(stem.tail)
     ancestors = np.pad(stem.ancestors, ((0, short), (0, short)))
@@ -277,7 +283,7 @@ def _block(
 
 
 def _replayed(kwargs: dict[str, Any], tails: torch.Tensor, n_rows: int) -> dict[str, Any]:
-    """The keyword arguments that the block got, of the tail's tokens, repeated for every row."""
+    """Return the block's keyword arguments for the tail's tokens, repeated for every row."""
 
     def tiled(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
@@ -289,5 +295,5 @@ def _replayed(kwargs: dict[str, Any], tails: torch.Tensor, n_rows: int) -> dict[
             return value
         raise UnsupportedArchitectureError(f"the blocks take an argument {name!r}")
 
-    kept = {k: v for k, v in kwargs.items() if k not in _DROPPED}
-    return {"attention_mask": None, **{name: tiled(name, value) for name, value in kept.items()}}
+    passed = {k: v for k, v in kwargs.items() if k not in _DROPPED}
+    return {"attention_mask": None, **{name: tiled(name, value) for name, value in passed.items()}}
