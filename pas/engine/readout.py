@@ -1,4 +1,7 @@
-"""From final hidden states to the score of every choice."""
+"""Compute the score of every choice from final hidden states.
+
+docs/method.md, "Prompt and scoring".
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,14 +20,15 @@ _NODES = 1024  # tokens whose logits are taken together
 
 
 class Reads(NamedTuple):
-    """What is read off an item's steered tokens.
+    """The values to read at an item's steered tokens.
 
     Attributes:
         letters: Letter scoring: for each choice its token ids, read at the one steered token.
-        normalise: Letter scoring: over the whole vocabulary.
-        nodes: Choice scoring: [n_reads] the tail token at which a choice's token is predicted.
-        targets: [n_reads] that token.
-        spread: [n_reads, n_choices] float32, the weight of a read in the choice's score.
+        nodes: Choice scoring: [n_reads] int64, index in the tail of the token at which a choice's
+            token is predicted.
+        targets: Choice scoring: [n_reads] int64, the predicted token.
+        spread: [n_reads, n_choices] float32, the weight of each value in each choice's score.
+        normalise: Letter scoring: whether scores are log-probabilities over the vocabulary.
     """
 
     letters: tuple[tuple[int, ...], ...]
@@ -41,28 +45,27 @@ def place(
     length_norm: bool,
     normalise: bool = False,
 ) -> tuple[Stem, Reads]:
-    """Find an item's prefix, its steered tokens and what is read there, in a pack.
+    """Return an item's prefix and steered tokens in a pack, and the values to read there.
 
-    Choices that begin alike share those tokens, and all share the last token of the prompt.
+    Choices with the same first tokens share those tokens. All choices share the last token of the
+    prompt.
 
     Args:
         question: The item.
-        paths: For each of its tails, the indices of its tokens in the pack.
-        root: Leading tokens that are not in the pack.
-        length_norm: Mean log-probability per token of a choice instead of the sum.
-        normalise: Log-probabilities of the letters instead of unnormalised ones.
+        paths: For each sequence of the item the indices of its tokens in the pack.
+        root: Number of leading tokens that are not in the pack.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        normalise: Letter scoring: log-probabilities over the vocabulary.
     """
     n_prefix = len(question.sequences[0].token_ids) - question.sequences[0].n_steered - root
-    nodes = {
-        at: i
-        for i, at in enumerate(dict.fromkeys(int(at) for path in paths for at in path[n_prefix:]))
-    }
+    steered_tokens = dict.fromkeys(int(token) for path in paths for token in path[n_prefix:])
+    nodes = {token: i for i, token in enumerate(steered_tokens)}
     ancestors = np.zeros((len(nodes), len(nodes)), bool)
     read_at: list[int] = []
     targets: list[int] = []
     choices: list[int] = []
     for choice, (tail, path) in enumerate(zip(question.sequences, paths, strict=True)):
-        steered = [nodes[int(at)] for at in path[n_prefix:]]
+        steered = [nodes[int(token)] for token in path[n_prefix:]]
         for count, node in enumerate(steered):
             ancestors[node, steered[: count + 1]] = True
         if tail.targets:
@@ -73,14 +76,14 @@ def place(
     for row, choice in enumerate(choices):
         spread[row, choice] = 1 / len(question.sequences[choice].targets) if length_norm else 1.0
     stem = Stem(paths[0][:n_prefix], np.fromiter(nodes, np.int64), ancestors)
-    at = np.asarray(read_at, np.int64)
-    return stem, Reads(question.letters, at, np.asarray(targets), spread, normalise)
+    read_nodes = np.asarray(read_at, np.int64)
+    return stem, Reads(question.letters, read_nodes, np.asarray(targets), spread, normalise)
 
 
 def read_scores(
     model: LoadedModel, hidden: torch.Tensor, reads: Sequence[Reads]
 ) -> list[torch.Tensor]:
-    """Project final hidden states and read each item's scores off them.
+    """Return each item's scores from final hidden states.
 
     Args:
         model: The model.
@@ -100,7 +103,7 @@ def read_scores(
         return _letters(head, hidden, reads, capped)
     items, rows, tail, _ = hidden.shape
     step = max(1, LOGIT_FLOATS // (items * tail * head.weight.shape[0]))
-    found: list[list[torch.Tensor]] = [[] for _ in reads]
+    by_item: list[list[torch.Tensor]] = [[] for _ in reads]
     for part in torch.split(hidden, step, dim=1):
         logits = capped(head(part)).float()
         total = logits.logsumexp(dim=-1)
@@ -109,8 +112,8 @@ def read_scores(
             targets = torch.from_numpy(read.targets).to(hidden.device)
             spread = torch.from_numpy(read.spread).to(hidden.device)
             log_probs = logits[item][:, nodes, targets] - total[item][:, nodes]
-            found[item].append(log_probs @ spread)
-    return [torch.cat(parts) for parts in found]
+            by_item[item].append(log_probs @ spread)
+    return [torch.cat(parts) for parts in by_item]
 
 
 def _letters(
@@ -119,7 +122,10 @@ def _letters(
     reads: Sequence[Reads],
     capped: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor]:
-    """Only the letters' rows of the output head are multiplied, unless all are asked for."""
+    """Return each item's letter scores.
+
+    Only the letters' rows of the output head are used, unless scores are to be normalised.
+    """
     letters = max((read.letters for read in reads), key=len)
     columns = torch.tensor([t for ids in letters for t in ids], device=hidden.device)
     last = hidden[:, :, 0]
@@ -140,17 +146,17 @@ def _letters(
 def log_shares(
     logits: torch.Tensor, columns: torch.Tensor, letters: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """Log-probability of each letter among all tokens.
+    """Return the log-probability of each letter, over the whole vocabulary.
 
     Args:
         logits: [n, vocabulary].
-        columns: All letters' tokens in the order of `letters`.
+        columns: [n_tokens] int64, all letters' tokens in the order of `letters`.
         letters: For each choice its token ids.
 
     Returns:
         [n, n_choices] float32.
     """
-    # Of the same logits: products of other shapes round otherwise, and shares could exceed 1.
+    # From the same logits: products of other shapes round differently, and shares could exceed 1.
     total = logits.float().logsumexp(dim=-1, keepdim=True)
     return letter_scores(logits[:, columns], letters) - total
 
@@ -158,26 +164,32 @@ def log_shares(
 def read_unsteered(
     model: LoadedModel, final: torch.Tensor, stems: Sequence[Stem], reads: Sequence[Reads]
 ) -> list[torch.Tensor]:
-    """Read the scores of a pack's items off its final hidden states [n_tokens, d_model].
+    """Return the unsteered scores of a pack's items.
+
+    Args:
+        model: The model.
+        final: [n_tokens, d_model], the pack's hidden states after the final norm.
+        stems: The items.
+        reads: One for each item.
 
     Returns:
         For each item [1, n_choices] float32, on the model's device.
     """
     if reads[0].letters:
-        at = torch.from_numpy(np.stack([stem.tail for stem in stems])).to(final.device)
-        return read_scores(model, final[at][:, None], reads)
-    found: list[torch.Tensor] = []
+        tails = torch.from_numpy(np.stack([stem.tail for stem in stems])).to(final.device)
+        return read_scores(model, final[tails][:, None], reads)
+    by_item: list[torch.Tensor] = []
     start = 0
     while start < len(stems):
-        # Side by side as the tail of one item, for the sake of one large matrix product.
+        # Joined as the tail of one item, so that there is one large matrix product.
         sizes = np.cumsum([len(stem.tail) for stem in stems[start:]])
         stop = start + max(1, int(np.searchsorted(sizes, _NODES, side="right")))
         joined, nodes = _joined(stems[start:stop], reads[start:stop])
-        at = torch.from_numpy(nodes).to(final.device)
-        (scores,) = read_scores(model, final[at][None, None], [joined])
-        found += torch.split(scores, [r.spread.shape[1] for r in reads[start:stop]], dim=1)
+        tokens = torch.from_numpy(nodes).to(final.device)
+        (scores,) = read_scores(model, final[tokens][None, None], [joined])
+        by_item += torch.split(scores, [r.spread.shape[1] for r in reads[start:stop]], dim=1)
         start = stop
-    return found
+    return by_item
 
 
 def _joined(stems: Sequence[Stem], reads: Sequence[Reads]) -> tuple[Reads, np.ndarray]:

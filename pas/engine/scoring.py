@@ -1,7 +1,7 @@
-"""How a multiple-choice answer is read off the model: by letter, or by likelihood of the text.
+"""Scoring of multiple-choice answers: by letter, or by the likelihood of the choices' texts.
 
-METHOD.md, "Prompt, scoring, injection" and the last section. Both give one score a choice, and
-the prediction is the choice with the highest score (the first of equals).
+docs/method.md, "Prompt and scoring". Both give one score per choice. The prediction is the choice
+with the highest score, or the first of several equal ones.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ class ScoringRule:
     """How choices are scored.
 
     Attributes:
-        kind: "letter" reads next-token logits of the letters after a prompt that lists the
-            choices; "choice" reads the log-probability of each choice's text after the question.
-        variants: Letter scoring: "bare" reads `A`; "both" sums the probabilities of `A` and ` A`.
-        length_norm: Choice scoring: mean per token instead of the sum.
+        kind: "letter" uses the next-token logits of the letters after a prompt that lists the
+            choices. "choice" uses the log-probability of each choice's text after the question.
+        variants: Letter scoring: "bare" uses `A`; "both" sums the probabilities of `A` and ` A`.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
     """
 
     kind: Scoring = "letter"
@@ -39,19 +39,19 @@ class ScoringRule:
 
     @property
     def name(self) -> str:
-        """A name that tells the rules apart."""
+        """A name that is different for each rule."""
         if self.kind == "letter":
             return f"letter-{self.variants}"
         return "choice-mean" if self.length_norm else "choice-sum"
 
 
 class ScoredSequence(NamedTuple):
-    """One sequence to run, and the positions at its end that steering touches.
+    """One sequence to run, and the positions at its end that are steered.
 
     Attributes:
-        token_ids: What is fed.
-        n_steered: The last `n_steered` positions are steered: the last prompt token and, in
-            choice scoring, every choice token that predicts another one.
+        token_ids: The input of the model.
+        n_steered: Number of steered positions at the end: the last prompt token and, in choice
+            scoring, every choice token that predicts another one.
         targets: Choice scoring: the token to predict from each steered position. Letter scoring:
             empty.
     """
@@ -62,10 +62,10 @@ class ScoredSequence(NamedTuple):
 
 
 class Query(NamedTuple):
-    """An item made ready for scoring.
+    """An item, tokenised for scoring.
 
     Attributes:
-        sequences: One sequence (letter scoring) or one for each choice.
+        sequences: One sequence (letter scoring) or one for each choice (choice scoring).
         letters: Letter scoring: for each choice the token ids whose probabilities are summed.
         label: Index of the correct choice.
     """
@@ -77,12 +77,17 @@ class Query(NamedTuple):
 
 @lru_cache(maxsize=64)
 def letter_tokens(info: ModelInfo, n_choices: int, variants: str) -> tuple[tuple[int, ...], ...]:
-    """Return for each letter the token ids that stand for it.
+    """Return the token ids of each letter.
+
+    Args:
+        info: The tokenizer.
+        n_choices: Number of letters, starting with A.
+        variants: "bare" or "both", see `ScoringRule`.
 
     Raises:
         UserError: If a bare letter is not a single token of this tokenizer.
     """
-    found = []
+    by_letter = []
     for letter in ascii_uppercase[:n_choices]:
         texts = (letter,) if variants == "bare" else (letter, f" {letter}")
         encoded = [info.tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
@@ -90,10 +95,10 @@ def letter_tokens(info: ModelInfo, n_choices: int, variants: str) -> tuple[tuple
         if len(encoded[0]) != 1:
             raise UserError(
                 f"the letter {letter!r} is not a single token of this tokenizer; "
-                "use --scoring choice"
+                "use choice scoring (--scoring choice)"
             )
-        found.append(ids)
-    return tuple(found)
+        by_letter.append(ids)
+    return tuple(by_letter)
 
 
 def prepare(
@@ -102,46 +107,58 @@ def prepare(
     """Tokenise an item for scoring.
 
     Args:
-        info: Of the model.
+        info: The tokenizer.
         text: The full prompt, see `pas.data.prompts.full_prompt`.
-        choices: In the order shown.
-        label: Index of the correct one.
+        choices: The choices' texts, in the order shown.
+        label: Index of the correct choice.
         rule: How choices are scored.
 
     Raises:
-        UserError: If a text exceeds the context window or a letter has no token of its own.
+        UserError: If a text exceeds the context window, a letter is not a single token, or a
+            choice adds no token to the prompt.
     """
     prompt = encode(info, text).token_ids
     if rule.kind == "letter":
         letters = letter_tokens(info, len(choices), rule.variants)
         return Query((ScoredSequence(prompt, 1, ()),), letters, label)
     wholes = [encode(info, f"{text} {choice}").token_ids for choice in choices]
-    # A tokenizer may merge across the border, so the prompt ends where all texts still agree.
+    # A tokenizer may merge across the border, so the prompt ends with the last common token.
     shared = min(common_length(prompt, whole) for whole in wholes)
     if not shared:
-        raise UserError(f"the prompt {text[:60]!r} and its choices share no first token")
+        raise UserError(
+            f"the prompt {text[:60]!r} and its choices have no first token in common; "
+            "use another prompt or model"
+        )
     tails = tuple(
         ScoredSequence(whole[:-1], len(whole) - shared, whole[shared:]) for whole in wholes
     )
     if not all(tail.targets for tail in tails):
-        raise UserError(f"a choice adds no token to the prompt {text[:60]!r}")
+        raise UserError(
+            f"a choice adds no token to the prompt {text[:60]!r}; give a longer text for it"
+        )
     return Query(tails, (), label)
 
 
 def query_of(info: ModelInfo, example: Example, rule: ScoringRule) -> Query:
-    """Make an item ready for scoring, its choices in the order shown; see `prepare`.
+    """Tokenise an item for scoring, with its choices in the order shown.
+
+    Args:
+        info: The tokenizer.
+        example: The item.
+        rule: How choices are scored.
 
     Raises:
-        UserError: If a text exceeds the context window or a letter has no token of its own.
+        UserError: See `prepare`.
     """
     text = full_prompt(example, rule.kind)
     return prepare(info, text, example.choices, example.label, rule)
 
 
 def query_key(fingerprint: str, question: Query) -> bytes:
-    """Return blake2b-128 of all that determines a model's scores, whatever the seed or split.
+    """Return blake2b-128 (16 bytes) of everything that determines a model's scores of an item.
 
-    Choices that are scored by their text are not told apart by their order, see `canonical`.
+    The key does not depend on seed or split. Under choice scoring it does not depend on the order
+    of the choices either, see `canonical`.
     """
     digest = hashlib.blake2b(fingerprint.encode(), digest_size=16)
     tails = question.sequences if question.letters else sorted(question.sequences)
@@ -150,9 +167,10 @@ def query_key(fingerprint: str, question: Query) -> bytes:
 
 
 def canonical(question: Query) -> list[int]:
-    """Return the choices in an order that does not depend on how they were shown.
+    """Return the indices of the choices in the order in which scores are stored.
 
-    Letter scoring shows them, so there it is the order shown.
+    Under choice scoring this order does not depend on the order shown. Under letter scoring the
+    model sees the order shown, and the stored order is the same.
     """
     if question.letters:
         return list(range(len(question.letters)))
@@ -160,21 +178,22 @@ def canonical(question: Query) -> list[int]:
 
 
 def letter_scores(logits: torch.Tensor, letters: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Log of the summed unnormalised probabilities of each letter's tokens.
+    """Return the log of the summed unnormalised probabilities of each letter's tokens.
 
     Args:
-        logits: [..., n_tokens], the columns being all letters' tokens in the order of `letters`.
+        logits: [..., n_tokens]; the columns are all letters' tokens in the order of `letters`.
         letters: For each choice its token ids.
 
     Returns:
-        [..., n_choices] float32. A common normaliser is left out: it moves no argmax.
+        [..., n_choices] float32. The common normaliser is left out. It does not change which
+        choice has the highest score.
     """
     columns = torch.split(logits.float(), [len(ids) for ids in letters], dim=-1)
     return torch.stack([column.logsumexp(dim=-1) for column in columns], dim=-1)
 
 
 def target_log_probs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Log-probability of each position's target token.
+    """Return the log-probability of each position's target token.
 
     Args:
         logits: [..., n_positions, vocabulary].
@@ -189,15 +208,25 @@ def target_log_probs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 
 
 def margin(scores: Sequence[float], label: int) -> float:
-    """Return the right choice's score minus the best other one's; above 0 is a right answer.
+    """Return the correct choice's score minus the best score among the others.
 
-    At 0 the answer is the first of the equals, be it the right one or not.
+    Above 0 the answer is correct and below 0 it is wrong. At 0 the answer is the first of the
+    choices with this score. See docs/method.md, "Margin".
+
+    Args:
+        scores: [n_choices], in log units.
+        label: Index of the correct choice.
     """
     return scores[label] - max(score for i, score in enumerate(scores) if i != label)
 
 
 def rule_of(scoring: str, protocol: Protocol, length_norm: bool) -> ScoringRule:
-    """Return how the protocol scores.
+    """Return the scoring rule of a protocol.
+
+    Args:
+        scoring: "letter" or "choice".
+        protocol: "paper" uses bare letters; "sound" also letters with a leading space.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
 
     Raises:
         UserError: If the scoring is neither "letter" nor "choice".

@@ -1,4 +1,4 @@
-"""Whether the shared-prefix engine covers a model: tried against plain hooks, never assumed."""
+"""Check whether the shared-prefix engine covers a model, by comparison with plain hooks."""
 
 import logging
 from weakref import WeakKeyDictionary
@@ -22,12 +22,14 @@ _verdicts: "WeakKeyDictionary[nn.Module, dict[Site, bool]]" = WeakKeyDictionary(
 
 @torch.inference_mode()
 def covered(model: LoadedModel, site: Site, sample: Tokens) -> bool:
-    """Say whether the engine agrees with plain hooks on this model, tried once per site.
+    """Return whether the engine agrees with plain hooks on this model.
+
+    The check runs once per model and site. A log message gives the reason if it fails.
 
     Args:
         model: The model.
         site: Where vectors are added.
-        sample: Tokens to try it on; those of some prompt.
+        sample: Token ids for the check, such as those of a prompt.
     """
     known = _verdicts.setdefault(model.model, {})
     if site not in known:
@@ -37,7 +39,7 @@ def covered(model: LoadedModel, site: Site, sample: Tokens) -> bool:
 
 def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     name = type(model.model).__name__
-    # Two choices after a common prompt, of which half is the root: every branch of the code.
+    # Two choices after a common prompt, half of which is the root, so that all code paths run.
     tokens = (sample * 8)[:_SAMPLE]
     ends = (tokens[-3:], tokens[:2])
     tails = (
@@ -53,7 +55,7 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
             root = shared_root(model, tokens[: len(tokens) // 2])
             ((_, fast),) = score_pack(model, [question], conditions, root, 1 << 12)
     except UnsupportedArchitectureError as reason:
-        log.warning("%s: %s; running padded batches and hooks instead", name, reason)
+        log.warning("%s: %s; using padded batches and hooks, which are slower", name, reason)
         return False
     slow = torch.empty_like(fast)
     for _, tail, scores in score_padded(model, [question], conditions, 1 << 12):
@@ -61,8 +63,8 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     error = float((fast - slow).abs().max())
     if not error <= (1e-3 if model.model.dtype == torch.float32 else 0.25):
         log.warning(
-            "%s: the shared-prefix engine is off by %.2g from hooked passes; "
-            "running padded batches and hooks instead",
+            "%s: the shared-prefix engine differs by %.2g from hooked passes; "
+            "using padded batches and hooks, which are slower",
             name,
             error,
         )

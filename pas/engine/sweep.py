@@ -1,7 +1,7 @@
-"""Scores of every configuration on every item, without re-running what configurations share.
+"""Score every item under every configuration. What configurations share is computed once.
 
-METHOD.md, "Pipeline", step 5. The engine of `pas.engine.prefix` answers; where an architecture
-is not covered, one hooked pass per configuration gives the same scores, slower.
+docs/method.md, "Pipeline", step 5. Scores come from `pas.engine.prefix`. For architectures that it
+does not cover, one forward pass with hooks per configuration gives the same scores, more slowly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,22 +39,28 @@ def score_rows(
     Args:
         model: The model.
         questions: From `pas.engine.scoring.prepare`.
-        rows: The configurations, any order, deltas [d_model] with strength multiplied in.
+        rows: The configurations, in any order; deltas [d_model] are direction times strength.
         site: Where the deltas are added.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
-        budget: Limits, chosen from the free memory if not given; halved on out-of-memory.
-        engine: "prefix", "hooks", or "auto": the first where it covers the model.
-        normalise: Letter scoring: log-probabilities over the whole vocabulary, so that
-            1 - sum(exp(scores)) is the share outside the letters, instead of scores that lack
-            a common normaliser. Costs the whole output head. Choice scores are normalised anyway.
+        budget: Limits of a forward pass, by default chosen from the free memory. Halved if memory
+            runs out.
+        engine: "prefix", "hooks", or "auto", which is "prefix" if it covers the model.
+        normalise: Letter scoring: return log-probabilities over the whole vocabulary, so that
+            1 - sum(exp(scores)) is the probability outside the letters. By default scores lack a
+            common normaliser, because it needs the whole output head. Choice scores are always
+            normalised.
 
     Returns:
-        For each question [1 + n_rows, n_choices] float32 on the CPU; row 0 is unsteered.
+        For each question [1 + n_rows, n_choices] float32 on the CPU; row 0 is unsteered, the
+        others are in the order of `rows`.
+
+    Raises:
+        UserError: If the model has no such layer or site.
     """
     if not questions:
         return []
     order = sorted(range(len(rows)), key=lambda i: rows[i].layer)
-    place_of = torch.tensor([0, *(1 + i for i in order)]).argsort()
+    row_of = torch.tensor([0, *(1 + i for i in order)]).argsort()
     deltas = torch.stack([row.delta for row in rows]).to(model.device) if rows else ()
     by_layer = [Steering(rows[i].layer, deltas[i]) for i in order]
     conditions = Conditions(by_layer, site, length_norm, normalise)
@@ -62,13 +68,13 @@ def score_rows(
     budget = budget or fitting(model, len(longest))
     with model.lock, tqdm(total=len(questions), desc="scoring", disable=None, delay=2) as bar:
         if engine == "hooks" or (engine == "auto" and not covered(model, site, longest)):
-            found = _padded(model, questions, conditions, budget, bar)
+            tables = _padded(model, questions, conditions, budget, bar)
         else:
-            found = [torch.empty(0)] * len(questions)
-            for at, scores in _packed(model, questions, conditions, budget):
-                found[at] = scores
+            tables = [torch.empty(0)] * len(questions)
+            for index, scores in _packed(model, questions, conditions, budget):
+                tables[index] = scores
                 bar.update()
-    return [scores[place_of] for scores in found]
+    return [scores[row_of] for scores in tables]
 
 
 def _packed(
@@ -85,12 +91,12 @@ def _packed(
         cuts = (cut.units for cut in packs(units, budget.tokens, root.n_tokens))
 
         def run(chosen: list[int]) -> list[tuple[int, torch.Tensor]]:
-            asked = [questions[i] for i in chosen]
-            return list(score_pack(model, asked, conditions, root, budget.rows))
+            pack = [questions[i] for i in chosen]
+            return list(score_pack(model, pack, conditions, root, budget.rows))
 
-        # Rows are halved within; if memory still runs out, the pack itself is too large.
-        for chosen, found in halving(cuts, run):
-            yield from ((chosen[at], scores) for at, scores in found)
+        # `score_pack` halves its rows; if memory still runs out, the pack is too large.
+        for chosen, tables in halving(cuts, run):
+            yield from ((chosen[index], scores) for index, scores in tables)
 
 
 def _padded(
@@ -101,10 +107,10 @@ def _padded(
     bar: Any,
 ) -> list[torch.Tensor]:
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
-    for at, tail, scores in score_padded(model, questions, conditions, budget.tokens):
-        parts[at][tail] = scores
-        bar.update(1 / len(parts[at]))
+    for index, sequence, scores in score_padded(model, questions, conditions, budget.tokens):
+        parts[index][sequence] = scores
+        bar.update(1 / len(parts[index]))
     return [
-        found[0][:, : len(question.letters)] if question.letters else torch.cat(found, dim=1)
-        for question, found in zip(questions, parts, strict=True)
+        tables[0][:, : len(question.letters)] if question.letters else torch.cat(tables, dim=1)
+        for question, tables in zip(questions, parts, strict=True)
     ]

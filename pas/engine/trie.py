@@ -1,7 +1,8 @@
-"""Many sequences as one: a token trie, laid out as a single row of tokens.
+"""Lay out many sequences as a trie of tokens, in one row.
 
-Sequences that begin alike share those tokens, so a question is run once for its multiple-choice
-prompt and all of its statements, and a context once for all of its questions. Nothing is padded.
+Sequences with the same first tokens share those tokens. A question is therefore run once for its
+full prompt and all of its statements, and a context once for all of its questions. Nothing is
+padded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,12 @@ Tokens = tuple[int, ...]
 
 
 class Span(NamedTuple):
-    """What one sequence adds to the tokens that earlier ones have laid out.
+    """The tokens that one sequence adds to those of earlier sequences.
 
     Attributes:
-        start: Index of its first new token in the pack.
-        stop: One past its last.
-        path: [n] indices in the pack of all its tokens, the new ones last.
+        start: Index in the pack of the first new token.
+        stop: Index after the last new token.
+        path: [n] int64 indices in the pack of all tokens of the sequence, the new ones last.
     """
 
     start: int
@@ -33,9 +34,10 @@ class Pack(NamedTuple):
     Attributes:
         tokens: [n_tokens] int64 token ids.
         depths: [n_tokens] int64, each token's position in its sequences.
-        spans: In the order of the tokens, which they cover without gaps.
-        paths: For each sequence, in the order given, the indices of its tokens after the root.
-        root: Number of leading tokens, common to all, that are not laid out.
+        spans: The spans in the order of the tokens, which they cover without gaps.
+        paths: For each sequence, in the order given, the int64 indices of its tokens after the
+            root.
+        root: Number of leading tokens, common to all sequences, that are not in the pack.
     """
 
     tokens: np.ndarray
@@ -46,7 +48,7 @@ class Pack(NamedTuple):
 
 
 def common_length(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many leading tokens two sequences of one type share."""
+    """Return how many leading tokens two sequences share. Both must have the same type."""
     low, high = 0, min(len(left), len(right))
     while low < high:  # comparing slices is much faster than token by token
         middle = (low + high + 1) // 2
@@ -63,16 +65,16 @@ def common_root(sequences: Sequence[Tokens]) -> int:
 
 
 def lay_out(sequences: Sequence[Tokens], root: int = 0) -> Pack:
-    """Lay sequences out in lexicographic order, each after what it shares with the one before.
+    """Lay out sequences in lexicographic order, without the tokens shared with earlier ones.
 
     Args:
-        sequences: Each longer than the root.
-        root: Leading tokens, common to all, to be left out.
+        sequences: Token ids; each sequence is longer than the root.
+        root: Number of leading tokens, common to all sequences, to leave out.
     """
     tokens: list[int] = []
     depths: list[int] = []
     spans: list[Span] = []
-    found: dict[Tokens, np.ndarray] = {}
+    path_of: dict[Tokens, np.ndarray] = {}
     last: Tokens = ()
     path = np.empty(0, np.int64)
     for sequence in sorted(set(sequences)):
@@ -82,7 +84,7 @@ def lay_out(sequences: Sequence[Tokens], root: int = 0) -> Pack:
         tokens += new
         depths += range(shared, len(sequence))
         path = np.concatenate([path[: shared - root], np.arange(start, len(tokens))])
-        found[sequence] = path
+        path_of[sequence] = path
         if new:
             spans.append(Span(start, len(tokens), path))
         last = sequence
@@ -90,42 +92,47 @@ def lay_out(sequences: Sequence[Tokens], root: int = 0) -> Pack:
         np.asarray(tokens, np.int64),
         np.asarray(depths, np.int64),
         tuple(spans),
-        tuple(found[s] for s in sequences),
+        tuple(path_of[s] for s in sequences),
         root,
     )
 
 
 def trie_size(sequences: Sequence[Tokens], root: int = 0) -> int:
-    """Return how many tokens the sequences lay out, counting shared ones once."""
+    """Return the number of tokens of a pack of these sequences; shared tokens count once."""
     ordered = sorted(set(sequences))
     return sum(len(b) - max(common_length(a, b), root) for a, b in pairwise([(), *ordered]))
 
 
 class Cut(NamedTuple):
-    """Units that make one pack, and the tokens of their trie."""
+    """The units of one pack.
+
+    Attributes:
+        units: Indices of the units.
+        tokens: Number of tokens of their trie.
+    """
 
     units: list[int]
     tokens: int
 
 
 def packs(units: Sequence[Sequence[Tokens]], budget: int, root: int = 0) -> Iterator[Cut]:
-    """Cut units of sequences into packs of at most `budget` tokens, similar ones together.
+    """Cut units of sequences into packs of at most `budget` tokens, with similar units together.
 
-    The order is total and the cut greedy: where the first packs are left out, the rest is cut at
-    the same places.
+    The order is total and the cut is greedy, so leaving out the first packs does not change the
+    others.
 
     Args:
-        units: Sequences that must share a pack.
-        budget: Tokens of one pack, counted once where units share them. A larger unit makes a
-            pack of its own.
-        root: Leading tokens that are not laid out.
+        units: The units. The sequences of a unit are in the same pack.
+        budget: Tokens of one pack; tokens that units share count once. A larger unit is a pack of
+            its own.
+        root: Number of leading tokens that are not in the packs.
 
     Yields:
-        Packs, their units in lexicographic order.
+        The packs, with their units in lexicographic order.
     """
     ordered = [sorted(set(unit)) for unit in units]
     pack: list[int] = []
-    held = 0
+    tokens = 0
     for index in sorted(range(len(units)), key=lambda i: (ordered[i], i)):
         unit = ordered[index]
         alone = trie_size(unit, root)
@@ -134,10 +141,10 @@ def packs(units: Sequence[Sequence[Tokens]], budget: int, root: int = 0) -> Iter
             before = ordered[pack[-1]]
             shared = max(common_length(s, unit[0]) for s in before) - root
             shared = max(shared, 0)
-        if pack and held + alone - shared > budget:
-            yield Cut(pack, held)
-            pack, held, shared = [], 0, 0
+        if pack and tokens + alone - shared > budget:
+            yield Cut(pack, tokens)
+            pack, tokens, shared = [], 0, 0
         pack.append(index)
-        held += alone - shared
+        tokens += alone - shared
     if pack:
-        yield Cut(pack, held)
+        yield Cut(pack, tokens)

@@ -201,7 +201,7 @@ FOREIGN: dict[str, Any] = {
             hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96,
             logits_scaling=4.0,
         ),
-        "is off by",
+        "differs by",
     ),
 }  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_an_uncovered_architecture_falls_back_and_says_so(
     model = load_model(ModelSpec(str(tmp_path / arch), device="cpu"), tmp_path / "cache")
     questions, rows = questions_of(model, rule, 4), random_rows([1, 0, 2])
     expected = score_rows(model, questions, rows, engine="hooks")
-    if reason != "is off by":
+    if reason != "differs by":
         with pytest.raises(UnsupportedArchitectureError, match=reason):
             score_rows(model, questions, rows, engine="prefix")
 
@@ -236,7 +236,7 @@ def test_an_uncovered_architecture_falls_back_and_says_so(
         found = score_rows(model, questions, rows)
     assert_same(unsteered, [table[:1] for table in expected], rule)
     assert_same(found, expected, rule)
-    assert reason in caplog.text and caplog.text.count("running padded batches and hooks") == 1
+    assert reason in caplog.text and caplog.text.count("using padded batches and hooks") == 1
 
 
 def test_a_covered_architecture_is_swept_by_the_row_walk(

@@ -59,7 +59,7 @@ def test_the_dtype_asked_for_is_loaded(folder: Path, dtype: str) -> None:
         ({"device": "abacus"}, "device 'abacus'"),
         ({"dtype": "int3"}, "dtype 'int3' is not one of auto, float32"),
         ({"quantization": "3bit"}, "quantization '3bit' is not one of 4bit, 8bit"),
-        ({"quantization": "4bit"}, "needs bitsandbytes: pip install"),
+        ({"quantization": "4bit"}, "needs bitsandbytes. Install it with pip install"),
         ({"device": "cuda"}, "no CUDA"),
     ],
 )
