@@ -1,1 +1,1 @@
-"""Is a gain real: comparisons, controls, checks and the verdict."""
+"""Evidence for or against a gain: comparisons, controls, checks and the verdict."""

@@ -1,8 +1,7 @@
-"""What steering does besides its task: to text it was not made for, and to the form of answers.
+"""Damage: what steering does to text that has nothing to do with the task.
 
-`controls.py` says how much of either a result may show. Damage is the divergence of the next-token
-distribution on neutral text, in nats a token: KL(unsteered || steered), which is what steering adds
-to the surprise at text that the unsteered model itself would write.
+docs/method.md, "Damage". Damage is the divergence KL(unsteered || steered) of the next-token
+distribution on neutral text, in nats per token. `pas.evidence.checks` has its limit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,22 +23,23 @@ from pas.models.loading import LoadedModel
 from pas.models.sites import Site, decoder_blocks, hidden_of, site_module
 from pas.steering.apply import steered
 
-# One paragraph a block: facts, recipes, directions, dialogue, code. Written for this project.
+# One paragraph per block: facts, recipes, directions, dialogue, code. Written for this project.
 _TEXTS = resources.files("pas.evidence").joinpath("neutral.txt")
 _PROMPT = 2  # leading tokens that count as the prompt of a text
-_HELD = 4  # arrays as large as the logits at hand
+_COPIES = 4  # arrays of the size of the logits that are in memory together
 
 
 class Damage(NamedTuple):
-    """What one configuration does to some texts; means over their tokens, in nats a token.
+    """The damage of one configuration: means over the predicted tokens, in nats per token.
 
-    All are NaN where the steered model overflows.
+    The values are NaN if the steered model overflows.
 
     Attributes:
         kl: KL divergence of the steered from the unsteered next-token distribution.
-        nll_before: Negative log-likelihood of the text, unsteered; perplexity is its exponential.
+        nll_before: Negative log-likelihood of the text, unsteered. Its exponential is the
+            perplexity.
         nll_after: The same, steered.
-        n_tokens: Tokens predicted.
+        n_tokens: Number of predicted tokens.
     """
 
     kl: float
@@ -49,7 +49,7 @@ class Damage(NamedTuple):
 
 
 def neutral_texts() -> tuple[str, ...]:
-    """Return forty short paragraphs of plain English and a little code, of about 25 tokens each."""
+    """Return forty short paragraphs of plain English and some code, about 25 tokens each."""
     return tuple(_TEXTS.read_text(encoding="utf-8").strip().split("\n\n"))
 
 
@@ -64,41 +64,40 @@ def damage(
 ) -> list[Damage]:
     """Measure what each configuration does to the model's next-token distribution on texts.
 
-    Steering acts as it would while the text is generated after its first two tokens: on the second,
-    the last one of that prompt, and on every later token (METHOD.md, "Prompt, scoring, injection").
-    So the first token is never touched. It is the BOS token or stands in for one: models park
-    attention there, and no prompt of more than one token has it steered. The distributions compared
-    are those that predict the third to the last token.
+    Steering acts as it would during generation after a prompt of two tokens: on the second token
+    and on every later one (docs/method.md, "Damage"). The first token is never steered. It is the
+    BOS token or takes its place, and models concentrate attention on it. The distributions that are
+    compared predict the third to the last token.
 
-    Every pass has the shape of the unsteered one, so what rounding does to both cancels, and a
-    delta of 0 gives 0. In bfloat16 logits are kept to 8 bits, and a KL below some 1e-3 is rounding.
+    Every pass has the shape of the unsteered one, so rounding cancels and a delta of 0 gives
+    exactly 0. In bfloat16, a KL below about 1e-3 is rounding.
 
     Args:
         model: The model.
-        texts: Of at least three tokens each, such as `neutral_texts()`.
-        rows: The configurations, any order, deltas [d_model] with strength multiplied in.
+        texts: Texts of at least three tokens each, such as `neutral_texts()`.
+        rows: The configurations, in any order; deltas [d_model] are direction times strength.
         site: Where the deltas are added.
-        token_budget: Padded tokens of one forward pass, chosen from the free memory if not given.
-            Halved on out-of-memory.
+        token_budget: Padded tokens of one forward pass, by default chosen from the free memory.
+            Halved if memory runs out.
 
     Returns:
-        One for each row.
+        The damage of each row, in the same order.
 
     Raises:
-        UserError: If there is no text, one has fewer than three tokens or more than the context
+        UserError: If there are no texts, a text has fewer than three tokens or exceeds the context
             window, or the model has no such layer or site.
     """
     for row in rows:
         site_module(model.model, row.layer, site)
     sequences = [_tokens(model, text) for text in texts]
     if not sequences:
-        raise UserError("there is no text to measure damage on; pass some, or neutral_texts()")
+        raise UserError("there are no texts to measure damage on; give some, or neutral_texts()")
     if not rows:
         return []
     lengths = [len(tokens) for tokens in sequences]
-    # Each configuration leaves a hidden state of every token until all are compared.
-    room = LOGIT_FLOATS // ((1 + len(rows)) * model.info.d_model)
-    budget = min(token_budget or fitting(model, max(lengths)).tokens, room)
+    # The hidden states of all configurations are in memory until they are compared.
+    largest = LOGIT_FLOATS // ((1 + len(rows)) * model.info.d_model)
+    budget = min(token_budget or fitting(model, max(lengths)).tokens, largest)
     totals = torch.zeros(len(rows), 3, dtype=torch.float64)
     with model.lock, tqdm(total=len(texts), desc="damage", disable=None, delay=2) as bar:
         starts = _starts(model, min(sequences, key=len), {row.layer for row in rows})
@@ -119,16 +118,17 @@ def _tokens(model: LoadedModel, text: str) -> tuple[int, ...]:
     if len(tokens) <= _PROMPT:
         raise UserError(
             f"the neutral text {text!r} has {len(tokens)} tokens; damage is measured from the "
-            "third on, so leave it out or make it longer"
+            "third token on, so make the text longer or leave it out"
         )
     return tokens
 
 
 def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> dict[int, int]:
-    """Return for each layer the first block that its passes have to run: itself, or 0.
+    """Return for each layer the first block that its passes have to run: the layer, or 0.
 
-    A few architectures hand more from block to block than the hidden state, such as keys and
-    values; so it is tried, on one text, whether the blocks from the layer on give the same again.
+    A few architectures pass more than the hidden state from block to block, such as keys and
+    values. One text is run to check whether the blocks from the layer on give the same result
+    when the earlier blocks are skipped.
     """
     batch, top = pad([tokens], model), model.n_layers - 1
     plain = _run(model, batch, {top, *(layer - 1 for layer in layers)})
@@ -137,7 +137,7 @@ def _starts(model: LoadedModel, tokens: tuple[int, ...], layers: set[int]) -> di
         try:
             with _recalling(decoder_blocks(model.model)[:layer], plain[layer - 1]):
                 again = _run(model, batch, {top})
-        except Exception:  # whatever it lacked, a full pass has it
+        except Exception:  # a block lacked something that only a full pass gives it
             continue
         if torch.equal(hidden_of(again[top]), hidden_of(plain[top])):
             starts[layer] = layer
@@ -159,22 +159,22 @@ def _sums(
     for row in rows:
         start = starts[row.layer]
         below = decoder_blocks(model.model)[:start]
-        # Padded on the right, every text's first token is the batch's first position.
+        # With padding on the right, the first token of every text is at the first position.
         with (
             steered(model, row.layer, site, row.delta, length - 1),
             _recalling(below, plain.get(start - 1)),
         ):
             ends.append(_run(model, batch, {top})[top])
     vocabulary = model.model.config.get_text_config().vocab_size
-    step = max(1, LOGIT_FLOATS // (_HELD * len(sequences) * vocabulary))
+    step = max(1, LOGIT_FLOATS // (_COPIES * len(sequences) * vocabulary))
     sums = torch.zeros(len(rows), 3, dtype=torch.float64, device=model.device)
     positions = torch.arange(_PROMPT - 1, length - 1, device=model.device)
-    for at in torch.split(positions, step):
-        real = batch.mask[:, at + 1].bool()
-        targets = batch.input_ids[:, at + 1][real][:, None]
-        before = _log_probs(model, batch, plain[top], at)[real]
+    for part in torch.split(positions, step):
+        real = batch.mask[:, part + 1].bool()
+        targets = batch.input_ids[:, part + 1][real][:, None]
+        before = _log_probs(model, batch, plain[top], part)[real]
         for row_sums, end in zip(sums, ends, strict=True):
-            after = _log_probs(model, batch, end, at)[real]
+            after = _log_probs(model, batch, end, part)[real]
             kl = nn.functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=-1)
             # Rounding can leave a divergence just below 0.
             row_sums[0] += kl.clamp(min=0).sum(dtype=torch.float64)
@@ -184,34 +184,34 @@ def _sums(
 
 
 def _run(model: LoadedModel, batch: Batch, layers: set[int]) -> dict[int, Any]:
-    """Run the blocks and return what those in `layers` returned; -1 is nothing."""
-    found: dict[int, Any] = {}
+    """Run the blocks and return the outputs of those in `layers`; -1 is ignored."""
+    outputs: dict[int, Any] = {}
     with ExitStack() as stack:
         for layer in layers - {-1}:
 
-            def see(_: nn.Module, __: Any, output: Any, at: int = layer) -> None:
-                found[at] = output
+            def see(_: nn.Module, __: Any, output: Any, index: int = layer) -> None:
+                outputs[index] = output
 
             block = decoder_blocks(model.model)[layer]
             stack.callback(block.register_forward_hook(see).remove)
         model.model.base_model(**batch.inputs())
-    return found
+    return outputs
 
 
-def _log_probs(model: LoadedModel, batch: Batch, end: Any, at: torch.Tensor) -> torch.Tensor:
-    """Return [batch, len(at), vocabulary] float32 from what the last block returned."""
-    # The model's own code makes the logits: architectures cap or scale them each in its way.
+def _log_probs(model: LoadedModel, batch: Batch, end: Any, positions: torch.Tensor) -> torch.Tensor:
+    """Return [batch, len(positions), vocabulary] float32 from the last block's output."""
+    # The model's own code computes the logits, because some architectures cap or scale them.
     with _recalling(decoder_blocks(model.model), end):
-        logits: torch.Tensor = model.model(**batch.inputs(), logits_to_keep=at).logits
+        logits: torch.Tensor = model.model(**batch.inputs(), logits_to_keep=positions).logits
     return logits.float().log_softmax(dim=-1)
 
 
 @contextmanager
 def _recalling(blocks: Sequence[nn.Module] | nn.ModuleList, output: Any) -> Iterator[None]:
-    """Within the context these blocks, the first of the model, return `output` and do no work."""
+    """Within the context, these first blocks of the model return `output` without running."""
     with ExitStack() as stack:
         for block in blocks:
-            if "forward" in vars(block):  # accelerate puts one over the class's
+            if "forward" in vars(block):  # accelerate replaces the class's method
                 stack.callback(setattr, block, "forward", vars(block)["forward"])
             else:
                 stack.callback(delattr, block, "forward")

@@ -1,4 +1,7 @@
-"""Letters: how often each is answered, and what always giving one letter would score."""
+"""Letter counts, and the accuracy of always giving the same letter.
+
+docs/method.md, "Controls".
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,26 +10,35 @@ import numpy as np
 
 
 def position_counts(picks: Sequence[int], n_choices: int) -> list[int]:
-    """Count how often each shown position (letter) was picked: [n_choices]."""
+    """Return how often each letter is given: [n_choices].
+
+    Args:
+        picks: Index of the chosen choice of each item, in the order shown.
+        n_choices: Number of letters to count.
+    """
     counts = Counter(picks)
     return [counts[i] for i in range(n_choices)]
 
 
 def best_constant(labels: Sequence[int]) -> tuple[int, float]:
-    """Return the position that is right most often, and the accuracy of always picking it."""
+    """Return the letter that is correct most often, and the accuracy of always giving it.
+
+    Args:
+        labels: Index of the correct choice of each item, in the order shown; at least one item.
+    """
     position, hits = min(Counter(labels).items(), key=lambda item: (-item[1], item[0]))
     return position, hits / len(labels)
 
 
 def outside_share(scores: Sequence[np.ndarray] | np.ndarray) -> float:
-    """Return the share of the next token's probability outside the letters, mean over items.
+    """Return the share of the next token's probability outside the letters, the mean over items.
 
     Args:
         scores: For each item [n_choices], log-probabilities of the letters over the whole
             vocabulary, see `pas.engine.sweep.score_rows` with `normalise=True`.
 
     Raises:
-        ValueError: If there is no item, or the scores are no log-probabilities.
+        ValueError: If there are no items, or the scores are not log-probabilities.
     """
     inside = np.array([np.exp(np.asarray(item, np.float64)).sum() for item in scores])
     if not len(inside) or inside.max() > 1 + 1e-4:

@@ -1,8 +1,7 @@
-"""Is the gain real? Statistics and controls on the test split.
+"""Comparison of steered and unsteered answers to the same items.
 
-METHOD.md, "What is wrong with the published protocol" and "Two protocols", evidence. Formulas
-are scipy's: exact McNemar is a binomial test on the discordant pairs, the interval a paired
-percentile bootstrap over items.
+docs/method.md, "The comparison". The exact McNemar test is scipy's binomial test on the discordant
+pairs, and the interval is scipy's paired percentile bootstrap over items.
 """
 
 from collections.abc import Sequence
@@ -17,18 +16,18 @@ BOOTSTRAP_RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Comparison:
-    """Steered against unsteered on the same items.
+    """Comparison of steered and unsteered answers to the same items.
 
     Attributes:
-        n: Items.
-        baseline_accuracy: Share right unsteered.
-        steered_accuracy: Share right steered.
-        delta: Their difference.
+        n: Number of items.
+        baseline_accuracy: Accuracy of the unsteered answers.
+        steered_accuracy: Accuracy of the steered answers.
+        delta: Steered minus unsteered accuracy.
         ci_low: Lower end of the 95 % interval of delta.
-        ci_high: Upper end.
-        p_value: Two-sided exact McNemar.
-        w2r: Items that went from wrong to right.
-        r2w: Items that went from right to wrong.
+        ci_high: Upper end of that interval.
+        p_value: Two-sided p-value of the exact McNemar test.
+        w2r: Number of items that changed from wrong to right.
+        r2w: Number of items that changed from right to wrong.
     """
 
     n: int
@@ -52,12 +51,12 @@ def compare(
     """Compare two sets of answers to the same items.
 
     Args:
-        baseline: For each item, whether the unsteered answer was right.
-        steered: The same for the steered answer.
-        seed: Of the bootstrap.
+        baseline: [n_items] bool, whether the unsteered answer is correct.
+        steered: [n_items] bool, whether the steered answer is correct.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If the lengths differ or there is no item.
+        ValueError: If the lengths differ or there are no items.
     """
     before, after = np.asarray(baseline, dtype=bool), np.asarray(steered, dtype=bool)
     if before.shape != after.shape or not before.size:
@@ -78,7 +77,12 @@ def compare(
 
 
 def mcnemar(w2r: int, r2w: int) -> float:
-    """Return the two-sided exact McNemar p-value of the discordant counts."""
+    """Return the two-sided p-value of the exact McNemar test.
+
+    Args:
+        w2r: Number of items that changed from wrong to right.
+        r2w: Number of items that changed from right to wrong.
+    """
     if not w2r + r2w:
         return 1.0
     return float(stats.binomtest(w2r, w2r + r2w, 0.5).pvalue)
@@ -89,12 +93,15 @@ def paired_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, floa
 
     Args:
         differences: [n_items] float64, steered minus baseline of each item.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
+
+    Returns:
+        Lower and upper end; both are the mean if all differences are equal.
     """
     if np.ptp(differences) == 0 or len(differences) < 2:
         mean = float(differences.mean())
         return mean, mean
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (differences,),
         np.mean,
         n_resamples=BOOTSTRAP_RESAMPLES,
@@ -103,4 +110,4 @@ def paired_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, floa
         vectorized=True,
         batch=1000,
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

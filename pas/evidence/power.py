@@ -1,10 +1,11 @@
-"""How many items show a gain: the power of the exact McNemar test that `paired` reports.
+"""Power of the exact McNemar test of `pas.evidence.paired`, and how many items show a gain.
 
-Of n items a share flips between right and wrong (`discordant_rate`), and the flips to right
-outnumber those to wrong by `gain` of all items. The number of flips is binomial, and given it the
-flips to right are: summing over both is exact (Duffy 1984, Biometrics 40:1005-1015). Power is the
-chance that p < alpha *and* the change is a gain: a significant loss shows no gain. It rises with n
-in small saw-teeth, because a count of flips cannot meet alpha exactly.
+docs/method.md, "The comparison". Of n items, the share `discordant_rate` flips between right and
+wrong, and the flips to right exceed those to wrong by the share `gain` of all items. The number of
+flips is binomial, and so is the number of flips to right among them. Summing over both is exact
+(Duffy 1984, Biometrics 40:1005-1015). Power is the probability that p < alpha and the change is a
+gain; a significant loss does not count. Power does not rise evenly with n, because the test cannot
+reach alpha exactly.
 """
 
 import math
@@ -16,7 +17,13 @@ LARGEST = 1_000_000
 
 
 def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -> float:
-    """Return the chance that n items show the gain.
+    """Return the probability that n items show the gain.
+
+    Args:
+        n: Number of items.
+        gain: Gain in accuracy.
+        discordant_rate: Share of items whose answer flips.
+        alpha: Significance level.
 
     Raises:
         ValueError: If a rate or alpha is not possible.
@@ -26,8 +33,8 @@ def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -
         return 0.0
     fewest, most = stats.binom.interval(1 - 1e-12, n, discordant_rate)
     flips = np.arange(int(fewest), int(most) + 1)
-    # The two-sided p-value of a fair binomial is twice the smaller tail: the largest count of
-    # flips to wrong that is still significant is the last whose tail is below alpha / 2.
+    # The two-sided p-value of a fair binomial is twice the smaller tail, so the largest significant
+    # count of flips to wrong is the last one whose tail is below alpha / 2.
     most_wrong = stats.binom.ppf(alpha / 2, flips, 0.5) - 1
     wrong_share = (discordant_rate - gain) / (2 * discordant_rate)
     shown = stats.binom.cdf(most_wrong, flips, wrong_share)
@@ -37,11 +44,17 @@ def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -
 def items_needed(
     gain: float, discordant_rate: float, alpha: float = 0.05, power: float = 0.8
 ) -> int:
-    """Return a number of items that shows the gain with this power, where one less does not.
+    """Return a number of items that shows the gain with this power; one item less does not.
+
+    Args:
+        gain: Gain in accuracy.
+        discordant_rate: Share of items whose answer flips.
+        alpha: Significance level.
+        power: Probability of showing the gain.
 
     Raises:
-        ValueError: If a rate, alpha or power is not possible, the gain is not above 0, or it
-            needs more than `LARGEST` items.
+        ValueError: If a rate, alpha or power is not possible, the gain is not above 0, or more
+            than `LARGEST` items are needed.
     """
     _check(gain, discordant_rate, alpha, power)
     if gain <= 0:
@@ -65,7 +78,15 @@ def smallest_gain(
 ) -> float | None:
     """Return the smallest gain that n items show with this power.
 
-    None where not even a gain of the whole `discordant_rate` (no flip to wrong) is shown.
+    Args:
+        n: Number of items.
+        discordant_rate: Share of items whose answer flips.
+        alpha: Significance level.
+        power: Probability of showing the gain.
+
+    Returns:
+        The gain in accuracy; None if even a gain of `discordant_rate` (no flip to wrong) is not
+        shown.
 
     Raises:
         ValueError: If a rate, alpha or power is not possible.
@@ -84,8 +105,8 @@ def smallest_gain(
 
 def _check(gain: float, discordant_rate: float, alpha: float, power: float = 0.5) -> None:
     if not 0 < discordant_rate <= 1:
-        raise ValueError("discordant_rate is a share of the items, above 0 and at most 1")
+        raise ValueError("discordant_rate must be above 0 and at most 1")
     if math.isnan(gain) or abs(gain) > discordant_rate + 1e-12:
         raise ValueError("gain cannot exceed discordant_rate: only changed answers change accuracy")
     if not (0 < alpha < 1 and 0 < power < 1):
-        raise ValueError("alpha and power lie between 0 and 1")
+        raise ValueError("alpha and power must be between 0 and 1")

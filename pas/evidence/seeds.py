@@ -1,8 +1,7 @@
-"""Tests beyond one comparison: over seeds, over groups of items, over many tests.
+"""Paired t-tests over seeds, and the adjustment of p-values for many tests.
 
-`evidence.py` compares two sets of answers to the same items, `flips.py` sizes the change, and
-`pooling.py` takes one mean over models and tasks. Formulas are scipy's and statsmodels'. A number
-that the data cannot give is None, and `note` says why; none is ever NaN.
+docs/method.md, "Several seeds, models and tasks". The tests are those of scipy and statsmodels. A
+number that cannot be computed from the data is None, never NaN, and `note` gives the reason.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from scipy import special, stats
 Alternative = Literal["greater", "less", "two-sided"]
 
 CONFIDENCE = 0.95
-NO_SPREAD = "the differences are all the same, so nothing says how far they vary"
+NO_SPREAD = "the differences are all the same, so their variation is unknown"
 
 
 @dataclass(frozen=True)
@@ -23,17 +22,17 @@ class PairedTest:
     """A paired t-test, as the paper runs it over its 15 seeds.
 
     Attributes:
-        n: Pairs.
-        mean: Mean of steered minus baseline, in the values' unit.
-        ci_low: Lower end of its two-sided 95 % interval.
-        ci_high: Upper end.
-        t: The statistic, on n - 1 degrees of freedom.
-        p_value: Of `alternative`.
-        alternative: Which side was asked.
+        n: Number of pairs.
+        mean: Mean of steered minus baseline, in the unit of the values.
+        ci_low: Lower end of the two-sided 95 % interval of the mean.
+        ci_high: Upper end of that interval.
+        t: The t statistic, on n - 1 degrees of freedom.
+        p_value: The p-value for `alternative`.
+        alternative: The alternative hypothesis.
         effect: Cohen's d_z: the mean in standard deviations of the differences.
-        effect_low: Lower end of its 95 % interval.
-        effect_high: Upper end.
-        note: Why a field is None, or empty.
+        effect_low: Lower end of the 95 % interval of the effect.
+        effect_high: Upper end of that interval.
+        note: The reason why a field is None; otherwise empty.
     """
 
     n: int
@@ -58,17 +57,22 @@ def paired_t(
 ) -> PairedTest:
     """Compare paired values, such as the test accuracies of each seed.
 
-    The interval of d_z is the exact one under normality: the noncentrality parameters for which
-    the observed t is the 97.5th and the 2.5th percentile, over sqrt(n) (Steiger & Fouladi 1997).
+    The interval of d_z is exact under normality: the noncentrality parameters for which the
+    observed t is the 97.5th and the 2.5th percentile, divided by sqrt(n) (Steiger & Fouladi 1997).
+
+    Args:
+        baseline: [n] values without a vector.
+        steered: [n] values with the vector.
+        alternative: "greater", "less" or "two-sided".
 
     Raises:
-        ValueError: If the lengths differ, there is no pair or a value is not finite.
+        ValueError: If the lengths differ, there are no pairs or a value is not finite.
     """
     before, after = finite(baseline), finite(steered)
     if before.shape != after.shape:
         raise ValueError("paired_t needs a steered value for each baseline value")
     differences = after - before
-    # Equal differences of unequal floats differ by rounding; that is no spread to test against.
+    # Equal differences of unequal floats differ by rounding, which is not variation.
     largest = max(np.abs(before).max(), np.abs(after).max())
     if np.ptp(differences) <= 1e-12 * largest:
         return _no_spread(differences, alternative)
@@ -76,8 +80,8 @@ def paired_t(
     test = stats.ttest_rel(after, before, alternative=alternative)
     low, high = stats.ttest_rel(after, before).confidence_interval(CONFIDENCE)
     tail = (1 - CONFIDENCE) / 2
-    found = special.nctdtrinc(n - 1, [1 - tail, tail], test.statistic) / np.sqrt(n)
-    exact = bool(np.isfinite(found).all())
+    ends = special.nctdtrinc(n - 1, [1 - tail, tail], test.statistic) / np.sqrt(n)
+    exact = bool(np.isfinite(ends).all())
     return PairedTest(
         n=n,
         mean=float(differences.mean()),
@@ -87,8 +91,8 @@ def paired_t(
         p_value=float(test.pvalue),
         alternative=alternative,
         effect=float(test.statistic / np.sqrt(n)),
-        effect_low=float(found[0]) if exact else None,
-        effect_high=float(found[1]) if exact else None,
+        effect_low=float(ends[0]) if exact else None,
+        effect_high=float(ends[1]) if exact else None,
         note="" if exact else "t is too large for the interval of the effect size",
     )
 
@@ -107,37 +111,37 @@ def _no_spread(differences: np.ndarray, alternative: Alternative) -> PairedTest:
         effect=None,
         effect_low=None,
         effect_high=None,
-        note=NO_SPREAD if n > 1 else "one pair says nothing about how far the difference varies",
+        note=NO_SPREAD if n > 1 else "with one pair, the variation of the difference is unknown",
     )
 
 
 def adjust(p_values: Sequence[float], method: Literal["holm", "fdr_bh"] = "holm") -> list[float]:
-    """Adjust p-values for their number, in their order.
+    """Return p-values adjusted for their number, in the same order.
 
     Args:
         p_values: One per test of the family.
-        method: "holm" keeps the chance of any false claim below alpha, "fdr_bh" (Benjamini and
-            Hochberg) the expected share of false claims among the claims.
+        method: "holm" keeps the probability of any false claim below alpha. "fdr_bh" (Benjamini
+            and Hochberg) keeps the expected share of false claims among all claims below alpha.
 
     Raises:
-        ValueError: If a value lies outside 0 to 1.
+        ValueError: If a value is not between 0 and 1.
     """
     if not len(p_values):
         return []
     if not all(0 <= p <= 1 for p in p_values):
-        raise ValueError("a p-value lies between 0 and 1")
+        raise ValueError("a p-value is not between 0 and 1")
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(p_values, method=method)[1]]
 
 
 def finite(values: Sequence[float]) -> np.ndarray:
-    """Return the values as float64.
+    """Return the values as an array [n] float64.
 
     Raises:
-        ValueError: If there is none, or one is not finite.
+        ValueError: If there are no values, or one is not finite.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if not found.size or not np.isfinite(found).all():
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size or not np.isfinite(array).all():
         raise ValueError("the values must be finite, and at least one")
-    return found
+    return array

@@ -26,18 +26,18 @@ from pas.steering.vector import SteeringVector
 def test(
     model: LoadedModel, split: Split, swept: Sweep, selection: Selection, seed: int = 0
 ) -> Evaluation:
-    """Test what validation selected on the test items, with its controls, and judge the gain.
+    """Test the selected configuration on the test items, with its controls and a verdict.
 
-    Controls: ten random directions of the same norm; under letter scoring the same vector with the
-    choices in another order and the best constant letter; groups of items as units; groups shared
-    with the training items; damage to neutral text.
+    The controls are ten random directions of the same norm, a test over groups of items, groups
+    shared with the training items, and damage to neutral text. Under letter scoring there are also
+    the test items with the choices in another order, and the best constant letter.
 
     Args:
         model: The model.
-        split: All three parts; the test items are used here for the first time.
+        split: From `pas.split`. Its test items must not have been used before.
         swept: From `pas.sweep`, on the validation items.
         selection: From `pas.select`.
-        seed: Of the random directions, the other order and the bootstrap.
+        seed: Seed of the random directions, the other order and the bootstrap.
 
     Raises:
         UserError: If a prompt exceeds the context window.
@@ -52,8 +52,8 @@ def test(
     answers = answer_test(
         ask, split.test, swept.directions, selection, letters=rule.kind == "letter", seed=seed
     )
-    at = selection.selected.configuration
-    steering = Steering(at.layer, torch.from_numpy(swept.directions.delta(at)))
+    selected = selection.selected.configuration
+    steering = Steering(selected.layer, torch.from_numpy(swept.directions.delta(selected)))
     [harm] = damage(model, neutral_texts(), [steering], swept.site)
     return evaluate(split, selection, answers, harm, validation=swept.answers, seed=seed)
 
@@ -65,18 +65,18 @@ def vector_of(
 
     Args:
         model: The model.
-        swept: Where its direction is from.
+        swept: The sweep that the configuration was selected from.
         evaluation: From `pas.test`.
-        task: Name of what the vector is for.
-        **provenance: More facts to keep with it, JSON-able, such as the seed.
+        task: Name of the task that the vector is for.
+        **provenance: More JSON-able facts to store with the vector, such as the seed.
     """
-    at = evaluation.selected
+    selected = evaluation.selected
     return SteeringVector(
-        direction=swept.directions.direction[at.method, at.layer],
-        layer=at.layer,
+        direction=swept.directions.direction[selected.method, selected.layer],
+        layer=selected.layer,
         site=swept.site,
-        strength=at.strength,
-        method=at.method,
+        strength=selected.strength,
+        method=selected.method,
         model=model.spec,
         fingerprint=model.fingerprint,
         task=task,

@@ -1,8 +1,8 @@
-"""Is the gain real? One verdict from a result's controls, by the table of checks.
+"""The verdict on a result, from its controls and the table of checks.
 
-The first blocking check that fails names the verdict. All findings are kept, so that a second
-fault is seen too. A check without its control is left out, except that what a real gain needs must
-have been measured (the check "controls").
+docs/method.md, "Verdict". The label is that of the first blocking check that fails. All findings
+are kept, so that a second fault is visible too. A check whose control was not measured is left out,
+but the check "controls" fails if a control that a real gain needs is missing.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from pas.evidence.controls import Controls
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checks say of a result.
+    """The verdict on a result.
 
     Attributes:
-        label: "real", or what is wrong with the gain first of all.
-        findings: Of every check whose control was measured, in order of precedence.
-        version: Of the table of checks.
+        label: "real", or the label of the first blocking check that failed.
+        findings: One finding per check whose control was measured, in the order of the table.
+        version: Version of the table of checks.
     """
 
     label: str
@@ -33,7 +33,7 @@ class Verdict:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Findings that failed and do not block."""
+        """Findings that failed but do not block a promotion."""
         return tuple(f for f in self.findings if not f.blocks and not f.passed)
 
     @property
@@ -54,7 +54,12 @@ class Verdict:
 
 
 def verdict(controls: Controls, limits: Limits | None = None) -> Verdict:
-    """Judge a result by the table of checks."""
+    """Return the verdict on a result by the table of checks.
+
+    Args:
+        controls: The result and its controls.
+        limits: The limits of the checks; `Limits()` by default.
+    """
     limits = limits or Limits()
     findings = [apply(check, controls, limits) for check in CHECKS]
     measured = tuple(finding for finding in findings if finding is not None)

@@ -1,1 +1,1 @@
-"""The estimators and the sweep: contrast sets, the grid, the choice in it."""
+"""The estimators and the sweep: contrast sets, the grid and the selection."""

@@ -1,4 +1,7 @@
-"""Answers of a model to some items, unsteered and under configurations of the grid."""
+"""Answers of a model to items, unsteered and under configurations of the grid.
+
+docs/method.md, "Prompt and scoring".
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class Answers:
     those of the unsteered model.
 
     Attributes:
-        item_ids: Of the items, in the order in which they were asked.
+        item_ids: Ids of the items, in the order of the scores.
         labels: [n_items] int64, index of the correct choice.
         scores: For each configuration and item [n_choices] float64, in log units.
     """
@@ -35,14 +38,17 @@ class Answers:
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
-        """The configurations that steer, in the order in which they were asked."""
-        return tuple(at for at in self.scores if at is not None)
+        """The configurations that steer, in the order of `scores`."""
+        return tuple(c for c in self.scores if c is not None)
 
     def scores_of(self, configuration: Configuration | None = None) -> Sequence[np.ndarray]:
-        """Return each item's scores [n_choices] under a configuration.
+        """Return each item's scores [n_choices] float64 under a configuration, in log units.
+
+        Args:
+            configuration: None, or a strength of 0, for the unsteered model.
 
         Raises:
-            LookupError: If the items were not answered under it.
+            LookupError: If there are no answers under this configuration.
         """
         key = configuration if configuration is not None and configuration.strength else None
         if key not in self.scores:
@@ -50,7 +56,7 @@ class Answers:
         return self.scores[key]
 
     def choices(self, configuration: Configuration | None = None) -> np.ndarray:
-        """Return the answered choice of each item: [n_items] int64, the first of equal scores."""
+        """Return the chosen index of each item: [n_items] int64, the first of equal scores."""
         return np.array([int(np.argmax(s)) for s in self.scores_of(configuration)], np.int64)
 
     def correct(self, configuration: Configuration | None = None) -> np.ndarray:
@@ -78,19 +84,23 @@ def answer(
     Args:
         model: The model.
         examples: The items.
-        queries: The same items, prepared for scoring by `pas.engine.scoring.prepare`.
-        deltas: [d_model] float32 each, strength multiplied in; strength 0 needs none.
+        queries: The same items, tokenised by `pas.engine.scoring.prepare`.
+        deltas: Configurations and their [d_model] float32, direction times strength. A
+            configuration of strength 0 is not needed.
         site: Where the deltas are added.
-        length_norm: See `pas.engine.sweep.score_rows`, as for the next two.
-        normalise: Letters' scores are log-probabilities over the vocabulary.
-        budget: Limits of a forward pass.
+        length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        normalise: Letter scoring: log-probabilities over the whole vocabulary.
+        budget: Limits of a forward pass, by default chosen from the free memory.
+
+    Raises:
+        UserError: If the model has no such layer or site.
     """
-    steerings = [Steering(at.layer, torch.from_numpy(delta)) for at, delta in deltas]
+    steerings = [Steering(c.layer, torch.from_numpy(delta)) for c, delta in deltas]
     tables = score_rows(
         model, queries, steerings, site, length_norm=length_norm, normalise=normalise, budget=budget
     )
     rows = [table.double().numpy() for table in tables]
-    keys: list[Configuration | None] = [None, *(at for at, _ in deltas)]
+    keys: list[Configuration | None] = [None, *(c for c, _ in deltas)]
     return Answers(
         tuple(example.id for example in examples),
         np.array([example.label for example in examples], np.int64),

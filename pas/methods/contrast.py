@@ -1,8 +1,8 @@
-"""Contrast sets: which texts get which weight in each estimator.
+"""Contrast sets: the texts that each estimator averages over.
 
-METHOD.md, "Contrast sets". A vector is mean(activation of positives) - mean(activation of
-negatives), so an estimator is no more than a choice of texts. To add one, write a function from
-answered items to a `ContrastSet` and name it in `METHODS`.
+docs/method.md, "Contrast sets" (arXiv 2509.22739). A vector is the mean activation of the positives
+minus the mean activation of the negatives, so an estimator only has to choose texts. To add an
+estimator, write a function from answered items to a `ContrastSet` and add it to `METHODS`.
 """
 
 import random
@@ -19,7 +19,12 @@ RANDOM = "random"
 
 
 class ContrastSet(NamedTuple):
-    """Texts whose last-token activations are averaged; a text listed twice counts twice."""
+    """The texts whose last-token activations are averaged.
+
+    Attributes:
+        positives: Texts whose mean is added. A text that is listed twice counts twice.
+        negatives: Texts whose mean is subtracted.
+    """
 
     positives: list[str]
     negatives: list[str]
@@ -29,13 +34,13 @@ Estimator = Callable[[Sequence[ItemAnswer], Scoring], ContrastSet]
 
 
 def pasf(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
-    """Full prompts answered correctly against full prompts answered wrongly."""
+    """Contrast the full prompts answered correctly with those answered wrongly."""
     prompts = [(full_prompt(item.example, scoring), item.correct) for item in items]
     return ContrastSet([p for p, ok in prompts if ok], [p for p, ok in prompts if not ok])
 
 
 def ipasa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
-    """Correct statements of right items against the picked statements of wrong items."""
+    """Contrast correct statements of right answers with chosen statements of wrong answers."""
     del scoring
     return ContrastSet(
         [statement(i.example, i.example.label) for i in items if i.correct],
@@ -44,7 +49,7 @@ def ipasa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
 
 
 def ipaswo(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
-    """Correct against picked statements, both of the wrongly answered items only."""
+    """Contrast the correct and the chosen statements of the items answered wrongly."""
     del scoring
     wrong = [item for item in items if not item.correct]
     return ContrastSet(
@@ -54,9 +59,10 @@ def ipaswo(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
 
 
 def caa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
-    """Correct against one wrong statement of every item, whatever the model answered.
+    """Contrast the correct and one wrong statement of every item (CAA, arXiv 2312.06681).
 
-    The wrong choice is drawn by the item's id alone, so every seed reads the same activations.
+    The model's answers are not used. The wrong choice is drawn by the item's id alone, so every
+    seed needs the same activations.
     """
     del scoring
     return ContrastSet(
@@ -79,13 +85,18 @@ METHODS: dict[str, Estimator] = {"pasf": pasf, "ipasa": ipasa, "ipaswo": ipaswo,
 def contrast_sets(
     methods: Sequence[str], items: Sequence[ItemAnswer], scoring: Scoring
 ) -> dict[str, ContrastSet]:
-    """Build the contrast set of every method that has one; the random control needs none.
+    """Build the contrast set of every method. The random control has none.
 
-    A method is left out where one side of its contrast would be empty, as where the model answers
-    every training item rightly; the others go on.
+    A method is left out if one side of its contrast is empty, for example if the model answers
+    every training item correctly.
+
+    Args:
+        methods: Names of `METHODS`, and "random".
+        items: The training items and the model's answers.
+        scoring: "letter" or "choice", for the form of full prompts.
 
     Raises:
-        UserError: If a method is unknown, or none is left.
+        UserError: If a method is unknown, or no method has a contrast.
     """
     sets = {}
     for method in methods:
@@ -93,39 +104,52 @@ def contrast_sets(
             continue
         if method not in METHODS:
             known = ", ".join([*METHODS, RANDOM])
-            raise UserError(f"--methods: {method!r} is none of {known}")
-        found = METHODS[method](items, scoring)
-        if all(found):
-            sets[method] = found
+            raise UserError(f"methods (--methods): {method!r} is not one of {known}")
+        contrast = METHODS[method](items, scoring)
+        if all(contrast):
+            sets[method] = contrast
     if not sets:
         right = sum(item.correct for item in items)
         side = "negative" if right == len(items) else "positive"
-        asked = ", ".join(method for method in methods if method != RANDOM)
+        names = ", ".join(method for method in methods if method != RANDOM)
         raise UserError(
-            f"--methods: {asked}: no {side} example, the model answered {right} of {len(items)} "
-            "training items correctly. Give more or other items, or take --methods caa, which "
-            "needs no right and wrong answers."
+            f"methods (--methods): {names}: no {side} example, because the model answered {right} "
+            f"of {len(items)} training items correctly. Give more or other items, or use "
+            "the method caa, which does not depend on the answers."
         )
     return sets
 
 
 def possible_texts(methods: Sequence[str], example: Example, scoring: Scoring) -> dict[str, None]:
-    """Return every text of an item that a method could average over, whatever the answer.
+    """Return every text of an item that a method could average over, for any answer.
 
-    Known before the model has answered, so answers and activations come from one pass, and
-    another seed finds them all.
+    These texts are known before the model has answered, so answers and activations come from one
+    pass, and a training with another seed can reuse the activations.
+
+    Args:
+        methods: Names of `METHODS`, and "random".
+        example: The item.
+        scoring: "letter" or "choice", for the form of full prompts.
+
+    Returns:
+        The distinct texts, in a fixed order, as the keys of a dict.
     """
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for choice in range(len(example.choices)):
         for method in methods:
             if method != RANDOM:
                 for texts in METHODS[method]([ItemAnswer(example, choice)], scoring):
-                    found |= dict.fromkeys(texts)
-    return found
+                    distinct |= dict.fromkeys(texts)
+    return distinct
 
 
 def random_direction(d_model: int, norm: float, seed: int | str) -> np.ndarray:
     """Draw a direction uniformly and scale it.
+
+    Args:
+        d_model: Number of dimensions.
+        norm: L2 norm of the result; a negative norm reverses the direction.
+        seed: Seed of the draw.
 
     Returns:
         [d_model] float32 of L2 norm `norm`.

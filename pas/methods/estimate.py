@@ -13,7 +13,7 @@ from pas.methods.contrast import RANDOM, ContrastSet, random_direction
 from pas.methods.grid import Directions
 
 Weights = Mapping[tuple[str, bytes], float]
-"""For each (method, prompt key) what the prompt's activation is multiplied with."""
+"""For each (method, prompt key) the factor on the prompt's activation."""
 
 
 def contrast_weights(
@@ -21,10 +21,10 @@ def contrast_weights(
 ) -> dict[tuple[str, bytes], float]:
     """Return the weight of every prompt: +1/n for a positive, -1/n for a negative.
 
-    A prompt that occurs several times in a method has its weights added.
+    The weights of a prompt that occurs several times in a method are added.
 
     Args:
-        sets: By method, see `pas.methods.contrast.contrast_sets`.
+        sets: Contrast sets by method, see `pas.methods.contrast.contrast_sets`.
         key_of: The prompt key of every text.
     """
     weights: dict[tuple[str, bytes], float] = {}
@@ -43,8 +43,10 @@ def estimate_directions(
 
     Args:
         weights: From `contrast_weights`.
-        activations: Of every weighted prompt, at one layer for each of `write_layers`.
-        write_layers: Where the directions are written, in the order of `activations.layers`.
+        activations: Activations of every weighted prompt, at one layer for each of
+            `write_layers`.
+        write_layers: Blocks that the directions are added to, in the order of
+            `activations.layers`.
 
     Returns:
         The directions, rounded to float32, ordered by method and layer.
@@ -64,7 +66,7 @@ def estimate_directions(
     if lacking:
         raise LookupError(
             f"{len(lacking)} of {len(used)} weighted prompts have no activation, "
-            f"{lacking[0].hex()} is the first; extract them first"
+            f"the first is {lacking[0].hex()}; extract the activations of all of them"
         )
     methods = sorted({method for method, _ in weights})
     column = {key: i for i, key in enumerate(used)}
@@ -93,8 +95,8 @@ def with_random(directions: Directions, seed: int) -> Directions:
     """Add the control "random" at every layer, with the mean norm of the directions there.
 
     Args:
-        directions: The estimated ones.
-        seed: Of the draw.
+        directions: The estimated directions.
+        seed: Seed of the draw.
     """
     direction, norm = dict(directions.direction), dict(directions.norm)
     for layer in sorted({layer for _, layer in directions.direction}):

@@ -1,7 +1,7 @@
 """Unsteered answers to the training items and the activations for the estimators, in one pass.
 
-What an estimator could average over is known before the model has answered
-(`pas.methods.contrast.possible_texts`), so one pass is enough.
+docs/method.md, "Contrast sets". The texts that an estimator could average over are known before the
+model has answered (`pas.methods.contrast.possible_texts`), so one pass is enough.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from pas.models.sites import Site
 
 
 class Extraction(NamedTuple):
-    """What one pass over the training items gives.
+    """The result of one pass over the training items.
 
     Attributes:
-        answers: The items with the choice that the unsteered model picked.
-        activations: Of every text that a method could average over, at the layers read.
+        answers: The items and the unsteered model's answers.
+        activations: Activations of every text that a method could average over.
         keys: The prompt key of each of these texts.
-        methods: The methods that the texts are enough for.
-        layers: Where directions are to be written, in the order of `activations.layers`.
+        methods: The methods for which the texts were read.
+        layers: Blocks that directions are added to, in the order of `activations.layers`.
         rule: How the items were scored.
     """
 
@@ -57,10 +57,10 @@ def answer_and_extract(
         model: The model.
         items: The training split.
         methods: Estimators, see `pas.methods.contrast`; "random" adds the control.
-        layers: Decoder blocks to steer at, counted from 0; all if not given.
-        rule: How choices are scored; by letter if not given.
+        layers: Decoder blocks to steer, counted from 0; all by default.
+        rule: How choices are scored; by letter by default.
         site: Where in the block.
-        protocol: "paper" reads one block below the layer that is steered.
+        protocol: "paper" reads one block below the block that is steered.
 
     Raises:
         UserError: If a prompt exceeds the context window, a method is unknown, or the model has no
@@ -69,7 +69,8 @@ def answer_and_extract(
     rule = rule or ScoringRule()
     unknown = [m for m in methods if m not in (*METHODS, RANDOM)]
     if unknown:
-        raise UserError(f"methods: {unknown[0]!r} is none of {', '.join([*METHODS, RANDOM])}")
+        known = ", ".join([*METHODS, RANDOM])
+        raise UserError(f"methods (--methods): {unknown[0]!r} is not one of {known}")
     write_layers = tuple(sorted(set(range(model.n_layers) if layers is None else layers)))
     texts = {text for item in items for text in possible_texts(methods, item, rule.kind)}
     # Sorted by key, so that prompts of several texts are read once and in one order.
@@ -99,11 +100,11 @@ def answer_and_extract(
 def estimate(extraction: Extraction, seed: int = 0) -> Directions:
     """Return the direction of every method at every layer: a mean difference in float64.
 
-    A method is left out where one side of its contrast is empty.
+    A method is left out if one side of its contrast is empty.
 
     Args:
         extraction: From `answer_and_extract`.
-        seed: Of the control "random", if that is among the methods.
+        seed: Seed of the control "random", if that is one of the methods.
 
     Raises:
         UserError: If no method has a contrast.

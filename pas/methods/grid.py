@@ -20,7 +20,7 @@ Strengths = Literal["auto"] | tuple[float, ...]
 
 
 class Configuration(NamedTuple):
-    """One cell of the sweep: `strength * direction(method, layer)` added at `layer`."""
+    """One cell of the sweep: `strength * direction(method, layer)` is added at `layer`."""
 
     method: str
     layer: int
@@ -31,8 +31,8 @@ class Directions(NamedTuple):
     """The directions of a training, by method and layer.
 
     Attributes:
-        direction: [d_model] float32 each.
-        norm: L2 norm of each.
+        direction: [d_model] float32 for each method and layer.
+        norm: L2 norm of each direction.
     """
 
     direction: dict[tuple[str, int], np.ndarray]
@@ -51,12 +51,19 @@ class Directions(NamedTuple):
     def deltas(
         self, configurations: Iterable[Configuration]
     ) -> list[tuple[Configuration, np.ndarray]]:
-        """Return each configuration that steers with what it adds."""
-        return [(at, self.delta(at)) for at in configurations if at.strength]
+        """Return each configuration whose strength is not 0, and its delta [d_model] float32."""
+        return [(c, self.delta(c)) for c in configurations if c.strength]
 
 
 class Cell(NamedTuple):
-    """A configuration, how it did on the validation split, and the norm of what it adds."""
+    """The validation result of a configuration.
+
+    Attributes:
+        configuration: The configuration.
+        n: Number of validation items.
+        correct: Number of items answered correctly.
+        effect: L2 norm of what the configuration adds.
+    """
 
     configuration: Configuration
     n: int
@@ -74,36 +81,45 @@ def grid(directions: Directions, strengths: Sequence[float]) -> list[Configurati
 
 
 def read_layer(layer: int, protocol: Protocol) -> int:
-    """Return the block whose output is read for a vector written at `layer`.
+    """Return the block whose output is read for a vector that is added at `layer`.
 
     The paper reads `hidden_states[L]`, which is the output of block L-1 (docs/method.md, "Flaws
-    of the published protocol", 2).
+    of the published protocol", flaw 2).
     """
     return layer - 1 if protocol == "paper" else layer
 
 
-def layers_of(asked: Layers, n_layers: int) -> tuple[int, ...]:
-    """Return the layers asked for, ascending; "auto" is the paper's, scaled to the model's depth.
+def layers_of(layers: Layers, n_layers: int) -> tuple[int, ...]:
+    """Return the layers of the sweep, ascending.
+
+    Args:
+        layers: "all", "auto" (the paper's layers, scaled to the model's depth), or the layers.
+        n_layers: Number of decoder blocks of the model.
 
     Raises:
-        UserError: If the model lacks one of them.
+        UserError: If the model does not have one of the layers.
     """
-    if asked == "all":
+    if layers == "all":
         return tuple(range(n_layers))
-    if asked == "auto":
-        scaled = {min(n_layers - 1, round(at * n_layers / _PAPER_DEPTH)) for at in PAPER_LAYERS}
+    if layers == "auto":
+        scaled = {min(n_layers - 1, round(L * n_layers / _PAPER_DEPTH)) for L in PAPER_LAYERS}
         return tuple(sorted(scaled))
-    for layer in asked:
+    for layer in layers:
         if not 0 <= layer < n_layers:
             raise UserError(
-                f"--layers {','.join(map(str, asked))}: layer {layer} does not exist, the model "
-                f"has 0 to {n_layers - 1}"
+                f"--layers {','.join(map(str, layers))}: layer {layer} does not exist; the model "
+                f"has layers 0 to {n_layers - 1}"
             )
-    return tuple(sorted({*asked}))
+    return tuple(sorted({*layers}))
 
 
-def strengths_of(asked: Strengths, protocol: Protocol) -> tuple[float, ...]:
-    """Return the strengths asked for, ascending; `sound` adds 0. "auto" is the published grid."""
-    chosen: Sequence[float] = PAPER_STRENGTHS if asked == "auto" else asked
+def strengths_of(strengths: Strengths, protocol: Protocol) -> tuple[float, ...]:
+    """Return the strengths of the sweep, ascending.
+
+    Args:
+        strengths: "auto" (the paper's strengths), or the strengths.
+        protocol: `sound` adds strength 0.
+    """
+    chosen: Sequence[float] = PAPER_STRENGTHS if strengths == "auto" else strengths
     zero = (0.0,) if protocol == "sound" else ()
     return tuple(sorted({*zero, *chosen}))

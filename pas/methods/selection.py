@@ -1,18 +1,19 @@
-"""The choice among a sweep's cells: the best, or one that is as good and does less.
+"""Selection of one cell of a sweep: the most accurate, or a gentler one that is about as good.
 
-The best of some hundred cells owes part of its lead to chance, and steers as strongly as it takes
-to have that lead. A validation split of n items does not tell it from cells that are one standard
-error worse, so the gentlest of these may be taken instead: the one-standard-error rule of Breiman,
-Friedman, Olshen & Stone 1984 (Classification and Regression Trees, section 3.4.3), which was made
-for the size of trees. docs/method.md, "Selection".
+docs/method.md, "Selection". Among several hundred cells, the best one is ahead partly by chance,
+and may steer more strongly than necessary. The validation items cannot distinguish it from cells
+that are up to one standard error worse, so the gentlest of these may be selected instead. This is
+the one-standard-error rule of Breiman, Friedman, Olshen & Stone 1984 (Classification and Regression
+Trees, section 3.4.3).
 
-The error here is that of the difference on the same items, where theirs is that of the best
-accuracy alone. On real sweeps without a clear gain the two choose about as well. Where a gain is
-real but no larger than the plain error, which is common on some hundred items, the plain error
-gives most of the gain up and the paired one little.
+The original rule uses the standard error of the best accuracy. The rules here use that of the
+paired difference on the same items. On real sweeps without a clear gain, both choose about equally
+well. If a gain is real but no larger than the plain error, which is common with some hundred items,
+the plain error loses most of the gain and the paired error loses little.
 
-Under the `sound` protocol no rule takes a configuration that damages neutral text beyond a limit.
-Damage costs a pass over the text, so it is measured for the cells that would be taken, best first.
+Under the `sound` protocol, no rule selects a configuration whose damage to neutral text exceeds a
+limit. Measuring damage needs passes over the text, so it is measured only for the cells that would
+be selected, the best first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,18 +28,19 @@ from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration, Directions
 
 if TYPE_CHECKING:
-    from pas.methods.answers import Answers  # imports torch, which a recipe does without
+    from pas.methods.answers import Answers  # imports torch, which a recipe does not need
 
 Rule = Literal["best", "one-se", "least-damage"]
 Correct = Mapping[Configuration, np.ndarray]
-"""For each configuration bool [n_items]: which validation items it answers correctly."""
+"""For each configuration [n_items] bool: the validation items that are answered correctly."""
 Damage = Callable[[Sequence[Configuration]], Sequence[float]]
-"""KL divergence on neutral text of each configuration, nats per token (`pas.evidence.damage`)."""
+"""Returns each configuration's KL divergence on neutral text in nats per token, see
+`pas.evidence.damage`."""
 
 MAX_KL = 0.1
-"""Largest damage to neutral text, nats per token. At 0.1 the perplexity of the model's own text
-grows by a tenth."""
-MOST_CANDIDATES = 24  # each costs a pass over the neutral text
+"""Largest damage to neutral text, in nats per token. At 0.1 the perplexity of the model's own text
+grows by about a tenth."""
+MOST_CANDIDATES = 24  # each one needs a pass over the neutral text
 _ROUNDING = 1e-12
 
 
@@ -46,8 +48,8 @@ class Guard(NamedTuple):
     """Refuses configurations that damage neutral text.
 
     Attributes:
-        damage: Measures configurations.
-        max_kl: Largest divergence that is accepted, nats per token.
+        damage: Measures the damage of configurations.
+        max_kl: Largest divergence that is accepted, in nats per token.
     """
 
     damage: Damage
@@ -55,11 +57,11 @@ class Guard(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What validation chose.
+    """The cells selected on the validation items.
 
     Attributes:
-        selected: The cell that goes on to the test items.
-        methods: Each estimator's own choice.
+        selected: The cell to test.
+        methods: The cell selected among those of each estimator.
     """
 
     selected: Cell
@@ -67,20 +69,20 @@ class Selection(NamedTuple):
 
     @property
     def configurations(self) -> list[Configuration]:
-        """The chosen configurations, each once, sorted."""
+        """The distinct selected configurations, sorted."""
         return sorted({c.configuration for c in (self.selected, *self.methods.values())})
 
 
-def rule_named(asked: str) -> Rule:
-    """Read `--select`.
+def rule_named(name: str) -> Rule:
+    """Return the rule of a name, as given by `--select`.
 
     Raises:
         UserError: If there is no such rule.
     """
     for rule in get_args(Rule):
-        if rule == asked:
+        if rule == name:
             return rule  # type: ignore[no-any-return]
-    raise UserError(f"--select {asked}: give {', '.join(get_args(Rule))}")
+    raise UserError(f"--select {name}: give {', '.join(get_args(Rule))}")
 
 
 def count(
@@ -89,14 +91,19 @@ def count(
     """Count the correct answers of every configuration.
 
     Args:
-        answers: To the validation items.
-        directions: Of the training, for the size of what is added.
-        configurations: Of the grid; those of strength 0 have the unsteered model's answers.
+        answers: Answers to the validation items.
+        directions: The training's directions, for the norm of what is added.
+        configurations: The configurations of the grid. Those of strength 0 have the answers of
+            the unsteered model.
+
+    Returns:
+        One cell per configuration, in the same order.
+
+    Raises:
+        LookupError: If there are no answers under a configuration.
     """
     n = len(answers.item_ids)
-    return [
-        Cell(at, n, int(answers.correct(at).sum()), directions.effect(at)) for at in configurations
-    ]
+    return [Cell(c, n, int(answers.correct(c).sum()), directions.effect(c)) for c in configurations]
 
 
 def choose(
@@ -108,19 +115,19 @@ def choose(
     damage: Damage | None = None,
     max_kl: float | None = MAX_KL,
 ) -> Selection:
-    """Choose for each estimator, and among all of them.
+    """Select a cell for each estimator, and one among all of them.
 
     Args:
-        cells: Of the sweep.
-        protocol: `paper` takes the published tie rule and looks at no damage.
+        cells: The cells of the sweep.
+        protocol: `paper` uses the published tie rule and has no limit on damage.
         rule: See `select`.
-        answers: To the validation items; the rules other than "best" compare with them.
-        damage: Measures configurations; without it none is refused.
-        max_kl: Largest divergence on neutral text, nats per token; None for no limit.
+        answers: Answers to the validation items, for the rules other than "best".
+        damage: Measures the damage of configurations; None for no limit on damage.
+        max_kl: Largest divergence on neutral text, in nats per token; None for no limit.
 
     Raises:
-        UserError: If every configuration damages neutral text beyond the limit.
-        ValueError: If a rule lacks what it needs.
+        UserError: If the damage of every configuration exceeds the limit.
+        ValueError: If the rule needs `answers` or `damage`, and it is not given.
     """
     guard = None
     if damage is not None and max_kl is not None and protocol != "paper":
@@ -136,7 +143,7 @@ def choose(
         method: choice([c for c in cells if c.configuration.method == method])
         for method in dict.fromkeys(c.configuration.method for c in _estimated(cells))
     }
-    # Of the best ones the best; the gentler rules compare with the best cell of all.
+    # "best" is the best of the methods' cells. The other rules compare with the best cell of all.
     selected = choice(list(methods.values()) if rule == "best" else cells)
     return Selection(selected, methods)
 
@@ -150,52 +157,62 @@ def select(
     damage: Damage | None = None,
     guard: Guard | None = None,
 ) -> Cell:
-    """Return the cell to use; the random control is never chosen.
+    """Return the selected cell. The random control is never selected.
 
-    "best" is the highest validation accuracy. Equal cells: `paper` takes the highest layer, then
-    the lowest strength; `sound` the smallest effect, so that not steering beats steering that
-    gains nothing. "one-se" is the smallest effect among the cells that `within_one_error` leaves,
-    and "least-damage" the smallest damage among the `candidates`.
+    "best" is the cell with the highest validation accuracy. Among equal cells, `paper` selects the
+    highest layer, then the lowest strength. `sound` selects the smallest effect, so that steering
+    without a gain is not selected. "one-se" is the cell with the smallest effect among those of
+    `within_one_error`. "least-damage" is the one with the smallest damage among `candidates`.
 
-    To choose among several methods give the cells of all of them: a choice among what was chosen
-    of each would give away one standard error twice.
+    To select among several methods, give the cells of all of them. Selecting among cells that were
+    selected for each method would allow a loss of one standard error twice.
 
     Args:
-        cells: Of the sweep; some not of the random control.
-        protocol: How "best" ranks equal cells; the other rules compare with that best cell.
-        rule: Which one.
-        correct: What the other rules compare with: the answers of every cell, or of more.
-        damage: For "least-damage".
-        guard: Cells that it refuses are passed over.
+        cells: The cells of the sweep, not only of the random control.
+        protocol: How "best" ranks equal cells. The other rules compare with that best cell.
+        rule: "best", "one-se" or "least-damage".
+        correct: The correct answers of every cell, for the rules other than "best".
+        damage: Measures damage, for "least-damage".
+        guard: Cells that it refuses are not selected.
 
     Raises:
         UserError: If the guard refuses every cell.
-        ValueError: If a rule lacks what it needs, or every cell is of the random control.
+        ValueError: If the rule needs `correct` or `damage`, and it is not given, or if all cells
+            are of the random control.
     """
     if rule == "best":
         return _first_accepted(_ranked(cells, protocol), guard)
     if correct is None or (rule == "least-damage" and damage is None):
-        raise ValueError(f"the rule {rule!r} needs more than counts: see `select`")
+        raise ValueError(
+            f"the rule {rule!r} needs more than counts: give the answers, and damage for "
+            "least-damage"
+        )
     best = _first_accepted(_ranked(cells, protocol), guard)
     if rule == "one-se":
         near = within_one_error(cells, best, correct)
         return _first_accepted(sorted(near, key=_gentleness), guard, otherwise=best)
     assert damage is not None
     gentle = candidates(cells, best, correct)
-    # What adds nothing does no harm, and no pass is needed to know it.
+    # The damage of a cell that adds nothing is 0 and is not measured.
     measured = iter(damage([cell.configuration for cell in gentle if cell.effect]))
     harm = [next(measured) if cell.effect else 0.0 for cell in gentle]
-    return gentle[int(np.argmin(harm))]  # of equal ones the first, which is the gentlest
+    return gentle[int(np.argmin(harm))]  # the first of equal ones has the smallest effect
 
 
 def candidates(
     cells: Sequence[Cell], best: Cell, correct: Correct, most: int = MOST_CANDIDATES
 ) -> list[Cell]:
-    """Return the cells whose damage is worth measuring, the smallest effect first.
+    """Return the cells whose damage is measured, the smallest effect first.
 
-    They are within one standard error of the best. Along one direction and to one side the damage
-    grows with the strength, so of each (method, layer, sign) only the weakest is left. Where one
-    cell adds nothing it is left alone, since nothing does less damage.
+    They are within one standard error of the best. Damage grows with strength along one direction,
+    so only the weakest cell of each method, layer and sign is returned. If a cell adds nothing, it
+    is the only candidate, because no damage is smaller.
+
+    Args:
+        cells: The cells of the sweep.
+        best: The most accurate cell.
+        correct: The correct answers of every cell.
+        most: Largest number of candidates.
     """
     weakest: dict[tuple[str, int, bool], Cell] = {}
     for cell in sorted(within_one_error(cells, best, correct), key=_gentleness):
@@ -206,21 +223,26 @@ def candidates(
 
 
 def within_one_error(cells: Sequence[Cell], best: Cell, correct: Correct) -> list[Cell]:
-    """Return the cells no more than one standard error worse than the best, itself among them.
+    """Return the cells that are at most one standard error worse than the best, and the best.
 
-    The error is of the mean paired difference, its variance taken over n - 1; with that a cell that
-    is right wherever the best is but on one item is exactly one error below it, and is within.
+    The standard error is that of the mean paired difference, with n - 1 in the variance. A cell
+    that differs from the best by one wrong answer is exactly one standard error worse and is
+    returned.
+
+    Raises:
+        ValueError: If a cell has answers to another number of items than the best.
     """
     of_best = np.asarray(correct[best.configuration], dtype=bool)
     within = []
     for cell in _estimated(cells):
         other = np.asarray(correct[cell.configuration], dtype=bool)
         if other.shape != of_best.shape:
-            at = cell.configuration
-            raise ValueError(f"{at} has answers to {other.size} items, the best {of_best.size}")
+            raise ValueError(
+                f"{cell.configuration} has answers to {other.size} items, the best {of_best.size}"
+            )
         difference = of_best.astype(float) - other
-        spread = float(difference.std(ddof=1)) if difference.size > 1 else 0.0
-        error = spread / sqrt(difference.size)
+        deviation = float(difference.std(ddof=1)) if difference.size > 1 else 0.0
+        error = deviation / sqrt(difference.size)
         if difference.mean() <= error + _ROUNDING:
             within.append(cell)
     return within
@@ -229,22 +251,22 @@ def within_one_error(cells: Sequence[Cell], best: Cell, correct: Correct) -> lis
 def _first_accepted(
     ranked: Sequence[Cell], guard: Guard | None, otherwise: Cell | None = None
 ) -> Cell:
-    """Return the first cell that the guard accepts, measuring no more than it takes.
+    """Return the first cell that the guard accepts, with as few measurements as possible.
 
-    Along one direction and to one side the damage grows with the strength, so what is stronger
-    than a refused configuration is refused without a measurement.
+    Damage grows with strength along one direction, so configurations that are stronger than a
+    refused one are refused without a measurement.
     """
     if guard is None:
         return ranked[0]
     refused: dict[tuple[str, int, bool], float] = {}
 
     def is_open(cell: Cell) -> bool:
-        at = cell.configuration
-        return abs(at.strength) < refused.get(_ray(at), inf)
+        configuration = cell.configuration
+        return abs(configuration.strength) < refused.get(_ray(configuration), inf)
 
     todo, width = list(ranked), 1
     while todo := [cell for cell in todo if is_open(cell)]:
-        # More at a time the longer it takes: a pass of many shares the unsteered model's part.
+        # The batches grow, because the configurations of a batch share the unsteered pass.
         batch, todo = todo[:width], todo[width:]
         width *= 2
         measured = iter(guard.damage([c.configuration for c in batch if c.effect]))
@@ -254,30 +276,30 @@ def _first_accepted(
                 return cell
             strength, ray = abs(cell.configuration.strength), _ray(cell.configuration)
             refused[ray] = min(strength, refused.get(ray, inf))
-    if otherwise is not None:  # accepted before, although a weaker one damages more
+    if otherwise is not None:  # accepted before, although a weaker one does more damage
         return otherwise
     raise UserError(
-        f"--max-kl {guard.max_kl:g}: every configuration of the sweep damages neutral text more "
-        "than that. Give smaller --strengths, or --max-kl none for no limit."
+        f"--max-kl {guard.max_kl:g}: every configuration of the sweep does more damage to neutral "
+        "text. Give smaller strengths (--strengths), or --max-kl none for no limit."
     )
 
 
-def _ray(at: Configuration) -> tuple[str, int, bool]:
-    return at.method, at.layer, at.strength > 0
+def _ray(configuration: Configuration) -> tuple[str, int, bool]:
+    return configuration.method, configuration.layer, configuration.strength > 0
 
 
 def _ranked(cells: Sequence[Cell], protocol: Protocol) -> list[Cell]:
     """Return the estimators' cells, the best first."""
 
     def rank(cell: Cell) -> tuple[float, ...]:
-        at = cell.configuration
+        _, layer, strength = cell.configuration
         if protocol == "paper":
-            return (-cell.correct / cell.n, -at.layer, at.strength)
-        return (-cell.correct / cell.n, cell.effect, at.layer)
+            return (-cell.correct / cell.n, -layer, strength)
+        return (-cell.correct / cell.n, cell.effect, layer)
 
     ranked = sorted(_estimated(cells), key=rank)
     if not ranked:
-        raise ValueError("every cell is of the random control")
+        raise ValueError("there is no cell but those of the random control")
     return ranked
 
 
@@ -286,5 +308,5 @@ def _estimated(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _gentleness(cell: Cell) -> tuple[float, ...]:
-    """The smallest effect first; of equal ones the most accurate, then the lowest layer."""
+    """Return a sort key: the smallest effect, then the most accurate, then the lowest layer."""
     return (cell.effect, -cell.correct / cell.n, cell.configuration.layer)

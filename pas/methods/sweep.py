@@ -1,6 +1,6 @@
-"""The sweep and the choice among its configurations, with a model in memory.
+"""The sweep, and the selection of a configuration, with a model in memory.
 
-docs/method.md, "Pipeline", step 5 (arXiv 2509.22739).
+docs/method.md, "Pipeline", step 5, and "Selection" (arXiv 2509.22739).
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from pas.models.sites import Site
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The validation items under every configuration.
+    """The results of the validation items under every configuration.
 
     Attributes:
-        directions: What was swept.
-        answers: To the validation items.
-        cells: The correct answers of every configuration, counted.
+        directions: The directions of the sweep.
+        answers: Answers to the validation items.
+        cells: Number of correct answers of every configuration.
         rule: How choices were scored.
         site: Where the directions were added.
     """
@@ -52,7 +52,16 @@ def answer_examples(
 ) -> Answers:
     """Answer items unsteered and under each (configuration, [d_model] float32).
 
-    See `pas.methods.answers.answer`.
+    Args:
+        model: The model.
+        examples: The items.
+        deltas: Configurations and what they add.
+        rule: How choices are scored.
+        site: Where the deltas are added.
+        normalise: Letter scoring: log-probabilities over the whole vocabulary.
+
+    Raises:
+        UserError: If a prompt exceeds the context window, or the model has no such layer or site.
     """
     queries = [query_of(model.info, example, rule) for example in examples]
     return answer(
@@ -80,8 +89,8 @@ def sweep(
         model: The model.
         examples: The validation split.
         directions: From `pas.estimate`.
-        strengths: Factors on each direction; with 0 among them not steering can be selected.
-        rule: How choices are scored; by letter if not given.
+        strengths: Factors on each direction. With 0, the unsteered model can be selected.
+        rule: How choices are scored; by letter by default.
         site: Where the directions are added.
 
     Raises:
@@ -102,28 +111,28 @@ def select(
     rule: Rule = "best",
     max_kl: float | None = MAX_KL,
 ) -> Selection:
-    """Choose a configuration for each method, and one among all of them.
+    """Select a configuration for each method, and one among all of them.
 
-    Under `sound` a configuration that damages neutral text beyond `max_kl` is not chosen; damage is
-    measured for the best configurations first, and only until one is accepted.
+    Under `sound`, a configuration whose damage to neutral text exceeds `max_kl` is not selected.
+    Damage is measured for the best configurations first, until one is accepted.
 
     Args:
         model: The model.
         swept: From `sweep`.
-        protocol: `paper` takes the published tie rule and has no limit on damage.
+        protocol: `paper` uses the published tie rule and has no limit on damage.
         rule: "best", "one-se" or "least-damage", see `pas.methods.selection.select`.
-        max_kl: Largest divergence on neutral text, nats per token; None for no limit.
+        max_kl: Largest divergence on neutral text, in nats per token; None for no limit.
 
     Raises:
-        UserError: If every configuration damages neutral text beyond the limit.
+        UserError: If the damage of every configuration exceeds the limit.
     """
     known: dict[Configuration, float] = {}
 
     def measure(configurations: Sequence[Configuration]) -> list[float]:
-        todo = [at for at in dict.fromkeys(configurations) if at not in known]
-        rows = [Steering(at.layer, torch.from_numpy(swept.directions.delta(at))) for at in todo]
+        todo = [c for c in dict.fromkeys(configurations) if c not in known]
+        rows = [Steering(c.layer, torch.from_numpy(swept.directions.delta(c))) for c in todo]
         measured = damage(model, neutral_texts(), rows, swept.site)
-        known.update((at, value.kl) for at, value in zip(todo, measured, strict=True))
-        return [known[at] for at in configurations]
+        known.update((c, value.kl) for c, value in zip(todo, measured, strict=True))
+        return [known[c] for c in configurations]
 
     return choose(swept.cells, protocol, rule, answers=swept.answers, damage=measure, max_kl=max_kl)

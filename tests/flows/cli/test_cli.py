@@ -199,7 +199,7 @@ def test_no_wrong_answer_is_a_mistake_too(pas, toy, tiny_folder, tmp_path) -> No
     answered = json.loads(pas("sql", sql, "--json").out)
     right = write(tmp_path, "right.jsonl", "\n".join(map(json.dumps, answered)))
     ran = pas(*options, right, "--methods", "pasf,random")
-    assert ran.code == 2 and "no negative example" in ran.err and "--methods caa" in ran.err
+    assert ran.code == 2 and "no negative example" in ran.err and "the method caa" in ran.err
     assert "Traceback" not in ran.err + ran.out
 
 

@@ -266,7 +266,7 @@ def test_bias_scores_at_the_ends() -> None:
     assert (against.ambiguous, against.accuracy_disambiguated) == (-1.0, None)
     with pytest.raises(ValueError, match="at least one"):
         bias_scores(["", None], ["ambig"] * 2, [True] * 2)
-    with pytest.raises(ValueError, match="a condition is"):
+    with pytest.raises(ValueError, match="a condition is not"):
         bias_scores(["biased"], ["other"], [True])
     with pytest.raises(ValueError, match="shorter|longer"):
         bias_scores(["biased"], [], [True])

@@ -60,12 +60,12 @@ def test_a_method_without_a_contrast_is_left_out() -> None:
         ("pasf", [RIGHT], "pasf: no negative example, .* 1 of 1"),
         ("pasf", [WRONG, WRONG], "pasf: no positive example, .* 0 of 2"),
         ("ipasa", [RIGHT], "ipasa: no negative"),
-        ("ipaswo", [RIGHT], "ipaswo: no negative.*--methods caa"),
-        ("nope", ITEMS, "'nope' is none of pasf, ipasa, ipaswo, caa, random"),
+        ("ipaswo", [RIGHT], "ipaswo: no negative.*the method caa"),
+        ("nope", ITEMS, "'nope' is not one of pasf, ipasa, ipaswo, caa, random"),
     ],
 )
 def test_refused(method: str, items: list[ItemAnswer], reason: str) -> None:
-    with pytest.raises(UserError, match=f"--methods: {reason}"):
+    with pytest.raises(UserError, match=rf"methods \(--methods\): {reason}"):
         contrast_sets([method], items, "letter")
 
 

@@ -88,7 +88,7 @@ def test_what_is_lacking_is_refused(tiny: Callable[[str], LoadedModel]) -> None:
     with pytest.raises(ValueError, match="2 layers to write for 1 layers read"):
         estimate_directions({("m", KEYS[0]): 1.0}, activations([[[1.0]]]), (3, 4))
     items = [Example(**row, group=row["id"]) for row in toy_questions(3)]
-    with pytest.raises(UserError, match="'lda' is none of pasf"):
+    with pytest.raises(UserError, match="'lda' is not one of pasf"):
         answer_and_extract(tiny("llama"), items, ("lda",))
 
 

@@ -41,7 +41,7 @@ def test_layers(asked: Layers, depth: int, expected: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ((4,), "--layers 4: layer 4 does not exist, the model has 0 to 3"),
+        ((4,), "--layers 4: layer 4 does not exist; the model has layers 0 to 3"),
         ((2, -1), "--layers 2,-1: layer -1 does not exist"),
     ],
 )
