@@ -73,4 +73,4 @@ def say(text: str) -> None:
 def print_checks(title: str, findings: Sequence[Any]) -> None:
     """Print the table of checks with the measured values."""
     rows = [(f.result, f.check, f.measured, f.needed) for f in findings]
-    print_table(title, ("", "check", "measured", "limit"), rows)
+    print_table(title, ("", "check", "measured", "limit"), rows, unfolded=("",))

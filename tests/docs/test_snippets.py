@@ -51,6 +51,7 @@ STAND_INS = (
         r"\1 --model models/demo --layers 1 --strengths 1,4\2",
         "the demo model on its whole grid: minutes",
     ),
+    StandIn(r"--accept damaging", "--accept significance", "what a random model fails for sure"),
     StandIn(r"--data-root data\b", "--data-root .", "files as the tests lay them out"),
 )
 
