@@ -25,7 +25,7 @@ def extract(recipe: Recipe) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 
     Raises:
-        UserError: For whatever the user has to correct.
+        UserError: For a mistake in the recipe, the data or the model.
     """
     split = with_worked_examples(recipe, load(recipe))
     plan = extract_missing(recipe, split)

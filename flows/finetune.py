@@ -22,7 +22,7 @@ def finetune(recipe: Recipe, tuning: FineTuning) -> Path:
     examples (`shots`) are that training's: the model learns without them.
 
     Raises:
-        UserError: For whatever the user has to mend.
+        UserError: For a mistake in the recipe, the data or the model.
     """
     tuned = fine_tune(recipe, load(recipe), tuning)
     log.info(

@@ -20,7 +20,7 @@ class Outcome:
 
     Attributes:
         run_id: MLflow run, and the key of the run tables.
-        model_name: Registration model.
+        model_name: Registered model.
         version: The version that holds the vector; None where nothing was registered.
         is_new: Whether this training made that version; False where an earlier one with the same
             content did.
@@ -31,7 +31,7 @@ class Outcome:
         steered_accuracy: Test accuracy steered.
         delta: Their difference.
         p_value: Exact McNemar.
-        verdict: "real", or what is wrong with the gain first of all.
+        verdict: "real", or what is wrong with the gain first.
         prompts_total: Distinct prompts whose activations were needed.
         prompts_extracted: Of these, how many the model was run on.
         prompts_cached: How many were in the lake.

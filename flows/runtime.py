@@ -29,7 +29,7 @@ def prepare_environment(home: Path, *, verbose: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    # Importing Prefect tries to make its home and fails where the home is yet to be made.
+    # Importing Prefect tries to make its home and fails where the home does not exist yet.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
 

@@ -59,13 +59,13 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
 
     Args:
         plan: From `pas.study.file.read_study`.
-        command: How to do it again, for the report.
+        command: The command that repeats the study, for the report.
         workers: Cells in flight through the deployment `study-cell`, for workers to run; 0 runs
             one after the other in this process.
     """
     began, wanted = time.perf_counter(), cells(plan)
     done: list[_Done] = []
-    for place, found in _run(wanted, workers):
+    for position, found in _run(wanted, workers):
         done.append(found)
         log.info(
             "study: %d of %d, %s: %s; %s",
@@ -73,7 +73,7 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
             len(wanted),
             found.result.place,
             found.result.failed or _said(found.result),
-            _left(wanted[place + 1 :], done, workers),
+            _left(wanted[position + 1 :], done, workers),
         )
     results = [found.result for found in done]
     summary = summarise(results)
@@ -101,14 +101,14 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
 
 
 def _run(wanted: Sequence[StudyCell], workers: int) -> Iterator[tuple[int, _Done]]:
-    """Yield every cell's place and result, in order; the trainings that others lean on first."""
+    """Yield each cell's position and result in order; trainings that others need run first."""
     if not workers:
         yield from enumerate(_one(cell, study_cell) for cell in wanted)
         return
     with ThreadPoolExecutor(workers) as pool:
         futures: dict[int, Future[_Done]] = {}
-        for leaning in (False, True):
-            chosen = [i for i, cell in enumerate(wanted) if bool(cell.target) is leaning]
+        for dependent in (False, True):
+            chosen = [i for i, cell in enumerate(wanted) if bool(cell.target) is dependent]
             futures |= {i: pool.submit(_one, wanted[i], _on_a_worker) for i in chosen}
             for i in chosen:
                 futures[i].result()
@@ -122,7 +122,7 @@ def _one(cell: StudyCell, run: Callable[[StudyCell], StudyResult]) -> _Done:
         if kept is not None:
             return _Done(kept, False, 0.0)
         result = run(cell)
-    except Exception as error:  # whatever it is, the other cells are worth having
+    except Exception as error:  # the other cells are still worth having
         if not isinstance(error, UserError):
             log.exception("study: %s failed", blank(cell).place)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -131,7 +131,7 @@ def _one(cell: StudyCell, run: Callable[[StudyCell], StudyResult]) -> _Done:
 
 
 def _on_a_worker(cell: StudyCell) -> StudyResult:
-    """Have a worker run the cell; its result comes back by way of the lake.
+    """Have a worker run the cell; its result comes back through the lake.
 
     Raises:
         RuntimeError: If the worker's run did not end with a result.
@@ -151,7 +151,7 @@ def _said(result: StudyResult) -> str:
 
 
 def _left(todo: Sequence[StudyCell], done: Sequence[_Done], workers: int) -> str:
-    """Say how long it may yet take, from what cells of the same setting took."""
+    """Estimate the time left, from what cells of the same setting took."""
     if not todo:
         return "done"
     spent: dict[str, list[float]] = defaultdict(list)
@@ -162,7 +162,9 @@ def _left(todo: Sequence[StudyCell], done: Sequence[_Done], workers: int) -> str
     if not spent:
         return "from the lake"
     seconds = sum(_mean(spent.get(cell.setting) or spent[""]) for cell in todo)
-    return f"about {seconds / 60 / max(1, workers):.0f} min left if none of it is in the lake"
+    return (
+        f"about {seconds / 60 / max(1, workers):.0f} min left if nothing of the rest is in the lake"
+    )
 
 
 def _stored(results: Sequence[StudyResult]) -> str:

@@ -52,17 +52,17 @@ class Training(NamedTuple):
 def train(recipe: Recipe, candidate: bool = True) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record.
 
-    Every step fills a content-addressed place in the lake and is skipped where that is filled, so
-    a run that was killed goes on where it stopped.
+    Every step writes to a content-addressed file in the lake and is skipped where the file exists,
+    so a run that was killed continues where it stopped.
 
     Args:
         recipe: What to train.
         candidate: Register the vector as a candidate and say so in an event, unless a version
-            holds this very vector already. A study's trainings are evidence and no candidates, so
+            holds this very vector already. A study's trainings are evidence, not candidates:
             they are recorded only.
 
     Raises:
-        UserError: For whatever the user has to mend.
+        UserError: For a mistake in the recipe, the data or the model.
     """
     watch, lake = Stopwatch(), resources.lake()
     with watch.step("load"):

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PAS_", extra="ignore", frozen=True)
 
-    home: Path = Field(Path(".pas"), description="folder of all that is embedded")
+    home: Path = Field(Path(".pas"), description="folder of the embedded stores")
     lake: str | None = Field(None, description="folder or fsspec URL; default <home>/lake")
     cache_dir: Path = Field(
         default_factory=default_cache_dir,

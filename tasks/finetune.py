@@ -1,4 +1,4 @@
-"""Fine-tune: a model trained on the training items of a split, in a folder beside the lake."""
+"""Fine-tune: a model trained on the training items of a split, in a folder next to the lake."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ _VERSION = 1
 
 
 def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
-    """Return where the fine-tuned model lies, or will.
+    """Return the folder of the fine-tuned model.
 
-    The name is made from all that determines the weights: the base, the split with its choices in
+    The name is a hash of what determines the weights: the base, the split with its choices in
     the order shown, what the scoring reads, the settings and the seed.
     """
     base = resources.resolved(recipe).fingerprint
@@ -41,10 +41,10 @@ def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
 # The folder is on this machine alone and may have been removed, so Prefect's cache cannot know.
 @task(name="fine-tune", task_run_name="fine-tune {recipe.task}", cache_policy=NO_CACHE)
 def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> FineTunedModel:
-    """Train on the training items alone; take the folder as it is where it is there.
+    """Train on the training items alone; an existing folder is used as it is.
 
     Raises:
-        UserError: For whatever the user has to mend, see `pas.finetune.training.finetune`.
+        UserError: For data or a model that cannot be used, see `pas.finetune.training.finetune`.
     """
     folder = sft_folder(recipe, split_at, tuning)
     if is_fine_tuned(folder):

@@ -1,6 +1,6 @@
 """Forgetting: what a task's vector does to another task, and to neutral text.
 
-METHOD.md, "Studies", catastrophic forgetting: accuracy on MMLU under the task vector.
+docs/method.md, "Studies" (arXiv 2509.22739): accuracy on MMLU under the task vector.
 """
 
 from typing import NamedTuple
@@ -22,11 +22,11 @@ from tasks.sweep import read_directions
 
 
 class Forgetting(NamedTuple):
-    """What was found on another task's test items.
+    """The effect on another task's test items.
 
     Attributes:
         comparison: Steered by the vector at its own strength against unsteered.
-        neutral_kl: Of that strength, in nats a token.
+        neutral_kl: Of that strength, nats per token.
         curve: Every strength that was tried, its own among them, ascending.
     """
 

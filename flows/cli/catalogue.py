@@ -78,7 +78,7 @@ def why(
     ],
     json: Json = False,
 ) -> None:
-    """Say what a stored result was made from, to see why another was not found in its place.
+    """Say what a stored result was made from, to see why a later run did not reuse it.
 
     pas cache why stages/sweeps/0123456789abcdef0123456789abcdef.parquet
     """
@@ -106,7 +106,7 @@ def verify(json: Json = False) -> None:
         if broken:
             rows = [(report.address, report.reason) for report in broken]
             print_table("Broken shards", ("shard", "reason"), rows)
-        say(f"{len(reports) - len(broken)} of {len(reports)} shards are sound")
+        say(f"{len(reports) - len(broken)} of {len(reports)} shards are intact")
     if broken:
         sys.exit(BROKEN)
 

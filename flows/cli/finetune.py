@@ -20,7 +20,7 @@ Fine-tune the demo's model on the demo's data, then steer the result:
     pas train --task demo --model FOLDER --methods caa,random
 
 The methods that look at the model's mistakes need some among the training items; a model that has
-learnt them all has none, and then --methods caa, or fewer --epochs, is what remains.
+learnt them all makes none. Use --methods caa or fewer --epochs then.
 """
 # What a model is taught does not depend on these.
 _OF_STEERING = {

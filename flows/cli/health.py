@@ -59,7 +59,7 @@ def _checks() -> Iterator[Check]:
 def _check(name: str, look: Callable[[], str]) -> Check:
     try:
         return Check(name, True, look())
-    except Exception as error:  # whatever is wrong is what a doctor reports
+    except Exception as error:  # every problem is reported, none ends the command
         first = (str(error).splitlines() or [""])[0]
         return Check(name, False, f"{type(error).__name__}: {first}")
 

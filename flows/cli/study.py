@@ -83,7 +83,7 @@ def study(
         )
     if done.summary.arms:
         print_table(
-            "Steering beside other treatments of the same items",
+            "Steering and other treatments of the same items",
             ("setting", "model", "task", "seeds", "neither", "steering", "treatment", "both"),
             [
                 (

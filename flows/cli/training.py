@@ -21,7 +21,7 @@ Try a built-in task under both protocols:
 
     pas train --task bbq_age --data Age.jsonl --protocol paper --max-items 200
 
-See what it would cost first:
+See the cost first:
 
     pas train --task bbq_age --data Age.jsonl --dry-run
 """

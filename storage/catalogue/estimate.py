@@ -41,7 +41,7 @@ def estimate(
 ) -> pa.Table:
     """Aggregate activations into the directions of all methods: `sum(weight * activation)`.
 
-    Sums are in DOUBLE with compensated rounding. A prompt that lies in several shards counts once.
+    Sums are in DOUBLE with compensated rounding. A prompt in several shards counts once.
     Shards without a weighted prompt are opened for their keys only. Vectors stream from disk: what
     grows with the number of prompts is their keys, weights and shard numbers.
 

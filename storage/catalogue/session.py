@@ -33,7 +33,7 @@ def open_session(
     """Open an in-memory DuckDB that can read the lake and takes names from SQL alone.
 
     Args:
-        lake: Its file system is registered, whatever its protocol.
+        lake: Its file system is registered with DuckDB.
         memory_limit: DuckDB's limit, such as `4GB`, by default 1 GB; beyond it queries spill to a
             temporary folder.
         threads: DuckDB's threads; all cores by default.
@@ -78,7 +78,7 @@ def lock(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def require_read_only(sql: str, views: Sequence[str]) -> None:
-    """Refuse whatever is not exactly one reading statement.
+    """Refuse anything but one reading statement.
 
     Raises:
         UserError: Naming the views that can be read.

@@ -59,7 +59,7 @@ def connect(
     """Open an in-memory DuckDB with a view of each run table and of all activations.
 
     The view `activations` spans every model and site and may show a prompt once per shard that
-    holds it: taking one would mean grouping all vectors. `estimate` takes one.
+    holds it: removing duplicates would mean grouping all vectors. `estimate` uses one.
 
     Args:
         lake: What to look at.
@@ -96,7 +96,7 @@ def query(lake: Lake, sql: str, *, memory_limit: str | None = None) -> pa.Table:
         memory_limit: DuckDB's limit, such as `4GB`; 1 GB by default.
 
     Raises:
-        UserError: For any other statement, and for whatever DuckDB refuses.
+        UserError: For any other statement, and for a statement that DuckDB refuses.
     """
     with connect(lake, memory_limit=memory_limit) as connection:
         lock(connection, lake)

@@ -1,4 +1,4 @@
-"""Answers of the unsteered model, by question: computed once, whatever the seed or split."""
+"""Answers of the unsteered model, by question: computed once for all seeds and splits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def answers_folder(lake: Lake, fingerprint: str, rule: str) -> str:
 
 
 def answers_address(lake: Lake, fingerprint: str, rule: str, keys: Sequence[bytes]) -> str:
-    """Return where the answers to these questions lie, or will."""
+    """Return the address of the file for the answers to these questions."""
     name = blake2b(b"".join(sorted(set(keys))), digest_size=16).hexdigest()
     return f"{answers_folder(lake, fingerprint, rule)}/{name}.parquet"
 

@@ -88,7 +88,7 @@ class Lake:
         return path if self.is_local else str(self.fs.unstrip_protocol(path))
 
     def exists(self, address: str) -> bool:
-        """Whether a finished file lies at the address."""
+        """Whether there is a finished file at the address."""
         return bool(self.fs.isfile(self.path(address)))
 
     def list(self, prefix: str = "", suffix: str = ".parquet") -> Addresses:
@@ -115,7 +115,7 @@ class Lake:
         """Read a whole Parquet file.
 
         Raises:
-            FileNotFoundError: If nothing lies at the address.
+            FileNotFoundError: If there is no file at the address.
         """
         with self.open(address) as handle, pq.ParquetFile(handle) as parquet:
             return parquet.read()
@@ -129,14 +129,14 @@ class Lake:
         row_group_rows: int | None = None,
         uncoded: tuple[str, ...] = (),
     ) -> str:
-        """Write a table so that readers see all of it or nothing.
+        """Write a table so that readers see the whole file or none.
 
         Args:
             address: Where, from `address`.
             table: The rows.
             metadata: Entries added to the metadata in the file's footer.
             row_group_rows: Rows of each row group; the Arrow default if not given.
-            uncoded: Columns written without a dictionary, for values that hardly repeat.
+            uncoded: Columns written without a dictionary, for values that rarely repeat.
 
         Returns:
             The address. Two writers of one address are harmless: the last one wins whole.
@@ -157,7 +157,7 @@ class Lake:
         return address
 
     def write_text(self, address: str, text: str) -> str:
-        """Write a text file so that readers see all of it or nothing; return the address."""
+        """Write a text file so that readers see the whole file or none; return the address."""
         path = self.path(self.address(*address.split("/")))
         self._put(path, memoryview(text.encode()))
         return address

@@ -1,4 +1,4 @@
-"""Content-addressed results of a pipeline's steps, beside the activations in the lake.
+"""Content-addressed results of a pipeline's steps, stored with the activations in the lake.
 
 The address is a hash of everything that determines the content, so a step whose file is there
 need not run again, whichever flow or machine asks.

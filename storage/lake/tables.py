@@ -1,4 +1,4 @@
-"""The run tables: what a training run leaves in the lake beside its activations.
+"""The run tables: what a training run writes to the lake besides its activations.
 
 One Parquet file per run and table. `TABLES` is the single description of their columns, used to
 write, to check, to build the catalogue's views and to print the documentation.
@@ -48,6 +48,7 @@ _SPLIT = Column("split", pa.string(), "train, val or test")
 _METHOD = Column("method", pa.string(), "pasf, ipasa, ipaswo, caa, or random for the control")
 _LAYER = Column("layer", pa.int16(), "decoder block whose output is steered")
 _STRENGTH = Column("strength", pa.float64(), "factor on the vector; 0 is no steering")
+_CONFIGURATION = (_METHOD, _LAYER, _STRENGTH)
 
 TABLES: dict[str, RunTable] = {
     table.name: table
@@ -92,9 +93,7 @@ TABLES: dict[str, RunTable] = {
             "Validation accuracy of one configuration of the sweep.",
             (
                 _RUN,
-                _METHOD,
-                _LAYER,
-                _STRENGTH,
+                *_CONFIGURATION,
                 Column("n", pa.int32(), "validation items"),
                 Column("correct", pa.int32(), "items answered correctly"),
                 Column("accuracy", pa.float64(), "correct / n"),
@@ -105,9 +104,7 @@ TABLES: dict[str, RunTable] = {
             "Steered against unsteered accuracy of one configuration on one split.",
             (
                 _RUN,
-                _METHOD,
-                _LAYER,
-                _STRENGTH,
+                *_CONFIGURATION,
                 _SPLIT,
                 Column("selected", pa.bool_(), "the configuration chosen by the sweep"),
                 Column("control", pa.string(), "none, random (direction) or reshuffled (choices)"),
@@ -140,7 +137,7 @@ TABLES: dict[str, RunTable] = {
 
 ACTIVATIONS = RunTable(
     "activations",
-    "Last-token activations of every model and site; a prompt may stand in several shards.",
+    "Last-token activations of every model and site; a prompt may be in several shards.",
     (
         Column("prompt_key", pa.binary(16), "identity of the prompt: model and token ids"),
         Column("layer", pa.int16(), "decoder block whose output was read; -1 the embedding"),
@@ -150,7 +147,7 @@ ACTIVATIONS = RunTable(
 
 
 def table_address(lake: Lake, name: str, run_id: str) -> str:
-    """Where a run's table lies."""
+    """Return the address of a run's table."""
     if name not in TABLES:
         raise ValueError(f"no run table {name!r}; there are {', '.join(TABLES)}")
     return lake.address("tables", name, f"run_id={run_id}.parquet")
@@ -199,7 +196,7 @@ def _cast(name: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArra
 
 
 def describe_tables() -> str:
-    """The views and their columns as Markdown."""
+    """Return the views and their columns as Markdown."""
     lines: list[str] = []
     for table in (*TABLES.values(), ACTIVATIONS):
         lines += [f"### `{table.name}`", "", table.text, "", "| column | type | |", "|---|---|---|"]

@@ -44,7 +44,7 @@ def client(registry: Registry) -> MlflowClient:
 
 
 def create_database(file: Path) -> None:
-    """Make an embedded MLflow database, under another name first, so that none is ever half made.
+    """Make an embedded MLflow database, first under another name: no half-made one is ever seen.
 
     Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy one; a file
     that nobody has seen yet need not.
@@ -99,7 +99,7 @@ def write(action: Callable[[], object]) -> None:
 
 
 def download(registry: Registry, uri: str, folder: Path) -> Path:
-    """Copy an artifact into the folder and return where it lies.
+    """Copy an artifact into the folder and return its path.
 
     MLflow looks `models:/` up in the process's global store, so it takes no such URI.
 

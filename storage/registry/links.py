@@ -20,7 +20,7 @@ def run_page(registry: Registry, run_id: str, artifact: str = "") -> str | None:
 
     Args:
         registry: The store.
-        run_id: The run, which must exist: the interface finds its artifacts by way of the
+        run_id: The run, which must exist: the interface finds its artifacts through the
             experiment.
         artifact: A file among them to show, such as `report/page.html`.
     """

@@ -1,4 +1,4 @@
-"""A vector packed as an MLflow pyfunc: a model from code, with `pas` beside it.
+"""A vector packed as an MLflow pyfunc: a model from code, with a copy of `pas`.
 
 The pyfunc names its base model and does not contain it; `storage.registry.serving` is its code.
 """

@@ -1,7 +1,7 @@
 """One training as one MLflow run: parameters, evidence, lineage, and the vector as a model.
 
 MLflow gives a run its id, so a flow opens the run first and uses that id in the lake's tables;
-whatever is raised before the run is closed marks it as failed:
+an exception before the run is closed marks it as failed:
 
     with open_run(registry, experiment="pas", run_name="bbq") as run_id:
         ...

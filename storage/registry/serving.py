@@ -1,8 +1,8 @@
 """The file that MLflow keeps as a vector's model: text in, steered continuation out.
 
-It runs wherever MLflow serves the model, so it imports `pas` (kept beside it), MLflow and pandas
-only. The base model is loaded by reference; `model_config` may point a serving host elsewhere:
-`model` (id or folder), `device`, `dtype`, and `cache_dir` for converted GGUF models.
+It runs wherever MLflow serves the model, so it imports only `pas` (a copy is stored with it),
+MLflow and pandas. The base model is loaded by reference. `model_config` can set another `model`
+(id or folder), `device`, `dtype`, and `cache_dir` for converted GGUF models on a serving host.
 """
 
 import logging

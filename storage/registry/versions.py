@@ -51,7 +51,7 @@ def register(
 
     Args:
         registry: The store.
-        name: Registration model, see `model_name`; created when absent.
+        name: Registered model, see `model_name`; created when absent.
         logged_model: MLflow's id of the logged model, `m-...`.
         run_id: The run that trained the vector.
         tags: What a reader of the version wants to know at a glance: method, layer, strength...
@@ -121,7 +121,7 @@ def find_copy(
 
     Args:
         registry: The store.
-        name: Registration model; need not exist.
+        name: Registered model; need not exist.
         vector: What to look for.
         run_id: The run that asks, whose own version is not a copy.
     """

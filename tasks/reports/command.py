@@ -1,4 +1,4 @@
-"""How to do a training again: its command line, and what identifies what it was made from."""
+"""How to repeat a training: its command line, and what it was made from."""
 
 import shlex
 from collections.abc import Mapping

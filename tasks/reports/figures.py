@@ -149,7 +149,7 @@ def _canvas(width: float, height: float, around: _Margins) -> tuple[Figure, Axes
 
 
 def reach_of(cells: Sequence[Cell], baseline: float) -> float:
-    """Return how far any accuracy lies from the unsteered one: the full shade of all heat maps."""
+    """Return the largest distance from the unsteered accuracy: the full shade of all heat maps."""
     return max([0.01, *(abs(c.correct / c.n - baseline) for c in cells)])
 
 

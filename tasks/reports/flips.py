@@ -38,7 +38,6 @@ class Flip(NamedTuple):
 
     Attributes:
         item_id: Of the item.
-        group: Its group.
         prompt: What the model reads, without worked examples before it.
         has_shots: Whether there are such examples.
         choices: In the order shown.
@@ -47,7 +46,6 @@ class Flip(NamedTuple):
     """
 
     item_id: str
-    group: str
     prompt: str
     has_shots: bool
     choices: tuple[Choice, ...]
@@ -125,7 +123,6 @@ def _flip(example: Example, was: Answer, now: Answer, scoring: Scoring) -> Flip:
     )
     return Flip(
         example.id,
-        example.group,
         full_prompt(example, scoring).removeprefix(example.prefix),
         bool(example.prefix),
         choices,

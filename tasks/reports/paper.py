@@ -1,6 +1,7 @@
-"""The paper's numbers that a study can be laid beside, as METHOD.md quotes them.
+"""The numbers of the paper (arXiv 2509.22739) that a study is compared with.
 
-Their models, data versions and protocol differ from a study's, so they are context and no target.
+They are quoted in docs/method.md, "The authors' numbers". The paper's models, data versions and
+protocol differ from a study's, so the numbers are context and not a target.
 """
 
 from typing import NamedTuple
@@ -14,9 +15,9 @@ class PaperTask(NamedTuple):
     """A task of the paper.
 
     Attributes:
-        name: As METHOD.md abbreviates it.
+        name: As docs/method.md abbreviates it.
         baselines: Unsteered test accuracy of each of `MODELS`.
-        gains: Mean gain of each of `METHODS` over the models; None where METHOD.md quotes none.
+        gains: Mean gain of each of `METHODS` over the models; None where none is quoted.
     """
 
     name: str
@@ -30,7 +31,7 @@ CATEGORY_GAINS = {
     "morality": (0.028, 0.052, 0.050),
     "alignment": (0.348, 0.272, 0.256),
 }
-# What steering adds to a treatment, as METHOD.md quotes it.
+# What steering adds to a treatment.
 TREATMENTS = {
     "icl": "on top of ICL: bias +0.03, morality +0.03 to +0.04, alignment +0.16 to +0.18",
     "sft": "TruthfulQA: fine-tuning alone +0.091; PAS on it +0.272 / +0.144 / +0.151 "

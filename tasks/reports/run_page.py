@@ -1,4 +1,4 @@
-"""The report of one training: an HTML page that needs nothing but itself."""
+"""The report of one training: a self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page that needs nothing but itself."""
+"""The report of a study: one self-contained HTML page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from pas.evidence.pooled import PooledGain
 from pas.study.results import StudyResult
 from pas.study.summary import Summary, TaskSummary
-from tasks.reports import paper as paper
+from tasks.reports import paper, words
 from tasks.reports import study_settings as settings
-from tasks.reports import words as words
 from tasks.reports.figures import Interval, as_svg, forest
 from tasks.reports.page import Badge, badges, environment
 from tasks.reports.study_runs import PairRuns
@@ -30,7 +29,7 @@ def study_page(
         name: Of the study.
         results: All of them, failed ones included.
         summary: Of the results.
-        facts: What else to tell, such as the date; "reproduce" is the command that does it again.
+        facts: More facts, such as the date; "reproduce" is the command that repeats the study.
         runs: Sweeps and flips, by model and task; see `tasks.reports.study_runs.gather`.
     """
     main = [r for r in results if r.setting == "main"]
@@ -140,7 +139,7 @@ def _methods(categories: Mapping[str, Sequence[TaskSummary]]) -> dict[str, Any]:
 def _baselines(
     tasks: Sequence[TaskSummary], models: Sequence[str]
 ) -> list[tuple[str, list[float | None], paper.PaperTask]]:
-    """Return the study's unsteered accuracies beside the paper's, of tasks that both have."""
+    """Return the unsteered accuracies of the study and the paper, for tasks that both have."""
     found = {(t.task, t.model): t.baseline_accuracy for t in tasks}
     both = [task for task in dict.fromkeys(t.task for t in tasks) if task in paper.TASKS]
     return [(task, [found.get((task, m)) for m in models], paper.TASKS[task]) for task in both]

@@ -1,4 +1,4 @@
-"""The parts of a study's report beside its main table: other settings, sweeps, flips."""
+"""The parts of a study's report other than its main table: other settings, sweeps, flips."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Picture(NamedTuple):
 
 
 def others(summary: Summary) -> dict[str, list[TaskSummary]]:
-    """Return the rows of each setting beside the main one, by its name."""
+    """Return the rows of each setting other than the main one, by its name."""
     found: dict[str, list[TaskSummary]] = {}
     for row in summary.others:
         found.setdefault(row.setting, []).append(row)
@@ -74,7 +74,7 @@ def forgetting(results: Sequence[StudyResult], names: Mapping[str, str]) -> list
         axis = figures.Axis("strength", {position[s]: f"{s:g}" for s in strengths})
         for part, caption in (
             (0, f"Change of accuracy on {target}"),
-            (1, "Divergence on neutral text, nats a token"),
+            (1, "Divergence on neutral text, nats per token"),
         ):
             lines = {
                 f"{task}, {names[model]}": {position[s]: values[part] for s, values in line.items()}
@@ -132,7 +132,7 @@ def sweeps(
 
 
 def _layers(cells: Sequence[Cell], baseline: float, what: str) -> str:
-    """Draw each method's best accuracy at each layer, whatever the strength."""
+    """Draw each method's best accuracy at each layer over all strengths."""
     best: dict[str, dict[float, float]] = {}
     for cell in cells:
         method, layer = cell.configuration.method, float(cell.configuration.layer)

@@ -16,25 +16,31 @@ VERDICTS = {
     "no steering chosen": ("none", "No vector was better than none on the validation items."),
     "not significant": ("none", "The test items show no gain that chance would not give."),
     "negligible": ("none", "The gain is significant and too small to be of use."),
-    "harmful": ("bad", "Steered answers are right less often, by more than chance."),
-    "letter artefact": ("warn", "The gain lies in the letters, not in the answers behind them."),
-    "no better than one letter": ("warn", "Always giving one letter would be right as often."),
+    "harmful": ("bad", "Steered answers are correct less often, by more than chance."),
+    "letter artefact": (
+        "warn",
+        "The gain comes from the letters, not from the answers behind them.",
+    ),
+    "no better than one letter": ("warn", "Always giving one letter would be correct as often."),
     "format artefact": ("warn", "Steering changes how often the model answers with a letter."),
-    "always unknown": ("warn", "The model says “unknown” nearly always, right in half the items."),
+    "always unknown": (
+        "warn",
+        "The model says “unknown” nearly always, which is correct for half the items.",
+    ),
     "evasive": ("warn", "More “unknown”, paid for with questions that can be answered."),
     "not better than a random direction": (
         "warn",
         "A push of the same size in a random direction does as well.",
     ),
     "leaky split": ("warn", "Siblings of test items were in training: the gain may be memory."),
-    "more biased": ("bad", "The remaining errors lean more on the stereotype."),
+    "more biased": ("bad", "The remaining errors follow the stereotype more often."),
     "damaging": ("bad", "Steering changes the model where it should change nothing."),
 }
-UNKNOWN_VERDICT = ("none", "A verdict that this version does not know.")
+UNKNOWN_VERDICT = ("none", "This version does not know the verdict.")
 
 
 def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
-    """Say in one paragraph whether steering helped, and what is left of it.
+    """Say in one paragraph whether steering helped, and what the controls leave of the gain.
 
     Args:
         summary: Of the study.

@@ -1,4 +1,4 @@
--- The scores of the wanted questions; a question that lies in several files counts once.
+-- The scores of the wanted questions; a question in several files counts once.
 --   $files   answers of one model under one scoring rule
 --   wanted   question_key BLOB, distinct
 SELECT question_key, min(scores) AS scores

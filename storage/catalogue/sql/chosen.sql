@@ -1,4 +1,4 @@
--- For each weighted prompt and wanted layer the shard that is read: a prompt may lie in several.
+-- For each weighted prompt and wanted layer the shard that is read: a prompt may be in several.
 -- Only the narrow columns are read.
 --   $files   shards of one model and site
 --   $layers  wanted layers

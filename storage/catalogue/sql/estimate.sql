@@ -32,8 +32,8 @@ elements AS (
     FROM activations
 ),
 
--- fsum compensates rounding and FLOAT drops what is left of it, so another cut into shards changes
--- at most the last bit, where the exact sum lies halfway between two floats. The weight of a
+-- fsum compensates rounding and FLOAT drops the rest, so another cut into shards changes at
+-- most the last bit, where the exact sum is halfway between two floats. The weight of a
 -- prompt that is not in a method is NULL, which sums skip.
 totals AS (
     SELECT position, fsum(COLUMNS('weight .*') * value)::FLOAT

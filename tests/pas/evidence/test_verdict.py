@@ -108,8 +108,9 @@ def test_a_significant_loss_is_harmful() -> None:
 
 
 def test_the_published_alignment_gain_is_a_letter_artefact() -> None:
-    # METHOD.md, flaw 1: TruthfulQA with one correct letter, .017 -> 1.00 by answering `B` to
-    # everything, whose p-value is about 2 ** -196; re-shuffled .258 -> .242.
+    # docs/method.md, "Flaws of the published protocol": TruthfulQA with one correct letter,
+    # .017 -> 1.00 by answering `B` to everything, whose p-value is about 2 ** -196; re-shuffled
+    # .258 -> .242.
     test = Comparison(200, 0.017, 1.0, 0.983, 0.96, 1.0, 2.0**-196, 197, 0)
     other = Comparison(200, 0.258, 0.242, -0.016, -0.09, 0.06, 0.77, 20, 23)
     controls = Controls(
