@@ -88,20 +88,35 @@ def read_answers(address: str) -> dict[str, Answers]:
     Raises:
         ValueError: If a configuration's items are not those of the others.
     """
-    table = resources.lake().read_table(address)
+    return _answers_by(resources.lake().read_table(address), "condition")
+
+
+def run_answers(predictions: pa.Table, items: pa.Table) -> dict[str, Answers]:
+    """Read the answers of a run out of its tables `predictions` and `items`, by split.
+
+    Raises:
+        ValueError: If a configuration's items are not those of the others.
+    """
+    label_of = dict(zip(items["item_id"].to_pylist(), items["label"].to_pylist(), strict=True))
+    labels = [label_of[item] for item in predictions["item_id"].to_pylist()]
+    return _answers_by(predictions.append_column("label", pa.array(labels, pa.int32())), "split")
+
+
+def _answers_by(table: pa.Table, column: str) -> dict[str, Answers]:
+    """Read rows (item_id, label, method, layer, strength, scores), apart by a column."""
     frame = table.drop_columns(["scores"]).to_pandas()
     scores = table["scores"].combine_chunks()
     values, offsets = scores.flatten().to_numpy(), scores.offsets.to_numpy()
     frame["layer"] = frame["layer"].fillna(-1).astype(int)
     answers = {}
-    for condition, rows in frame.groupby("condition", sort=False):
+    for part_name, rows in frame.groupby(column, sort=False):
         items: tuple[str, ...] = ()
         labels = np.empty(0, np.int64)
         by_configuration: dict[Configuration | None, list[np.ndarray]] = {}
         for key, part in rows.groupby(["method", "layer", "strength"], sort=False):
             ids = tuple(part["item_id"])
             if items and ids != items:
-                raise ValueError(f"{address}: {key} does not answer the items of the others")
+                raise ValueError(f"{key} does not answer the items of the other configurations")
             items, labels = ids, part["label"].to_numpy(np.int64)
             method, layer, strength = key
             steered = method != _UNSTEERED["method"]
@@ -109,5 +124,5 @@ def read_answers(address: str) -> dict[str, Answers]:
             by_configuration[configuration] = [
                 values[offsets[i] : offsets[i + 1]] for i in part.index
             ]
-        answers[str(condition)] = Answers(items, labels, by_configuration)
+        answers[str(part_name)] = Answers(items, labels, by_configuration)
     return answers

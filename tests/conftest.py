@@ -1,6 +1,7 @@
 """Models and data that many tests share, each made once a session."""
 
 import gc
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from flows.runtime import make_home, prepare_environment
 # One ephemeral Prefect server for the whole session, with its files out of everyone's way; set
 # before anything imports Prefect.
 _SESSION = Path(tempfile.mkdtemp(prefix="pas-tests-"))
+# Set anew in every test process: it would inherit the home, and with it the database, of the one
+# that started it, and see the runs of the others.
+os.environ["PREFECT_HOME"] = str(_SESSION / "prefect")
 prepare_environment(_SESSION)
 make_home(_SESSION)
 

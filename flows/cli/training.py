@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.display import Json, Verbose, print_json, print_table, say
+from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
 from flows.cli.options import command_with
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def train(
         print_json(trained.outcome.as_dict())
         return
     show(trained)
+    verdict = trained.evaluation.verdict
+    print_checks(f"Is the gain real? {verdict.label}", verdict.findings)
 
 
 def show(trained: Any) -> None:

@@ -1,23 +1,16 @@
 """The test items whose answers steering turned: which, and how far the scores moved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from string import ascii_uppercase
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 
 from pas.data.examples import Example
 from pas.data.prompts import Scoring, full_prompt
 from pas.engine.scoring import margin
+from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
-
-
-class Answer(NamedTuple):
-    """What the model answered: index of the choice, and each choice's score in log units."""
-
-    choice: int
-    scores: tuple[float, ...]
 
 
 class Choice(NamedTuple):
@@ -60,27 +53,10 @@ class Flips(NamedTuple):
     shown: tuple[Flip, ...]
 
 
-def test_answers(predictions: pa.Table, at: Configuration | None) -> dict[str, Answer]:
-    """Return the test answers by item, from a run's table `predictions`.
-
-    Args:
-        predictions: As `tasks.record.run_tables` returns it.
-        at: A configuration; None, or one of strength 0, is the unsteered model.
-    """
-    wanted = pc.equal(predictions["split"], "test")
-    if at is None or not at.strength:
-        wanted = pc.and_(wanted, pc.equal(predictions["strength"], 0.0))
-    else:
-        for column, value in at._asdict().items():
-            wanted = pc.and_kleene(wanted, pc.equal(predictions[column], value))
-    rows = predictions.filter(wanted).to_pylist()
-    return {row["item_id"]: Answer(row["choice"], tuple(row["scores"])) for row in rows}
-
-
 def flips(
     test: Sequence[Example],
-    before: Mapping[str, Answer],
-    after: Mapping[str, Answer],
+    answers: Answers,
+    selected: Configuration,
     scoring: Scoring,
     most: int = 5,
 ) -> tuple[Flips, Flips]:
@@ -88,18 +64,27 @@ def flips(
 
     Args:
         test: The items.
-        before: Their unsteered answers.
-        after: Their steered answers.
+        answers: To these items, in the same order.
+        selected: The configuration to compare with the unsteered model.
         scoring: How the prompt is rendered.
         most: How many to show of each, by how far the margin moved.
+
+    Raises:
+        ValueError: If the answers are not to these items.
     """
-    found: tuple[list[Flip], list[Flip]] = ([], [])
-    for example in test:
-        was, now = before[example.id], after[example.id]
-        if (was.choice == example.label) != (now.choice == example.label):
-            turned = found[0] if now.choice == example.label else found[1]
-            turned.append(_flip(example, was, now, scoring))
-    return _farthest(found[0], most), _farthest(found[1], most)
+    if answers.item_ids != tuple(example.id for example in test):
+        raise ValueError("the answers are not to the test items")
+    to_right, to_wrong = list[Flip](), list[Flip]()
+    before, after = answers.correct(), answers.correct(selected)
+    for index in (before != after).nonzero()[0]:
+        flip = _flip(
+            test[index],
+            answers.scores_of()[index],
+            answers.scores_of(selected)[index],
+            scoring,
+        )
+        (to_right if after[index] else to_wrong).append(flip)
+    return _farthest(to_right, most), _farthest(to_wrong, most)
 
 
 def _farthest(found: Sequence[Flip], most: int) -> Flips:
@@ -107,17 +92,17 @@ def _farthest(found: Sequence[Flip], most: int) -> Flips:
     return Flips(len(found), tuple(ranked[:most]))
 
 
-def _flip(example: Example, was: Answer, now: Answer, scoring: Scoring) -> Flip:
+def _flip(example: Example, before: np.ndarray, after: np.ndarray, scoring: Scoring) -> Flip:
     choices = tuple(
         Choice(
             letter=ascii_uppercase[i],
             text=text,
             role=example.roles[i] if example.roles else "",
             right=i == example.label,
-            picked_before=i == was.choice,
-            picked_after=i == now.choice,
-            before=was.scores[i],
-            after=now.scores[i],
+            picked_before=i == int(np.argmax(before)),
+            picked_after=i == int(np.argmax(after)),
+            before=float(before[i]),
+            after=float(after[i]),
         )
         for i, text in enumerate(example.choices)
     )
@@ -126,6 +111,6 @@ def _flip(example: Example, was: Answer, now: Answer, scoring: Scoring) -> Flip:
         full_prompt(example, scoring).removeprefix(example.prefix),
         bool(example.prefix),
         choices,
-        margin(was.scores, example.label),
-        margin(now.scores, example.label),
+        margin(before.tolist(), example.label),
+        margin(after.tolist(), example.label),
     )

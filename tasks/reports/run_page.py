@@ -15,10 +15,11 @@ from pas.evidence.paired import Comparison
 from pas.evidence.power import items_needed, smallest_gain
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
+from tasks.answers import TEST, run_answers
 from tasks.reports import figures, words
 from tasks.reports import run_figures as run
 from tasks.reports.command import command_line
-from tasks.reports.flips import flips, test_answers
+from tasks.reports.flips import flips
 from tasks.reports.page import Badge, environment
 
 _ASSUMED_FLIPS = 0.1  # of the items, where none flipped and a rate is needed
@@ -66,8 +67,7 @@ def run_page(report: RunReport) -> str:
     """Return the page as HTML."""
     recipe, evaluation, cells, tables = report[:4]
     comparison, selected = evaluation.test, evaluation.selected
-    before = test_answers(tables["predictions"], None)
-    after = test_answers(tables["predictions"], selected)
+    answers = run_answers(tables["predictions"], tables["items"])[TEST]
     label = evaluation.verdict.label
     return (
         environment()
@@ -84,7 +84,7 @@ def run_page(report: RunReport) -> str:
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
-            turned=flips(report.test, before, after, recipe.rule.kind),
+            turned=flips(report.test, answers, selected, recipe.rule.kind),
             letters=_letters(evaluation.letters) if evaluation.letters else None,
             bias=_bias(evaluation),
             groups=len({e.group for e in report.test}),

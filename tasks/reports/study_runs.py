@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pas.data.examples import Example
+from pas.methods.answers import Answers
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.study.results import StudyResult
 from storage.lake.tables import table_address
 from tasks import resources
-from tasks.reports.flips import Flips, flips, test_answers
+from tasks.answers import TEST, VALIDATION, run_answers
+from tasks.reports.flips import Flips, flips
 
 _SHOWN = 3  # flips of a kind and pair of model and task
 
@@ -49,9 +51,7 @@ def _pair_runs(group: Sequence[StudyResult]) -> PairRuns:
         for row in lake.read_table(table_address(lake, "sweeps", result.run_id)).to_pylist():
             at = Configuration(row["method"], row["layer"], row["strength"])
             counts.setdefault(at, []).append((row["n"], row["correct"]))
-        table = lake.read_table(table_address(lake, "predictions", result.run_id)).to_pandas()
-        alone = table[(table["split"] == "val") & (table["method"] == "none")]
-        unsteered += alone["correct"].tolist()
+        unsteered += _answers(result)[VALIDATION].correct().tolist()
     cells = [
         Cell(at, sum(n for n, _ in found), sum(right for _, right in found), 0.0)
         for at, found in counts.items()
@@ -63,7 +63,6 @@ def _pair_runs(group: Sequence[StudyResult]) -> PairRuns:
 def _flips(result: StudyResult) -> tuple[Flips, Flips]:
     lake = resources.lake()
     items = lake.read_table(table_address(lake, "items", result.run_id)).to_pylist()
-    predictions = lake.read_table(table_address(lake, "predictions", result.run_id))
     # The table holds prompts as they were read: as questions alone they come out as they are.
     test = [
         Example(i["item_id"], i["prompt"], tuple(i["choices"]), i["label"], i["group_id"])
@@ -71,8 +70,17 @@ def _flips(result: StudyResult) -> tuple[Flips, Flips]:
         if i["split"] == "test"
     ]
     at = Configuration(result.method, result.layer, result.strength)
-    before, after = test_answers(predictions, None), test_answers(predictions, at)
-    return flips(test, before, after, "choice", _SHOWN)
+    return flips(test, _answers(result)[TEST], at, "choice", _SHOWN)
+
+
+def _answers(result: StudyResult) -> dict[str, Answers]:
+    lake = resources.lake()
+    return run_answers(
+        *(
+            lake.read_table(table_address(lake, name, result.run_id))
+            for name in ("predictions", "items")
+        )
+    )
 
 
 def best_method(runs: PairRuns) -> str:

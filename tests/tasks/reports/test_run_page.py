@@ -29,9 +29,10 @@ from storage.lake.lineage import versions
 from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
+from tasks.answers import TEST, run_answers
 from tasks.record import run_tables
 from tasks.reports.command import command_line, run_facts
-from tasks.reports.flips import flips, test_answers
+from tasks.reports.flips import flips
 from tasks.reports.paper import METHOD_NAMES
 from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import RunReport, run_page
@@ -41,7 +42,6 @@ from tests.helpers.pages import Page
 
 pytestmark = pytest.mark.server
 
-test_answers.__test__ = False  # no test: the answers to the test items
 MARKS = {"passed": "✓", "failed": "✗", "warning": "!"}
 HOSTILE = "<script>alert('1')</script> & </pre> </svg> {{ 7 * 7 }}"
 LINEAGE = {
@@ -110,7 +110,7 @@ def made(
     rows = []
     for condition, picks in ((None, before), (at, after)):
         for example, pick in zip(test, picks, strict=True):
-            scores = [float(i == pick) - 0.25 * i for i in range(len(example.choices))]
+            scores = [2.0 * (i == pick) - 0.25 * i for i in range(len(example.choices))]
             of = condition._asdict() if condition else {
                 "method": "none", "layer": None, "strength": 0.0}  # fmt: skip
             rows.append(of | {"item_id": example.id, "split": "test", "choice": pick,
@@ -255,8 +255,8 @@ def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
             & (rows["strength"] == at.strength)
         ] if at.strength else before  # fmt: skip
         found = flips(
-            run.test, test_answers(run.tables["predictions"], None),
-            test_answers(run.tables["predictions"], at), run.recipe.rule.kind, most=100,
+            run.test, run_answers(run.tables["predictions"], run.tables["items"])[TEST],
+            at, run.recipe.rule.kind, most=100,
         )  # fmt: skip
         expected: list[set[str]] = [set(), set()]
         for item in before.index:
