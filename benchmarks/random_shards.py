@@ -33,7 +33,7 @@ def write_shards(folder: Path, arguments: argparse.Namespace) -> None:
     layers, width = arguments.layers, arguments.d_model
     kind = getattr(torch, arguments.dtype)
     prompts = count_prompts(arguments)
-    # A multiple-choice question of METHOD.md's tasks has 30 to 80 tokens.
+    # A question of the tasks in docs/method.md, "Models and tasks", has 30 to 80 tokens.
     n_tokens = 50
     per_shard = min(prompts, max(1, Settings.model_fields["shard_tokens"].default // n_tokens))
     block = torch.randn(per_shard, layers, width, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
-"""The evaluation of a training on its test items: comparisons, controls and verdict in one value.
+"""The evaluation of a training on its test items: comparisons, controls and verdict.
 
-Reports, metrics, tags and tables format this value; nothing is computed from the answers elsewhere.
-docs/method.md, "Evidence".
+docs/method.md, "Evidence". Reports, metrics, tags and tables format this value. They compute
+nothing from the answers.
 """
 
 import math
@@ -29,13 +29,13 @@ RANDOM_DRAWS = 10
 
 
 class EvaluationAnswers(NamedTuple):
-    """Answers to the test items, each set asked once.
+    """Answers to the test items.
 
     Attributes:
-        chosen: Unsteered and under every chosen configuration.
-        random: Under random directions of the winner's norm, one set of answers per direction.
-        reshuffled: Unsteered and under the winner, with the choices in another order; None under
-            choice scoring, where the model sees no order.
+        chosen: Answers unsteered and under every selected configuration.
+        random: Answers under random directions of the winner's norm, one value per direction.
+        reshuffled: Answers unsteered and under the winner, with the choices in another order;
+            None under choice scoring, where the model sees no order.
     """
 
     chosen: Answers
@@ -44,7 +44,7 @@ class EvaluationAnswers(NamedTuple):
 
 
 class MethodResult(NamedTuple):
-    """An estimator's own choice, and how it does on the test items."""
+    """The configuration selected for one estimator, and its result on the test items."""
 
     configuration: Configuration
     comparison: Comparison
@@ -52,12 +52,12 @@ class MethodResult(NamedTuple):
 
 @dataclass(frozen=True)
 class LetterCounts:
-    """How often each letter is answered and correct: [n_choices] each, in the order shown.
+    """How often each letter is given and correct: [n_choices] each, in the order shown.
 
     Attributes:
-        unsteered: Answers of the unsteered model.
-        steered: Answers under the winner.
-        correct: Correct answers.
+        unsteered: Counts of the unsteered model's answers.
+        steered: Counts of the answers under the winner.
+        correct: Counts of the correct answers.
         best: Index of the letter that is correct most often.
     """
 
@@ -69,18 +69,18 @@ class LetterCounts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the test items say of a training.
+    """The evaluation of a training on its test items. The winner is the selected configuration.
 
     Attributes:
-        selected: The configuration that validation chose.
-        validation_accuracy: Its accuracy there.
-        validation_unsteered: Accuracy of the unsteered model there.
-        methods: Each estimator's own choice, by estimator.
-        random: Comparison of each random direction of the winner's norm.
-        controls: The winner's comparison and what was measured besides.
-        letters: Letters answered; None under choice scoring.
-        damage: What the winner does to neutral text.
-        verdict: Whether the gain is real, with every check.
+        selected: The configuration selected on the validation items.
+        validation_accuracy: Its accuracy on the validation items.
+        validation_unsteered: Accuracy of the unsteered model on the validation items.
+        methods: The result of each estimator, by name.
+        random: Comparison for each random direction of the winner's norm.
+        controls: The winner's comparison and controls.
+        letters: Counts of letters; None under choice scoring.
+        damage: The winner's damage to neutral text.
+        verdict: The verdict, with the finding of every check.
     """
 
     selected: Configuration
@@ -95,20 +95,20 @@ class Evaluation:
 
     @property
     def test(self) -> Comparison:
-        """The winner against the unsteered model on the test items."""
+        """Comparison of the winner with the unsteered model on the test items."""
         return self.controls.test
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the document, JSON-able; numbers that are not finite become strings."""
+        """Return the evaluation as a JSON-able dict; numbers that are not finite become strings."""
         document: dict[str, Any] = _plain(self)
         return document | {"verdict": self.verdict.as_dict()}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Evaluation":
-        """Read what `as_dict` returned.
+        """Return the evaluation from the result of `as_dict`.
 
         Raises:
-            ValueError: If it is no such document.
+            ValueError: If the document does not have the fields of an evaluation.
         """
         from pydantic import TypeAdapter
 
@@ -118,19 +118,26 @@ class Evaluation:
 def random_controls(
     winner: Cell, d_model: int, seed: int, draws: int = RANDOM_DRAWS
 ) -> list[tuple[Configuration, np.ndarray]]:
-    """Draw random directions of the winner's norm, at its layer; none where not steering won.
+    """Draw random directions with the winner's effect, at its layer.
+
+    Args:
+        winner: The selected cell.
+        d_model: Number of dimensions.
+        seed: Seed of the draws.
+        draws: Number of directions.
 
     Returns:
-        For each draw a configuration of the method "random" and [d_model] float32.
+        For each draw a configuration of the method "random" and [d_model] float32. Empty if the
+        winner's strength is 0.
     """
-    at = winner.configuration
-    size = math.copysign(winner.effect, at.strength)
+    _, layer, strength = winner.configuration
+    size = math.copysign(winner.effect, strength)
     return [
         (
-            Configuration(RANDOM, at.layer, at.strength),
+            Configuration(RANDOM, layer, strength),
             random_direction(d_model, size, f"test:{seed}:{draw}"),
         )
-        for draw in range(draws if at.strength else 0)
+        for draw in range(draws if strength else 0)
     ]
 
 
@@ -143,38 +150,38 @@ def answer_test(
     letters: bool,
     seed: int = 0,
 ) -> EvaluationAnswers:
-    """Answer the test items under the chosen configurations and the controls, each once.
+    """Answer the test items under the selected configurations and the controls.
 
     Args:
-        ask: Answers items unsteered and under each (configuration, [d_model] float32); letters'
-            scores have to be log-probabilities over the vocabulary.
-        test: The items, choices in the order shown.
-        directions: Of the training.
-        selection: What validation chose.
-        letters: Whether answers are letters; then the winner is asked with the choices in another
-            order too.
-        seed: Of the random directions and of that order.
+        ask: Answers items unsteered and under each (configuration, [d_model] float32). Scores of
+            letters must be log-probabilities over the vocabulary.
+        test: The test items, with their choices in the order shown.
+        directions: The training's directions.
+        selection: The cells selected on the validation items.
+        letters: Whether answers are letters. If so, the winner also answers the items with the
+            choices in another order.
+        seed: Seed of the random directions and of that order.
     """
     winner = selection.selected
     chosen = directions.deltas(selection.configurations)
     d_model = len(next(iter(directions.direction.values())))
     random = random_controls(winner, d_model, seed)
-    # The random directions share a configuration, so each has a name of its own while it is asked.
+    # The random directions have the same configuration, so each gets a name of its own here.
     named = [
-        (at._replace(method=f"{RANDOM}-{draw}"), delta) for draw, (at, delta) in enumerate(random)
+        (c._replace(method=f"{RANDOM}-{draw}"), delta) for draw, (c, delta) in enumerate(random)
     ]
     answers = ask(test, [*chosen, *named])
     draws = [
-        Answers(answers.item_ids, answers.labels, {at: answers.scores_of(name)})
-        for (at, _), (name, _) in zip(random, named, strict=True)
+        Answers(answers.item_ids, answers.labels, {c: answers.scores_of(name)})
+        for (c, _), (name, _) in zip(random, named, strict=True)
     ]
-    kept = {at: answers.scores[at] for at in (None, *(at for at, _ in chosen))}
+    scores = {c: answers.scores[c] for c in (None, *(c for c, _ in chosen))}
     reshuffled = None
     if letters:
         other = [order_choices(example, f"reshuffled:{seed}", "sound") for example in test]
         reshuffled = ask(other, directions.deltas([winner.configuration]))
     return EvaluationAnswers(
-        Answers(answers.item_ids, answers.labels, kept), tuple(draws), reshuffled
+        Answers(answers.item_ids, answers.labels, scores), tuple(draws), reshuffled
     )
 
 
@@ -187,18 +194,18 @@ def evaluate(
     validation: Answers,
     seed: int = 0,
 ) -> Evaluation:
-    """Compare, control and judge.
+    """Return the evaluation: comparisons, controls and verdict.
 
     Args:
-        split: Its training and test items.
-        selection: What validation chose.
-        answers: To the test items, in the order of the split.
-        damage: Of the winner, on neutral text.
+        split: The training and test items.
+        selection: The cells selected on the validation items.
+        answers: Answers to the test items, in the order of the split.
+        damage: The winner's damage to neutral text.
         validation: Answers to the validation items.
-        seed: Of the bootstrap of the random directions.
+        seed: Seed of the bootstrap of the random directions.
 
     Raises:
-        ValueError: If the answers are not to the split's test items.
+        ValueError: If the answers are not to the test items of the split.
     """
     test, chosen = split.test, answers.chosen
     if chosen.item_ids != tuple(example.id for example in test):
@@ -217,7 +224,7 @@ def evaluate(
         test=comparison,
         strength=winner.strength,
         letters=letters,
-        # With a group for every item it would be the same test once more.
+        # If every item is a group of its own, the test over items is enough.
         clustered=clustered_interval(gained, groups) if len(set(groups)) < len(test) else None,
         constant_accuracy=best_constant(chosen.labels.tolist())[1] if letters else None,
         top_letter_before=_top_share(chosen.choices()) if letters else None,
@@ -252,11 +259,11 @@ def evaluate(
 
 
 def bias_of(test: Sequence[Example], choices: np.ndarray) -> BiasScores | None:
-    """Return BBQ's scores of answers; None for data whose choices have no such roles.
+    """Return BBQ's bias scores of answers; None if no choice of the items has the role "unknown".
 
     Args:
         test: The items.
-        choices: [n_items] int, the answered choice of each.
+        choices: [n_items] int64, the index of the chosen choice of each item.
     """
     if not any(UNKNOWN in example.roles for example in test):
         return None

@@ -1,4 +1,7 @@
-"""One gain over many models and tasks, with what varies between them."""
+"""The mean gain over models and tasks, with the variation between them.
+
+docs/method.md, "Several seeds, models and tasks".
+"""
 
 import contextlib
 import warnings
@@ -16,7 +19,7 @@ Method = Literal["mixed model", "random-effects meta-analysis", "mean"]
 
 
 class Gain(NamedTuple):
-    """One evaluation: the gain in test accuracy of a model on a task with a seed."""
+    """The gain in test accuracy (`delta`) of one model on one task with one seed."""
 
     model: str
     task: str
@@ -28,25 +31,26 @@ class Gain(NamedTuple):
 class PooledGain:
     """The mean gain over models and tasks.
 
-    Variances are of the gain, in squared accuracy; None where `method` does not estimate it.
+    Variances are of the gain, in squared accuracy. A variance is None if `method` does not
+    estimate it. A cell is a pair of model and task.
 
     Attributes:
-        method: How it was pooled.
-        mean: Gain in accuracy to expect of a further model, task and seed like these.
-        ci_low: Lower end of its 95 % interval.
-        ci_high: Upper end.
-        standard_error: Of the mean.
+        method: The method of pooling.
+        mean: Expected gain in accuracy of another model, task and seed of this kind.
+        ci_low: Lower end of the 95 % interval of the mean.
+        ci_high: Upper end of that interval.
+        standard_error: Standard error of the mean.
         df: Degrees of freedom of the interval's t distribution.
-        p_value: Two-sided, against no gain.
-        model_variance: Between models.
-        task_variance: Between tasks.
-        cell_variance: Between cells of model and task, beyond what their model and task explain.
-        seed_variance: Between seeds of a cell.
-        n_models: Models.
-        n_tasks: Tasks.
-        n_cells: Pairs of model and task with a gain.
-        n_rows: Gains.
-        note: Why it was pooled like this, and what the interval does not cover.
+        p_value: Two-sided p-value of a mean of 0.
+        model_variance: Variance between models.
+        task_variance: Variance between tasks.
+        cell_variance: Variance between cells that their model and task do not explain.
+        seed_variance: Variance between the seeds of a cell.
+        n_models: Number of models.
+        n_tasks: Number of tasks.
+        n_cells: Number of cells.
+        n_rows: Number of gains.
+        note: The reason for the method, and what the interval does not cover; may be empty.
     """
 
     method: Method
@@ -86,70 +90,71 @@ class _Estimate(NamedTuple):
 def pooled_gain(rows: Sequence[Gain]) -> PooledGain:
     """Pool the gains of models x tasks x seeds.
 
-    A mixed model with crossed random intercepts of model and task (and of their pair, where a pair
-    has several seeds), by restricted maximum likelihood. Its interval takes a t distribution on
-    one less than the number of models or of tasks, whichever is smaller: with three models, hardly
-    anything is known of a fourth, which the usual normal interval hides.
+    The first of these methods that is possible is used:
 
-    With one model or one task, or where the fit fails, a random-effects meta-analysis over the
-    cells (Paule & Mandel's variance, Hartung & Knapp's standard error), which needs seeds that
-    differ in every cell; else the plain mean of the cells, or of the seeds of a single cell.
+    1. A mixed model with crossed random intercepts for model and task, and for each cell if seeds
+       differ within a cell, by restricted maximum likelihood. Its interval uses a t distribution
+       on `min(n_models, n_tasks) - 1` degrees of freedom, because three models say little about a
+       fourth one. It needs several models and several tasks.
+    2. A random-effects meta-analysis over cells (variance by Paule & Mandel, standard error by
+       Hartung & Knapp). It needs several cells, and seeds that differ in every cell.
+    3. The plain mean of the cells, or of the seeds of a single cell.
 
     Raises:
-        ValueError: If there is no row, a gain is not finite or a seed comes twice in a cell.
+        ValueError: If there are no rows, a gain is not finite or a cell has a seed twice.
     """
     if not rows or not all(np.isfinite(row.delta) for row in rows):
         raise ValueError("the gains must be finite, and at least one")
     if len({row[:3] for row in rows}) < len(rows):
-        raise ValueError("a model, task and seed come more than once")
+        raise ValueError("a combination of model, task and seed occurs more than once")
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
         cells[row.model, row.task].append(row.delta)
     n_models, n_tasks = len({m for m, _ in cells}), len({t for _, t in cells})
-    found = None
+    pooled = None
     reason = "there is only one model" if n_models < 2 else "there is only one task"
     if n_models > 1 and n_tasks > 1:
         reason = "no mixed model fits; the cells count as independent, which they are not"
-        found = _mixed(cells, min(n_models, n_tasks) - 1)
-    found = found or _meta(cells, reason) or _mean(cells, reason)
+        pooled = _mixed(cells, min(n_models, n_tasks) - 1)
+    pooled = pooled or _meta(cells, reason) or _mean(cells, reason)
     low = high = p_value = None
-    if found.error is not None:
-        half = float(stats.t.isf((1 - CONFIDENCE) / 2, found.df)) * found.error
-        low, high = found.mean - half, found.mean + half
-        if found.error > 0:
-            p_value = float(2 * stats.t.sf(abs(found.mean) / found.error, found.df))
+    if pooled.error is not None:
+        half = float(stats.t.isf((1 - CONFIDENCE) / 2, pooled.df)) * pooled.error
+        low, high = pooled.mean - half, pooled.mean + half
+        if pooled.error > 0:
+            p_value = float(2 * stats.t.sf(abs(pooled.mean) / pooled.error, pooled.df))
     return PooledGain(
-        method=found.method,
-        mean=found.mean,
+        method=pooled.method,
+        mean=pooled.mean,
         ci_low=low,
         ci_high=high,
-        standard_error=found.error,
-        df=found.df,
+        standard_error=pooled.error,
+        df=pooled.df,
         p_value=p_value,
-        model_variance=found.model,
-        task_variance=found.task,
-        cell_variance=found.cell,
-        seed_variance=found.seed,
+        model_variance=pooled.model,
+        task_variance=pooled.task,
+        cell_variance=pooled.cell,
+        seed_variance=pooled.seed,
         n_models=n_models,
         n_tasks=n_tasks,
         n_cells=len(cells),
         n_rows=len(rows),
-        note=found.note,
+        note=pooled.note,
     )
 
 
 def _mixed(cells: dict[tuple[str, str], list[float]], df: int) -> _Estimate | None:
-    # Without seeds that differ, what is left within a cell is the cell's own deviation.
+    # If the seeds of a cell do not differ, the residual is the cell's own deviation.
     seeds = any(_varies(deltas) for deltas in cells.values())
     used = cells if seeds else {cell: [float(np.mean(d))] for cell, d in cells.items()}
-    deltas = np.array([delta for found in used.values() for delta in found])
+    deltas = np.array([delta for cell_deltas in used.values() for delta in cell_deltas])
     if not _varies(deltas):
         return None
 
     import pandas as pd
     from statsmodels.regression.mixed_linear_model import MixedLM
 
-    names = [cell for cell, found in used.items() for _ in found]
+    names = [cell for cell, cell_deltas in used.items() for _ in cell_deltas]
     table = pd.DataFrame(names, columns=["model", "task"])
     table["cell"] = [f"{len(model)}:{model}{task}" for model, task in names]
     table["delta"] = deltas
@@ -159,8 +164,8 @@ def _mixed(cells: dict[tuple[str, str], list[float]], df: int) -> _Estimate | No
     model = MixedLM.from_formula(
         "delta ~ 1", groups=np.ones(len(table)), re_formula="0", vc_formula=parts, data=table
     )
-    # A variance of zero lies on the boundary, which is an answer and no fault: gradients vanish
-    # there, hence these two searches, and a singular matrix there stops one but seldom both.
+    # A variance of zero is a valid result, on the boundary of the parameters. Gradients vanish
+    # there, so searches without gradients are used. A singular matrix seldom stops both.
     for search in ("powell", "nm"):
         with warnings.catch_warnings(), contextlib.suppress(np.linalg.LinAlgError):
             warnings.simplefilter("ignore")
@@ -193,14 +198,14 @@ def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate |
 
     effects = np.array([np.mean(deltas) for deltas in cells.values()])
     variances = np.array([np.var(deltas, ddof=1) / len(deltas) for deltas in cells.values()])
-    found = combine_effects(effects, variances, method_re="iterated", use_t=True)
+    combined = combine_effects(effects, variances, method_re="iterated", use_t=True)
     return _Estimate(
         "random-effects meta-analysis",
-        float(found.mean_effect_re),
-        float(np.sqrt(found.var_hksj_re)),
+        float(combined.mean_effect_re),
+        float(np.sqrt(combined.var_hksj_re)),
         len(cells) - 1,
         reason,
-        cell=float(found.tau2),
+        cell=float(combined.tau2),
     )
 
 
@@ -217,5 +222,5 @@ def _mean(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate:
 
 
 def _varies(values: Sequence[float] | np.ndarray) -> bool:
-    # Gains are differences of accuracies: less than this is rounding.
+    # Gains are differences of accuracies, so smaller variation is rounding.
     return bool(np.ptp(values) > 1e-12)

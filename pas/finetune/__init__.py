@@ -1,1 +1,1 @@
-"""Supervised fine-tuning, to compare steering with."""
+"""Supervised fine-tuning, for comparison with steering."""

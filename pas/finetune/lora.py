@@ -1,4 +1,4 @@
-"""Training low-rank adapters (LoRA, arXiv 2106.09685) on the tokens of right answers."""
+"""Train low-rank adapters (LoRA, arXiv 2106.09685) on the tokens of correct answers."""
 
 import copy
 import random
@@ -16,20 +16,21 @@ from transformers import TrainerCallback
 from pas.finetune.settings import FineTuning, Target
 from pas.models.loading import LoadedModel
 
-# Padded tokens of one forward and backward pass: what is kept for the way back takes some 3 MB a
-# token at 135 million parameters, and more tokens make two cores no faster. Elsewhere less is kept.
+# Padded tokens of one forward and backward pass. On a CPU the backward pass needs about 3 MB per
+# token at 135 million parameters, and more tokens are no faster on two cores. On a GPU it needs
+# less, because of gradient checkpointing.
 PASS_TOKENS = {"cpu": 512}
 PASS_TOKENS_ELSEWHERE = 2048
-_WARMUP = 0.1  # share of the steps, before the rate falls linearly to nothing
+_WARMUP = 0.1  # share of the steps, before the learning rate falls linearly to 0
 
 
 def passes_of(batch_size: int, longest: int, limit: int) -> int:
-    """Return the fewest passes that cut a step evenly and hold at most `limit` tokens each.
+    """Return the smallest number of equal passes with at most `limit` tokens each.
 
     Args:
-        batch_size: Items of the step.
+        batch_size: Number of items of the step.
         longest: Length of the longest target in tokens, to which all may be padded.
-        limit: Tokens; an item that is longer has a pass of its own.
+        limit: Largest number of tokens of a pass. A longer item has a pass of its own.
     """
     even = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
     return next((n for n in even if batch_size // n * longest <= limit), batch_size)
@@ -38,7 +39,18 @@ def passes_of(batch_size: int, longest: int, limit: int) -> int:
 def train_adapters(
     model: LoadedModel, targets: Sequence[Target], settings: FineTuning, seed: int, half: bool
 ) -> tuple[Any, tuple[float, ...]]:
-    """Train adapters on the targets; return the model that holds them and the losses."""
+    """Train adapters on the targets.
+
+    Args:
+        model: The base model; adapters are added to it.
+        targets: The tokens to train on.
+        settings: The settings of fine-tuning.
+        seed: Seed of the adapters' first values, the dropout and the order of the targets.
+        half: Whether passes run in bfloat16.
+
+    Returns:
+        The model with its adapters, and the loss of every step in nats per target token.
+    """
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
@@ -53,7 +65,7 @@ def train_adapters(
     with tempfile.TemporaryDirectory() as unused, warnings.catch_warnings():
         # trl's own defaults have names that transformers is about to drop.
         warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft sets it right by itself
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft corrects this setting
         trainer = SFTTrainer(
             model.model,
             SFTConfig(
@@ -84,7 +96,7 @@ def train_adapters(
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Keeps the losses and shows people how far the training is."""
+    """Records the losses and shows the progress of the training."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -108,7 +120,10 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
 @contextmanager
 def randomness_restored() -> Iterator[None]:
-    """The trainer seeds every generator of the process; others get theirs back as it was."""
+    """On leaving the context, restore the random generators of random, NumPy and torch.
+
+    The trainer seeds all of them.
+    """
     plain, arrays = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:

@@ -1,6 +1,6 @@
-"""What fine-tuning is asked to do, and what an item teaches.
+"""Settings and targets of fine-tuning (docs/method.md, "Studies").
 
-METHOD.md, "Studies", SFT. Nothing here needs the libraries that `pas.finetune.lora` trains with.
+This module does not import the libraries that `pas.finetune.lora` needs.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from pas.errors import UserError
 
 @dataclass(frozen=True)
 class FineTuning:
-    """How a model is fine-tuned. Each field has its description."""
+    """How a model is fine-tuned. The description of each field is in its metadata."""
 
     rank: int = field(
         default=16, metadata={"description": "Of the two factors of every linear layer's change."}
@@ -44,34 +44,34 @@ class FineTuning:
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work before a model is loaded.
+        """Check the values, before a model is loaded.
 
         Raises:
-            UserError: Naming the option and what it may be.
+            UserError: If a value is out of range. The message names the option and the range.
         """
         for name in ("rank", "epochs", "batch_size", "max_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UserError(f"{_option(name)} {value}: give a whole number from 1")
+                raise UserError(f"{_option(name)} {value}: give a whole number of 1 or more")
         for name in ("alpha", "learning_rate"):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise UserError(f"{_option(name)} {value}: give a number above 0")
         if not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout {self.dropout}: give a share from 0 to below 1")
+            raise UserError(f"--dropout {self.dropout}: give a number from 0 to below 1")
 
     def items_seen(self, n: int) -> int:
-        """Return how many items are trained on, of n, each counted as often as it is seen."""
+        """Return how many items a training sees, of n; each pass over an item counts."""
         every = self.epochs * n
         return every if self.max_steps is None else min(every, self.max_steps * self.batch_size)
 
 
 class Target(NamedTuple):
-    """What an item teaches.
+    """The tokens that are trained on for one item.
 
     Attributes:
-        token_ids: The prompt and the right answer.
-        labels: As long; the answer's tokens, and `IGNORED` at the prompt's.
+        token_ids: The prompt and the correct answer.
+        labels: As many ids: the answer's tokens, and `IGNORED` for the prompt's.
     """
 
     token_ids: tuple[int, ...]

@@ -1,8 +1,7 @@
-"""Supervised fine-tuning, the arm that steering is compared with and that it can be added to.
+"""Supervised fine-tuning, which steering is compared with and can be combined with.
 
-METHOD.md, "Studies": SFT, PAS, SFT+PAS. Low-rank adapters (LoRA, arXiv 2106.09685) are trained on
-the right answers and merged, so what comes out is a model like any other: the same loader,
-extraction and sweep serve it.
+docs/method.md, "Studies". Low-rank adapters (LoRA, arXiv 2106.09685) are trained on the correct
+answers and merged into the weights. The result is loaded, read and swept like any other model.
 """
 
 import copy
@@ -29,7 +28,7 @@ from pas.models.files import model_folder
 from pas.models.loading import ModelInfo, load_model, load_model_info
 from pas.models.spec import Dtype, ModelSpec, resolve_device
 
-IGNORED = -100  # what torch's cross-entropy leaves out
+IGNORED = -100  # the label that torch's cross-entropy ignores
 _RECORD = "finetuning.json"
 
 
@@ -37,10 +36,10 @@ class FineTunedModel(NamedTuple):
     """A fine-tuned model.
 
     Attributes:
-        folder: In hub layout, ready for `pas.models.loading.load_model`.
-        n_items: Items that it was trained on.
+        folder: Folder in hub layout, for `pas.models.loading.load_model`.
+        n_items: Number of items that it was trained on.
         losses: Mean cross-entropy of a target token at every step, in nats.
-        seconds: Loading, training, merging and saving.
+        seconds: Time for loading, training, merging and saving.
     """
 
     folder: Path
@@ -50,38 +49,43 @@ class FineTunedModel(NamedTuple):
 
 
 def require_libraries() -> None:
-    """Refuse to begin without what only fine-tuning needs.
+    """Check that the libraries for fine-tuning are installed.
 
     Raises:
-        UserError: Naming the command that installs it.
+        UserError: If one is missing. The message gives the command that installs it.
     """
     if find_spec("peft") is None or find_spec("trl") is None:
         raise UserError("fine-tuning needs peft and trl: pip install 'painless-steering[sft]'")
 
 
 def target(info: ModelInfo, example: Example, rule: ScoringRule) -> Target:
-    """Return the tokens that scoring reads for the right answer, behind their prompt.
+    """Return the tokens of the prompt and of the correct answer, as scoring reads them.
 
-    Letter scoring: the prompt and one letter, with its space where the rule reads that. Choice
-    scoring: question + " " + text, the answer beginning where
-    `pas.engine.scoring.prepare` lets it begin.
+    Letter scoring: the prompt and one letter, with a leading space if the rule uses that. Choice
+    scoring: the question, a space and the choice's text. The answer starts where
+    `pas.engine.scoring.prepare` lets it start.
+
+    Args:
+        info: The tokenizer.
+        example: The item.
+        rule: How choices are scored.
 
     Raises:
-        UserError: If the text exceeds the context window or a letter has no token of its own.
+        UserError: If the text exceeds the context window or a letter is not a single token.
     """
     prompt = full_prompt(example, rule.kind)
-    asked = prepare(info, prompt, example.choices, example.label, rule)
-    if asked.letters:
-        fed, answer = asked.sequences[0].token_ids, asked.letters[example.label][-1:]
+    query = prepare(info, prompt, example.choices, example.label, rule)
+    if query.letters:
+        prompt_ids, answer = query.sequences[0].token_ids, query.letters[example.label][-1:]
         window = info.context_window
-        if window is not None and len(fed) == window:
+        if window is not None and len(prompt_ids) == window:
             raise UserError(
-                f"a prompt of {len(fed)} tokens leaves no room for its letter in the context "
-                f"window: it starts {prompt[:60]!r}. Shorten or remove it."
+                f"a prompt of {len(prompt_ids)} tokens leaves no room for its letter in the "
+                f"context window: it starts with {prompt[:60]!r}. Shorten or remove it."
             )
-        whole = (*fed, *answer)
+        whole = (*prompt_ids, *answer)
     else:
-        tail = asked.sequences[example.label]
+        tail = query.sequences[example.label]
         whole, answer = (*tail.token_ids, tail.targets[-1]), tail.targets
     return Target(whole, (IGNORED,) * (len(whole) - len(answer)) + answer)
 
@@ -95,36 +99,37 @@ def finetune(
     folder: Path,
     seed: int,
 ) -> FineTunedModel:
-    """Fine-tune a model of our own loading and save it; models that others hold stay as they are.
+    """Fine-tune a model and save the result. The model is loaded anew, and others do not change.
 
-    Adapters are float32. The weights that they change are float32 too, on a GPU bfloat16 where the
-    checkpoint is; there passes run in bfloat16 if it can. The merge is computed in float32 and
-    saved in the checkpoint's own dtype, so that base and result are run alike. On a CPU the same
-    seed gives the same weights.
+    Adapters are float32. The base weights are float32 too, or bfloat16 on a GPU that supports it if
+    the checkpoint is bfloat16. On such a GPU passes run in bfloat16. The merge is computed in
+    float32 and saved in the checkpoint's own dtype, so that base and result run in the same way. On
+    a CPU the same seed gives the same weights.
 
     Args:
-        spec: The base; its dtype is not that of training.
+        spec: The base model. Its dtype is not used for training.
         cache_dir: As for `pas.models.loading.load_model`.
-        examples: Training items, choices in the order shown.
-        rule: How the answers will be scored, which is what is taught.
-        settings: How.
-        folder: Where the model goes, whole or not at all; left alone if it is there already.
-        seed: Of the adapters' first values, the dropout and the order of the items.
+        examples: Training items, with their choices in the order shown.
+        rule: How the answers are scored; this determines the target tokens.
+        settings: The settings of fine-tuning.
+        folder: Folder of the result. It is written completely or not at all, and not changed if
+            it contains a fine-tuned model already.
+        seed: Seed of the adapters' first values, the dropout and the order of the items.
 
     Raises:
-        UserError: Without the libraries, for a quantised base, more than one GPU in sight, items
-            that cannot be tokenised, or losses that are no numbers.
+        UserError: If a library is missing, the base is quantised, more than one GPU is visible, an
+            item cannot be tokenised, or a loss is not finite.
     """
     require_libraries()
     if spec.quantization:
         raise UserError(
-            f"quantization {spec.quantization}: merged weights are whole ones, so fine-tune "
-            "without it and give it to the training on the result"
+            f"quantization {spec.quantization}: adapters cannot be merged into quantised weights. "
+            "Fine-tune without it, and quantise the result."
         )
     device = resolve_device(spec)
     if device.type == "cuda" and torch.cuda.device_count() > 1:
         raise UserError(
-            "fine-tuning runs on one GPU: make only that one visible, such as by "
+            "fine-tuning runs on one GPU: make only one visible, for example with "
             "CUDA_VISIBLE_DEVICES=0"
         )
     begun = time.monotonic()
@@ -140,10 +145,10 @@ def finetune(
     if not np.isfinite(losses).all():
         raise UserError(
             f"the loss became {losses[-1]} in {len(losses)} steps: lower --learning-rate "
-            f"{settings.learning_rate}"
+            f"(learning_rate), which is {settings.learning_rate}"
         )
     merged = adapted.to("cpu", torch.float32).merge_and_unload().to(stored)
-    # The trainer writes its own special tokens into both; the architecture is the base's.
+    # The trainer changes special tokens in both, so the base's are restored.
     merged.config, merged.generation_config = base
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -153,8 +158,8 @@ def finetune(
         info.tokenizer.save_pretrained(made)
         tuned = FineTunedModel(folder, len(examples), losses, time.monotonic() - begun)
         how = {"base": spec.as_dict(), "rule": rule.name, "seed": seed, **asdict(settings)}
-        told = {"n_items": tuned.n_items, "losses": losses, "seconds": tuned.seconds}
-        (made / _RECORD).write_text(json.dumps(how | told, indent=2) + "\n")
+        outcome = {"n_items": tuned.n_items, "losses": losses, "seconds": tuned.seconds}
+        (made / _RECORD).write_text(json.dumps(how | outcome, indent=2) + "\n")
         try:
             made.rename(folder)
         except OSError:
@@ -164,14 +169,14 @@ def finetune(
 
 
 def is_fine_tuned(folder: Path) -> bool:
-    """Whether the folder holds a finished model of `finetune`."""
+    """Return whether the folder contains a model that `finetune` has saved."""
     return (folder / _RECORD).is_file()
 
 
 def read_fine_tuned(folder: Path) -> FineTunedModel:
-    """Return what `finetune` returned for this folder."""
-    told = json.loads((folder / _RECORD).read_text())
-    return FineTunedModel(folder, told["n_items"], tuple(told["losses"]), told["seconds"])
+    """Return the result of `finetune` for this folder."""
+    record = json.loads((folder / _RECORD).read_text())
+    return FineTunedModel(folder, record["n_items"], tuple(record["losses"]), record["seconds"])
 
 
 def _stored_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:

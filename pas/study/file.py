@@ -1,4 +1,4 @@
-"""A study's YAML file: what may stand in it, read and checked."""
+"""Read and check a study's YAML file."""
 
 import re
 from collections.abc import Mapping
@@ -32,13 +32,14 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
     """Read a study's YAML file.
 
     Args:
-        file: With the keys name, models, tasks, seeds (a number or a list) and, optionally,
-            recipe, settings, planning, and data_root, the folder that relative `data` of tasks
-            lie in (by default the file's).
-        data_root: Taken instead of the file's.
+        file: A file with the keys name, models, tasks, seeds (a number or a list) and, optionally,
+            recipe, settings, planning, and data_root, which is the folder of relative `data` of
+            tasks (by default the file's folder).
+        data_root: Overrides the file's `data_root`.
 
     Raises:
-        UserError: Naming the file, the key and the remedy.
+        UserError: If the file cannot be read or a key or value is not valid. The message names the
+            file, the key and the remedy.
     """
     try:
         content = yaml.safe_load(file.read_text())
@@ -61,7 +62,7 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
     root = data_root or file.parent / str(content.get("data_root", "."))
     tasks = content["tasks"]
     if not isinstance(tasks, list) or not tasks:
-        raise UserError(f"study {file}: tasks is a list with at least one task")
+        raise UserError(f"study {file}: tasks: give a list with at least one task")
     found = Study(
         name=_name(file, content["name"]),
         models=_models(file, "", content["models"]),
@@ -79,9 +80,10 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
         absent = set(own.get("tasks", ())) - {task["task"] for task in found.tasks}
         if absent:
             raise UserError(
-                f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task here"
+                f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task of "
+                "the study"
             )
-    cells(found)  # each recipe refuses its own bad values
+    cells(found)  # checks the values of each recipe
     return found
 
 
@@ -133,7 +135,7 @@ def _name(file: Path, name: Any) -> str:
 def _models(file: Path, place: str, models: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(models, list) or not models:
         raise UserError(
-            f"study {file}: {place}models is a list of names, or of fields with `model`"
+            f"study {file}: {place}models: give a list of names, or of fields with `model`"
         )
     return tuple(_named(file, f"{place}model {i}", "model", m) for i, m in enumerate(models, 1))
 
@@ -143,21 +145,21 @@ def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
         return tuple(range(seeds))
     if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
         return tuple(seeds)
-    raise UserError(f"study {file}: seeds a number or a list of numbers, not {seeds!r}")
+    raise UserError(f"study {file}: seeds: give a number or a list of numbers, not {seeds!r}")
 
 
 def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
-    found = _named(file, place, "task", task)
-    if "data" in found and (root / str(found["data"])).exists():
-        found["data"] = str(root / str(found["data"]))
-    return found
+    values = _named(file, place, "task", task)
+    if "data" in values and (root / str(values["data"])).exists():
+        values["data"] = str(root / str(values["data"]))
+    return values
 
 
 def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:
     if isinstance(entry, str):
         entry = {kind: entry}
     if not isinstance(entry, Mapping) or kind not in entry:
-        raise UserError(f"study {file}: {place}: give a name, or fields with `{kind}` among them")
+        raise UserError(f"study {file}: {place}: give a name, or fields that include `{kind}`")
     return _checked(file, place, entry, _RECIPE_FIELDS | {kind})
 
 

@@ -1,4 +1,7 @@
-"""A study: models x tasks x seeds in several settings, and the cells it stands for."""
+"""A study: models x tasks x seeds in several settings, and its cells.
+
+docs/method.md, "Studies".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,23 +11,23 @@ from pas.finetune.settings import FineTuning
 from pas.recipe import Recipe
 from pas.study.results import SETTINGS, Setting
 
-_FORGETTING_STRENGTHS = (0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0)  # METHOD.md, "The paper's grids"
+_FORGETTING_STRENGTHS = (0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0)  # docs/method.md, "Grids"
 _SHOTS = 10
 TUNING_FIELDS = {field.name for field in fields(FineTuning)}
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be run.
+    """The contents of a study file.
 
     Attributes:
-        name: Of the study: lower-case letters, digits, '.', '_', '-'.
-        models: For each model its fields of `Recipe`, `model` among them.
-        tasks: For each task its fields of `Recipe`, `task` among them.
-        seeds: Of the trainings.
-        recipe: Fields of `Recipe` for all tasks; a task's own come before them.
-        settings: By name what is set for it; "main" is always among them.
-        planning: Handed through uninterpreted; `benchmarks.planning` reads it.
+        name: Name of the study: lower-case letters, digits, '.', '_', '-'.
+        models: For each model its fields of `Recipe`, including `model`.
+        tasks: For each task its fields of `Recipe`, including `task`.
+        seeds: Seeds of the trainings.
+        recipe: Fields of `Recipe` for all tasks. The fields of a task override them.
+        settings: The fields of each setting, by name. "main" is always included.
+        planning: Passed on unchanged to `benchmarks.planning`.
     """
 
     name: str
@@ -38,15 +41,15 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyCell:
-    """One row of a study's results before there is one.
+    """One cell of a study: it becomes one row of the results.
 
     Attributes:
         setting: See `pas.study.results.StudyResult`.
-        variant: Likewise.
-        recipe: The training; for "forgetting" the one whose vector is tried.
-        tuning: Of "sft": how the model is fine-tuned first.
-        target: Of "forgetting": the recipe of the task that is asked.
-        strengths: Of "forgetting": those that are tried besides the vector's own.
+        variant: See `pas.study.results.StudyResult`.
+        recipe: The training; for "forgetting" the training of the vector.
+        tuning: For "sft": the settings of the fine-tuning.
+        target: For "forgetting": the recipe of the other task.
+        strengths: For "forgetting": strengths to measure besides the vector's own.
     """
 
     setting: Setting
@@ -58,33 +61,36 @@ class StudyCell:
 
 
 def cells(study: Study) -> list[StudyCell]:
-    """Return the cells, those of one model together so that it is loaded once.
+    """Return the cells of a study, grouped by model so that each model is loaded once.
 
-    Of each model the main trainings come first: the other settings are laid beside them. A model
-    that only a setting names has those main trainings that the setting's cells lie beside.
+    The main trainings of a model come first, because the other settings are compared with them. A
+    model that only a setting names has the main trainings that the setting's cells need.
+
+    Raises:
+        UserError: If a recipe is not valid.
     """
-    found: list[StudyCell] = []
+    result: list[StudyCell] = []
     ours = {model["model"]: model for model in study.models}
-    named = {m["model"]: m for own in study.settings.values() for m in own.get("models", ())}
-    # A model of the study keeps the fields that it has there, whoever else names it.
+    named = {m["model"]: m for fields in study.settings.values() for m in fields.get("models", ())}
+    # The fields of a model in the study override those in a setting.
     for name, model in {**ours, **named, **ours}.items():
-        beside = [
+        others = [
             cell
             for setting in SETTINGS[1:]
             if name in _models_of(study, setting)
             for cell in _of(study, setting, model)
         ]
-        wanted = {(cell.recipe.task, cell.recipe.seed) for cell in beside}
-        found += [
+        needed = {(cell.recipe.task, cell.recipe.seed) for cell in others}
+        result += [
             cell
             for cell in _of(study, "main", model)
-            if name in ours or (cell.recipe.task, cell.recipe.seed) in wanted
-        ] + beside
-    return found
+            if name in ours or (cell.recipe.task, cell.recipe.seed) in needed
+        ] + others
+    return result
 
 
 def _models_of(study: Study, setting: Setting) -> set[str]:
-    """Return the names of the models that a setting is for; none if it is not asked for."""
+    """Return the names of a setting's models; empty if the study does not have the setting."""
     if setting not in study.settings:
         return set()
     return {model["model"] for model in study.settings[setting].get("models", study.models)}
@@ -92,16 +98,18 @@ def _models_of(study: Study, setting: Setting) -> set[str]:
 
 def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyCell]:
     """Return one model's cells of one setting."""
-    own = study.settings[setting]
+    options = study.settings[setting]
     return [
         cell
         for task in study.tasks
-        if task["task"] in own.get("tasks", (task["task"],))
-        for seed in own.get("seeds", study.seeds)
+        if task["task"] in options.get("tasks", (task["task"],))
+        for seed in options.get("seeds", study.seeds)
         for cell in _expanded(
             setting,
-            own,
-            Recipe.read({**study.recipe, **model, **task, **own.get("recipe", {}), "seed": seed}),
+            options,
+            Recipe.read(
+                {**study.recipe, **model, **task, **options.get("recipe", {}), "seed": seed}
+            ),
         )
     ]
 

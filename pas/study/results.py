@@ -1,6 +1,6 @@
-"""What a study found: one result for each of its cells.
+"""The results of a study, one for each cell.
 
-METHOD.md, "Studies". `pas.study.summary` makes tables of them.
+docs/method.md, "Studies". `pas.study.summary` computes tables from them.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -8,16 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 Setting = Literal["main", "icl", "sft", "sites", "samples", "forgetting"]
 SETTINGS: tuple[Setting, ...] = ("main", "icl", "sft", "sites", "samples", "forgetting")
-"""In the order in which they are run and shown."""
+"""The settings, in the order in which they are run and shown."""
 
 
 class CurvePoint(NamedTuple):
-    """What a strength does to a task that the vector is not for, and to neutral text.
+    """The effect of one strength on a task that the vector is not for, and on neutral text.
 
     Attributes:
         strength: Factor on the vector.
-        accuracy: On the other task's items.
-        neutral_kl: See `pas.evidence.damage`, in nats a token.
+        accuracy: Accuracy on the other task's items.
+        neutral_kl: Damage to neutral text in nats per token, see `pas.evidence.damage`.
     """
 
     strength: float
@@ -27,39 +27,40 @@ class CurvePoint(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyResult:
-    """One cell of a study, or why there is no result.
+    """The result of one cell of a study, or the reason why there is none.
 
-    In every setting "baseline" is the model without a vector and "steered" with it; what the
-    setting changes (exemplars, weights, the site, the training items, the items that are asked)
-    holds for both.
+    In every setting, "baseline" is the model without a vector and "steered" is the model with the
+    vector. What the setting changes (exemplars, weights, site, training items, task) applies to
+    both. The winner is the selected configuration.
 
     Attributes:
-        model: As named in the study.
-        task: As named in the study; the vector's, also where another task is asked.
+        model: Name of the model in the study.
+        task: Name in the study of the task that the vector is for.
         category: "bias", "morality", "alignment", "intelligence", "demo" or "own".
-        seed: Of the training.
-        setting: Which of the paper's studies it belongs to.
-        variant: What tells its cells apart: the site, the number of training items, the task
-            that is asked; empty where nothing does.
-        failed: Why it failed, in one line; empty if it did not.
-        verdict: See `pas.evidence.verdict`; empty for "forgetting", which has no gain to judge.
-        explanation: The verdict's reason.
+        seed: Seed of the training.
+        setting: The study of the paper that the cell belongs to.
+        variant: The site, the number of training items or the other task, for settings with
+            several cells per training; otherwise empty.
+        failed: The reason of a failure, in one line; otherwise empty.
+        verdict: Label of the verdict, see `pas.evidence.verdict`; empty for "forgetting".
+        explanation: The verdict's explanation.
         method: The winner's estimator.
-        layer: Where it is written.
-        strength: Its strength; 0 where not steering won.
-        n_test: Test items.
-        baseline_accuracy: Unsteered, on the test items.
-        steered_accuracy: Steered by the winner.
-        w2r: Items that went from wrong to right.
-        r2w: Items that went from right to wrong.
-        p_value: Exact McNemar.
-        random_accuracy: Mean of random directions of the winner's norm; None if not measured.
-        neutral_kl: Of the winner, in nats a token; None if not measured.
-        method_deltas: Each estimator's own gain on the test items.
-        curve: Of "forgetting": other strengths of the same vector.
-        seconds: Of the whole cell.
-        run_id: MLflow run.
-        fingerprint: Of the model that was run.
+        layer: The winner's layer.
+        strength: The winner's strength; 0 if the unsteered model was selected.
+        n_test: Number of test items.
+        baseline_accuracy: Test accuracy of the unsteered model.
+        steered_accuracy: Test accuracy under the winner.
+        w2r: Number of items that changed from wrong to right.
+        r2w: Number of items that changed from right to wrong.
+        p_value: P-value of the exact McNemar test.
+        random_accuracy: Mean accuracy of random directions of the winner's norm; None if not
+            measured.
+        neutral_kl: The winner's damage to neutral text, in nats per token; None if not measured.
+        method_deltas: Gain on the test items of the configuration selected for each estimator.
+        curve: For "forgetting": other strengths of the same vector.
+        seconds: Time of the whole cell.
+        run_id: Id of the MLflow run.
+        fingerprint: Fingerprint of the model that was run.
     """
 
     model: str
@@ -95,7 +96,7 @@ class StudyResult:
 
     @property
     def place(self) -> str:
-        """The cell in words, for a log."""
+        """A name of the cell for logs."""
         what = f"{self.setting} {self.variant}".strip()
         return f"{self.model} {self.task} seed {self.seed}" + ("" if what == "main" else f" {what}")
 
@@ -105,6 +106,6 @@ class StudyResult:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "StudyResult":
-        """Make what `as_dict` took apart."""
+        """Return the result from the fields of `as_dict`."""
         points = tuple(CurvePoint(*point) for point in fields.get("curve", ()))
         return cls(**(fields | {"curve": points}))

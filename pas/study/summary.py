@@ -1,7 +1,8 @@
-"""The tables over a study's results: by setting, model and task over the seeds; pooled; by arms.
+"""Tables of a study's results: by setting, model and task; pooled; and by arms.
 
-METHOD.md, "Studies". The paper tests each model and task over its seeds; so does this, corrected
-for the number of tests in the same table, and pools the gains over models and tasks.
+docs/method.md, "Studies" and "Several seeds, models and tasks". As in the paper, each model and
+task is tested over its seeds. P-values are also adjusted for the number of tests in the table, and
+gains are pooled over models and tasks.
 """
 
 from collections import Counter
@@ -18,28 +19,29 @@ _TREATMENTS: tuple[Setting, ...] = ("icl", "sft")
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One model and task over its seeds, in one setting.
+    """The results of one model and task over its seeds, in one setting.
 
     Attributes:
-        model: As named in the study.
-        task: As named in the study.
-        category: Of the task.
-        setting: Of the cells.
-        variant: Of the cells, see `pas.study.results.StudyResult`.
-        seeds: That did not fail.
-        n_test: Test items of all seeds together.
-        baseline_accuracy: Mean over seeds.
-        steered_accuracy: Mean over seeds.
-        test: One-sided paired t-test over seeds, as in the paper, with interval and effect size;
-            two-sided for "forgetting", where a loss is what is looked for.
-        adjusted_p: Its p-value after Holm's correction over the setting; None without a test.
-        adjusted_fdr: The same after Benjamini and Hochberg's.
-        flips: Items from wrong to right and from right to wrong, all seeds together.
-        random_accuracy: Of random directions, mean over seeds; None if not measured.
-        neutral_kl: Mean over seeds, in nats a token; None if not measured.
-        method_deltas: Each estimator's gain, mean over seeds.
-        verdicts: How often each was given.
-        seconds: Mean over seeds.
+        model: Name of the model in the study.
+        task: Name of the task in the study.
+        category: Category of the task.
+        setting: Setting of the cells.
+        variant: Variant of the cells, see `pas.study.results.StudyResult`.
+        seeds: Seeds of the cells that did not fail.
+        n_test: Number of test items of all seeds together.
+        baseline_accuracy: Mean unsteered accuracy over seeds.
+        steered_accuracy: Mean steered accuracy over seeds.
+        test: One-sided paired t-test over seeds, as in the paper, with interval and effect size.
+            Two-sided for "forgetting", where a loss is expected.
+        adjusted_p: The p-value adjusted by Holm's method over the setting; None without a test.
+        adjusted_fdr: The p-value adjusted by Benjamini and Hochberg's method.
+        flips: Number of items that changed from wrong to right, and from right to wrong, over all
+            seeds.
+        random_accuracy: Mean accuracy of random directions over seeds; None if not measured.
+        neutral_kl: Mean damage over seeds, in nats per token; None if not measured.
+        method_deltas: Mean gain of each estimator over seeds.
+        verdicts: Number of cells with each verdict.
+        seconds: Mean time over seeds.
     """
 
     model: str
@@ -63,20 +65,20 @@ class TaskSummary:
 
 
 class Arms(NamedTuple):
-    """Steering, another treatment of the same items, and both; means over the seeds that have all.
+    """Mean accuracies of steering, of another treatment, and of both, over seeds that have all.
 
     Attributes:
-        model: As named in the study.
-        task: As named in the study.
+        model: Name of the model in the study.
+        task: Name of the task in the study.
         setting: The treatment: "icl" (exemplars) or "sft" (fine-tuned weights).
-        seeds: That have all four accuracies.
-        plain: Accuracy of the model as it is.
-        steered: With a vector.
-        treated: With the treatment.
-        both: With the treatment and a vector made under it.
-        treatment: `treated` against `plain`.
-        on_top: `both` against `treated`: what steering adds to the treatment.
-        over_steering: `both` against `steered`: what the treatment adds to steering.
+        seeds: Seeds with all four accuracies.
+        plain: Accuracy of the model without a treatment or vector.
+        steered: Accuracy with a vector.
+        treated: Accuracy with the treatment.
+        both: Accuracy with the treatment and a vector made under the treatment.
+        treatment: Test of `treated` against `plain`.
+        on_top: Test of `both` against `treated`: what steering adds to the treatment.
+        over_steering: Test of `both` against `steered`: what the treatment adds to steering.
     """
 
     model: str
@@ -97,12 +99,12 @@ class Summary:
     """A study's tables.
 
     Attributes:
-        tasks: Of the main setting.
-        others: Of the other settings, in the order of `SETTINGS`.
-        pooled: The main setting's gains over models and tasks; None without any.
-        categories: The same for each category that has several pairs of model and task.
-        settings: The same for each of the settings "icl" and "sft".
-        arms: For each treatment, model and task.
+        tasks: Rows of the main setting.
+        others: Rows of the other settings, in the order of `SETTINGS`.
+        pooled: The main setting's gains, pooled over models and tasks; None without gains.
+        categories: Pooled gains of each category with several pairs of model and task.
+        settings: Pooled gains of the settings "icl" and "sft".
+        arms: Rows for each treatment, model and task.
         failed: Cells without a result.
     """
 
@@ -116,7 +118,7 @@ class Summary:
 
 
 def summarise(results: Sequence[StudyResult]) -> Summary:
-    """Summarise by setting, model and task, in the order in which the results name them."""
+    """Return a study's tables. Models and tasks are in the order of the results."""
     done = [r for r in results if not r.failed]
     by_setting = {s: [r for r in done if r.setting == s] for s in SETTINGS}
     main = by_setting["main"]
@@ -129,11 +131,11 @@ def summarise(results: Sequence[StudyResult]) -> Summary:
         others=tuple(t for s in SETTINGS[1:] for t in _table(by_setting[s])),
         pooled=_pooled(main),
         categories={
-            c: found
+            c: gain
             for c in categories
-            if c in several and (found := _pooled([r for r in main if r.category == c]))
+            if c in several and (gain := _pooled([r for r in main if r.category == c]))
         },
-        settings={s: found for s in _TREATMENTS if (found := _pooled(by_setting[s]))},
+        settings={s: gain for s in _TREATMENTS if (gain := _pooled(by_setting[s]))},
         arms=tuple(arms for s in _TREATMENTS for arms in _arms(main, by_setting[s])),
         failed=tuple(r for r in results if r.failed),
     )
@@ -149,7 +151,7 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
         )
         for g in groups
     ]
-    # One seed is no test, and would only inflate the correction of the others.
+    # One seed gives no test, and would only make the adjustment of the others stricter.
     tested = [t.p_value for t in tests if t.p_value is not None and t.n > 1]
     holm, fdr = iter(adjust(tested)), iter(adjust(tested, "fdr_bh"))
     rows = []
@@ -186,7 +188,7 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
 
 def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[Arms]:
     plain = {(r.model, r.task, r.seed): r for r in main}
-    found = []
+    rows = []
     for group in _grouped(treated, lambda r: (r.model, r.task)):
         pairs = [(plain[key], r) for r in group if (key := (r.model, r.task, r.seed)) in plain]
         if not pairs:
@@ -195,7 +197,7 @@ def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[A
         steered = [before.steered_accuracy for before, _ in pairs]
         other = [after.baseline_accuracy for _, after in pairs]
         both = [after.steered_accuracy for _, after in pairs]
-        found.append(
+        rows.append(
             Arms(
                 group[0].model,
                 group[0].task,
@@ -210,7 +212,7 @@ def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[A
                 paired_t(steered, both),
             )
         )
-    return found
+    return rows
 
 
 def _pooled(done: Sequence[StudyResult]) -> PooledGain | None:

@@ -107,7 +107,7 @@ def test_the_command_prints_the_folder_and_what_to_do_with_it(home, recipe, monk
 
 @pytest.mark.parametrize(
     ("option", "value", "remedy"),
-    [("rank", "0", "whole number from 1"), ("epochs", "2.5", "whole number"),
+    [("rank", "0", "whole number of 1 or more"), ("epochs", "2.5", "whole number"),
      ("alpha", "wide", "a number"), ("max-steps", "some", "whole number, or none"),
      ("dropout", "1", "below 1"), ("scoring", "words", "auto, letter or choice")],
 )  # fmt: skip
