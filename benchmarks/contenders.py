@@ -1,7 +1,7 @@
-"""The published loop and careful hooks, each from the same texts to the same numbers.
+"""The published loop and careful hooks. Both compute the same numbers from the same texts.
 
-A sweep returns scores [items, rows, choices]; a row of None is the unsteered model. Whatever
-tokenises does so within the call, so that everyone pays for it. Extraction returns vectors
+A sweep returns scores [items, rows, choices]; a row of None is the unsteered model. Tokenising is
+part of each call, so that it is timed for all contenders. Extraction returns vectors
 [d_model] float64 by (method, block read).
 """
 
@@ -30,7 +30,7 @@ NEAR_TIE = 1e-3  # of the two best scores: rounding decides such a prediction
 def reference_sweep(
     model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[MaybeRow]
 ) -> np.ndarray:
-    """The whole prompt again for every configuration of every item."""
+    """Run the whole prompt for every configuration of every item."""
     steerings = [None if row is None else oracle.Steering(row.layer, row.delta) for row in rows]
 
     def scores(item: LetterPrompt, steering: Any) -> list[float]:
@@ -42,14 +42,14 @@ def reference_sweep(
 
 
 def reference_predict(model: LoadedModel, items: Sequence[LetterPrompt]) -> np.ndarray:
-    """One pass an item."""
+    """Run one pass per item."""
     return reference_sweep(model, items, [None])
 
 
 def reference_extraction(
     model: LoadedModel, sets: Mapping[str, ContrastSet], reads: Sequence[int]
 ) -> Vectors:
-    """One pass per prompt per layer per method."""
+    """Run one pass per prompt, layer and method."""
     vectors: Vectors = {}
     for method, chosen in sets.items():
         signed = [(t, 1) for t in chosen.positives] + [(t, -1) for t in chosen.negatives]
@@ -65,7 +65,7 @@ def reference_extraction(
 def hooked_sweep(
     model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[MaybeRow], batch_size: int
 ) -> np.ndarray:
-    """One batched, hooked pass per configuration; only the last position's logits."""
+    """Run one batched pass with hooks per configuration; read the last position's logits."""
     network = model.model
     letters = [ids[0] for ids in letter_tokens(model.info, _widest(items), "bare")]
     found = np.full((len(items), len(rows), len(letters)), -np.inf)
@@ -83,14 +83,14 @@ def hooked_sweep(
 def hooked_predict(
     model: LoadedModel, items: Sequence[LetterPrompt], batch_size: int
 ) -> np.ndarray:
-    """One batched pass."""
+    """Run one batched pass."""
     return hooked_sweep(model, items, [None], batch_size)
 
 
 def hooked_extraction(
     model: LoadedModel, sets: Mapping[str, ContrastSet], reads: Sequence[int], batch_size: int
 ) -> Vectors:
-    """One batched pass per distinct prompt with hooks on all layers, no output head."""
+    """Run distinct prompts in batches with hooks on all layers, without the output head."""
     network = model.model
     texts = _distinct(sets)
     width = network.config.hidden_size
@@ -114,7 +114,7 @@ def hooked_extraction(
 def _batches(
     model: LoadedModel, texts: Sequence[str], batch_size: int
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Texts of like length together, left-padded."""
+    """Yield left-padded batches of texts of similar length."""
     ids = [model.tokenizer(text)["input_ids"] for text in texts]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     for start in range(0, len(order), batch_size):

@@ -1,4 +1,4 @@
-"""Does the estimator stream? DuckDB's aggregation against reading the shards and against NumPy.
+"""Time and memory of the estimator: DuckDB's aggregation, reading the shards, and NumPy.
 
     python -m benchmarks.estimator --gigabytes 2 --out FOLDER
 
@@ -55,7 +55,7 @@ def measure_estimate(folder: Path, layers: int, memory_limit: str | None) -> np.
 
 
 def measure_read(folder: Path) -> None:
-    """Decode every row group of every shard, keeping none."""
+    """Decode every row group of every shard, without keeping any."""
     for path in shard_paths(folder):
         with pq.ParquetFile(path) as parquet:
             for group in range(parquet.num_row_groups):
@@ -96,7 +96,7 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def run_contender(arguments: argparse.Namespace, folder: Path) -> None:
-    """Run one contender in this process and print what it took as one line of JSON."""
+    """Run one contender in this process and print time and memory as one line of JSON."""
     contenders: dict[str, Callable[[], np.ndarray | None]] = {
         "write": lambda: write_shards(folder, arguments),
         "estimate": lambda: measure_estimate(folder, arguments.layers, arguments.memory_limit),
@@ -127,7 +127,7 @@ def in_fresh_process(folder: Path, contender: str) -> dict[str, Any]:
 
 
 def numpy_fits(prompts: int, width: int) -> bool:
-    """Whether the float32 blocks, their concatenation and its float64 copy fit in free memory."""
+    """Return whether float32 blocks, their concatenation and a float64 copy fit in memory."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return prompts * width * (4 + 8) < 0.9 * max(free, _available())
 
@@ -140,13 +140,13 @@ def _available() -> int:
 
 
 def largest_relative_error(found: np.ndarray, reference: np.ndarray) -> float:
-    """The largest difference of two directions in units of the reference's L2 norm."""
+    """Return the largest difference of two directions, in units of the reference's L2 norm."""
     error = np.abs(found - reference).max(axis=2) / np.linalg.norm(reference, axis=2)
     return float(error.max())
 
 
 def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run the contenders in turn, `repeats` times, and sum up."""
+    """Run the contenders in turn, `repeats` times, and summarise the results."""
     prompts = count_prompts(arguments)
     values = prompts * arguments.layers * arguments.d_model
     contenders = [c for c in CONTENDERS if c != "numpy" or numpy_fits(prompts, arguments.d_model)]
@@ -232,7 +232,7 @@ def main() -> None:
     if folder.exists():
         parser.error(f"{folder} exists: remove it or give another --out")
     try:
-        # A process inherits the peak of the one that starts it, so this one must stay small.
+        # A process inherits the peak memory of its parent, so this process must stay small.
         written = in_fresh_process(folder, "write")
         document = compare(arguments, folder) | {"write_seconds": written["seconds"]}
     finally:

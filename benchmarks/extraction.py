@@ -32,7 +32,7 @@ def runners(
     some_reads: Sequence[int],
     other: peer.Peer | None,
 ) -> tuple[dict[tuple[str, str], Run], dict[str, int]]:
-    """What each contender does for each part, and the batch sizes that were fastest."""
+    """Return each contender's function for each part, and the fastest batch sizes."""
     prompts, model = asked(items), at.model
 
     def hooked_predict(size: int) -> Run:
@@ -71,7 +71,7 @@ def runners(
         ("hooked", "extract"): hooked_extract(batch["hooked extract"]),
     }
     if other is not None:
-        # One method is enough to choose by; the full prompts are the longest.
+        # One method is enough to choose the batch size; the full prompts are the longest texts.
         batch["peer predict"] = _best(peer_predict, peer.BATCH_SIZES, len(items))
         batch["peer extract"] = _best(
             lambda size: peer_extract(size, METHODS[:1]), peer.BATCH_SIZES, len(items)
@@ -82,7 +82,7 @@ def runners(
 
 
 def warm(runs: dict[tuple[str, str], Run]) -> dict[str, float | None]:
-    """Run everything but the slow reference once; megabytes above the start, the larger part."""
+    """Run all contenders but the reference once; return MB above the start, of the larger part."""
     memory: dict[str, float | None] = {}
     for (name, _), run in runs.items():
         if name == "reference":
@@ -98,7 +98,7 @@ def warm(runs: dict[tuple[str, str], Run]) -> dict[str, float | None]:
 def compare(
     at: Material, sets: dict[str, ContrastSet], results: dict[tuple[str, str], Any]
 ) -> dict[str, dict[str, Any]]:
-    """Predictions and vectors of every contender against ours."""
+    """Compare the predictions and vectors of every contender with ours."""
     cut = {
         method: ContrastSet([p for p, _ in pairs], [n for _, n in pairs])
         for method, pairs in peer.paired(sets).items()
@@ -194,11 +194,11 @@ def main() -> None:
         "All but ours are given the contrast sets; ours answers and extracts in one pass over all "
         "that an answer could call for. Through the lake: Parquet and DuckDB included.",
         f"The reference ran {len(some_reads)} of {len(at.reads)} layers, whose extract time is "
-        f"scaled by {scale:.3g}: a layer is a whole pass per prompt to it, whichever it is.",
+        f"scaled by {scale:.3g}: it runs a whole pass per prompt for every layer.",
         "Vectors differ by: the largest difference of an element over the vector's norm.",
         f"Batch sizes, the fastest tried: {batch}.",
-        f"Peer: {other.where}. It wants pairs, so the larger side of an unpaired method is cut to "
-        f"the smaller, which spares it prompts: {used} pairs. Its vectors are compared with ours "
+        f"Peer: {other.where}. It needs pairs, so the larger side of an unpaired method is cut to "
+        f"the smaller, with fewer prompts: {used} pairs. Its vectors are compared with ours "
         "of the same pairs. It has no prediction of its own: that part is a batched pass."
         if other
         else f"Peer: not installed: {peer.INSTALL}",

@@ -1,7 +1,7 @@
-"""The engine on a GPU: how near it comes to the device's rate, at a known model's shape.
+"""The engine on a GPU: its rate compared with the device's peak, at a known model's shape.
 
-The weights are random and the items are drawn as token ids of BBQ's lengths, so nothing is
-fetched; torch, transformers, numpy, scipy, psutil, safetensors and tqdm are all that it needs.
+The weights are random and the items are random token ids with BBQ's lengths, so nothing is
+downloaded. Only torch, transformers, numpy, scipy, psutil, safetensors and tqdm are needed.
 """
 
 import argparse
@@ -45,7 +45,7 @@ PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}  # bf16 TFLOP/s by datashe
 
 
 class Meter:
-    """Turns runs into lines of a table."""
+    """Times runs and returns lines of a table."""
 
     def __init__(self, model: LoadedModel, peak: float, repeats: int) -> None:
         self.model, self.peak, self.repeats = model, peak, repeats
@@ -53,7 +53,7 @@ class Meter:
     def line(
         self, run: Callable[[], object], flops: float, items: int, repeats: int | None = None
     ) -> dict[str, Any]:
-        """Median seconds after a first run, whose time is told apart: it meets new shapes."""
+        """Return median seconds. The first run has new shapes, so its time is listed separately."""
         with peak_memory(self.model.device) as memory:
             first = seconds(run, self.model.device)
             taken = [seconds(run, self.model.device) for _ in range(repeats or self.repeats)]
@@ -70,7 +70,7 @@ class Meter:
 
 
 def extraction(at: Meter, drawn: EngineInputs, budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """Activations of all prompts and answers to all questions, for every token budget."""
+    """Time activations of all prompts and answers to all questions, for every token budget."""
     model, layers = at.model, layers_of("auto", at.model.n_layers)
     flops = work.sweep_flops(work.shape_of(model), drawn.sequences, [], CHOICES)
     # A prompt and the question that it asks are one sequence, so a set.
@@ -113,7 +113,7 @@ def sweeping(
     budgets: Sequence[Budget],
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """All items under all configurations, for every budget."""
+    """Time all items under all configurations, for every budget."""
     needed = work.sweep_flops(work.shape_of(at.model), drawn.asked, rows, CHOICES)
     flops = needed["prefill"] + needed["rows"] + needed["head"]
     lines = []
@@ -136,7 +136,7 @@ def sweeping(
 
 
 def facts(model: LoadedModel) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return the versions and settings that the numbers depend on."""
     cuda = model.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(model.device) if cuda else "cpu",
@@ -178,7 +178,7 @@ def arguments() -> argparse.Namespace:
 
 
 def table(title: str, lines: Sequence[dict[str, Any]]) -> None:
-    """By rich where it is, else as plain text; long lists are left to the JSON."""
+    """Print a table with rich if it is installed, else as plain text; skip long lists."""
     shown = [{k: v for k, v in line.items() if not isinstance(v, list)} for line in lines]
     try:
         show(title, shown)
@@ -200,14 +200,14 @@ def main() -> None:
     document: dict[str, Any] = {"benchmark": "gpu", "options": vars(options) | {"out": None}}
 
     def part(name: str, measure: Callable[[], Any]) -> Any:
-        """Measure, show and write, so that what is done is kept whatever comes after."""
+        """Measure, print and save one part, so that its results survive a later failure."""
         if perf_counter() - began > options.limit:
             document.setdefault("left out", []).append(name)
             return None
         start = perf_counter()
         try:
             document[name] = found = measure()
-        except Exception as error:  # a lent machine is rarely there twice: go on with the rest
+        except Exception as error:  # GPU time is scarce, so the other parts still run
             document.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"[:500]
             print(f"{name} failed: {document['failed'][name]}")
             return None
@@ -238,7 +238,7 @@ def main() -> None:
         "covered": covered(model, "residual", longest),
     }
     at = Meter(model, peak, options.repeats)
-    # Where the libraries are loaded and the first plans are made, apart from what is measured.
+    # This loads the libraries and makes the first plans, before anything is measured.
     few = drawn.first(4)
     sweeping(at, few, rows[:10], [budget], 1)
     extraction(at, few, [budget.tokens])
@@ -261,7 +261,7 @@ def main() -> None:
             fits and not options.no_exact,
         ),
     )
-    # A size that nothing has run yet, so that the first call shows what a new shape costs.
+    # A size that has not run yet, so that the first call shows the cost of a new shape.
     part("attention", lambda: attention(model, drawn, budget.tokens * 3 // 4))
     part("attention of the rows", lambda: row_attention(model, drawn, len(rows), chosen[0].rows))
     part(

@@ -1,4 +1,4 @@
-"""What the device's kernels take: products, attention backends, shares of a profile."""
+"""Times of the device's kernels: matrix products, attention backends, shares of a profile."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,14 +15,14 @@ from pas.engine.trie import lay_out, packs
 from pas.models.loading import LoadedModel
 from pas.models.sites import decoder_blocks
 
-# Beside the kernels made for it, what only our own attention calls in a Llama.
+# Attention kernels, and operators that only our attention function calls in a Llama.
 _ATTENTION = ("bmm", "attention", "softmax", "exp_", "sub_", "amax", "aten::sum", "masked_fill")
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::linear", "aten::matmul")
 
 
 @torch.inference_mode()
 def products(model: LoadedModel, rows: int, square: int, spend: float = 0.2) -> dict[str, float]:
-    """TFLOP/s of the model's own products at `rows` tokens, and of a large square one."""
+    """Return TFLOP/s of the model's matrix products at `rows` tokens, and of a large square."""
     rates = {}
     for m, k, n in [*work.matmul_shapes(model, rows)[:-1], (square, square, square)]:
         left = torch.randn(m, k, device=model.device, dtype=model.model.dtype)
@@ -41,7 +41,7 @@ def products(model: LoadedModel, rows: int, square: int, spend: float = 0.2) -> 
 
 
 def profiled(run: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """Where the time goes: by operator, by kernel, and what the device waits for the host."""
+    """Return the time by operator and by kernel, and the time the device waits for the host."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
@@ -87,9 +87,9 @@ def profiled(run: Callable[[], object], device: torch.device) -> dict[str, Any]:
 
 @torch.inference_mode()
 def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str, Any]:
-    """The prefill's attention on one real pack, in one block: what torch takes and what it could.
+    """Time the prefill's attention on one real pack, in one block, with several kernels.
 
-    `flash, ragged` runs the whole pack in one call: a span's tokens see all of its path up to
+    `flash, ragged` runs the whole pack in one call. A span's tokens attend to the span's path up to
     themselves, which is the causal mask that ends at the last query and the last key.
     """
     device, dtype, config = model.device, model.model.dtype, model.model.config
@@ -185,10 +185,10 @@ def attention(model: LoadedModel, drawn: EngineInputs, budget: int) -> dict[str,
 def row_attention(
     model: LoadedModel, drawn: EngineInputs, rows: int, row_budget: int
 ) -> dict[str, Any]:
-    """The walk's attention at its real size, in one block: as it is, and by a fused kernel.
+    """Time the walk's attention at its real size, in one block: ours, and with a fused kernel.
 
-    The kernel tells the logarithm of its sum too, so what it read of the prefix can be joined with
-    each row's own token.
+    The fused kernel also returns the logarithm of its sum, so its result over the prefix can be
+    combined with each row's own token.
     """
     device, dtype, config = model.device, model.model.dtype, model.model.config
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -244,7 +244,7 @@ def row_attention(
 
 @torch.inference_mode()
 def fused(model: LoadedModel, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """A block without its attention: as it is, compiled, and replayed as a CUDA graph."""
+    """Time a block without its attention: eager, compiled, and replayed as a CUDA graph."""
     block: Any = decoder_blocks(model.model)[0]
 
     def half(hidden: torch.Tensor) -> torch.Tensor:
@@ -264,7 +264,7 @@ def fused(model: LoadedModel, sizes: Sequence[int]) -> list[dict[str, Any]]:
                     / 20
                     for _ in range(5)
                 )
-            except Exception as error:  # whatever the compiler stumbles over
+            except Exception as error:  # the compiler may fail in many ways
                 line[f"{name} ms"], line[f"{name} failed"] = None, str(error)[:200]
         if model.device.type == "cuda":
             graph = torch.cuda.CUDAGraph()

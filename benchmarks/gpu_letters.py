@@ -1,4 +1,4 @@
-"""Whether the letters agree in half precision, and how near the ties are where they do not."""
+"""Agreement of letters in half precision, and the margins of letters that differ."""
 
 import copy
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BF16_STEP = 2.0**-8  # half of what separates neighbouring numbers, relative, at
 def agreement(
     model: LoadedModel, drawn: EngineInputs, rows: Sequence[Steering], exact: bool
 ) -> dict[str, Any]:
-    """The engine's letters against one hooked pass a configuration, and both against float32."""
+    """Compare the engine's letters with one hooked pass per configuration, both with float32."""
 
     def scores(of: LoadedModel, engine: str) -> torch.Tensor:
         return torch.stack(score_rows(of, drawn.questions, rows, engine=engine))

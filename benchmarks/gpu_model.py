@@ -45,43 +45,43 @@ SHAPES = {
 
 
 class NoText:
-    """In a tokenizer's place: what is measured starts from token ids."""
+    """Takes the place of a tokenizer, because the measurements start from token ids."""
 
     pad_token_id = 0
     eos_token_id = 0
 
 
 class Item(NamedTuple):
-    """The multiple-choice prompt and the statements, as token ids."""
+    """An item: the full prompt and the statements, as token ids."""
 
     asked: Tokens
     statements: tuple[Tokens, ...]
 
 
 class EngineInputs(NamedTuple):
-    """Items as the engine takes them."""
+    """Items in the form of the engine's arguments."""
 
     prompts: list[Prompt]
     questions: list[Query]
 
     def first(self, count: int) -> "EngineInputs":
-        """Of the first items only."""
+        """Return the inputs of the first items only."""
         each = len(self.prompts) // len(self.questions)
         return EngineInputs(self.prompts[: count * each], self.questions[:count])
 
     @property
     def sequences(self) -> list[Tokens]:
-        """All that extraction runs."""
+        """All sequences that extraction runs."""
         return [p.token_ids for p in self.prompts] + self.asked
 
     @property
     def asked(self) -> list[Tokens]:
-        """All that the sweep runs."""
+        """All sequences that the sweep runs."""
         return [question.sequences[0].token_ids for question in self.questions]
 
 
 def build(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """A Llama of that shape with random weights, made where it runs."""
+    """Return a Llama of that shape with random weights, created on the device."""
     sizes = dict(zip(_SIZES, SHAPES[shape], strict=True))
     std = SPREAD / sizes["hidden_size"] ** 0.5
     config = LlamaConfig(**sizes, **_FREE_OF_SHAPE, initializer_range=std)
@@ -92,7 +92,7 @@ def build(shape: str, device: torch.device, dtype: torch.dtype) -> LoadedModel:
 
 
 def loaded(model: Any, shape: str) -> LoadedModel:
-    """Wrap as `pas.models.loading.load_model` does."""
+    """Return the model as `pas.models.loading.load_model` does."""
     config = model.config
     tokens = ModelInfo(
         NoText(),
@@ -106,7 +106,7 @@ def loaded(model: Any, shape: str) -> LoadedModel:
 
 
 def draw(n: int, vocabulary: int, shots: int, seed: int = 0) -> list[Item]:
-    """Items of BBQ's lengths; each context serves two to four of them."""
+    """Draw items with BBQ's lengths; each context belongs to two to four of them."""
     rng = random.Random(seed)
 
     def ids(least: int, most: int) -> Tokens:
@@ -124,7 +124,7 @@ def draw(n: int, vocabulary: int, shots: int, seed: int = 0) -> list[Item]:
 
 
 def prepared(items: Sequence[Item], vocabulary: int) -> EngineInputs:
-    """What `read` and `score_rows` take; the letters are tokens that no item decides."""
+    """Return the arguments of `read` and `score_rows`. The letters are arbitrary tokens."""
     letters = tuple((vocabulary - 1 - i,) for i in range(CHOICES))
     prompts = [
         Prompt(prompt_key("0" * 32, ids), "", ids)
@@ -137,12 +137,12 @@ def prepared(items: Sequence[Item], vocabulary: int) -> EngineInputs:
 
 
 def grid(model: LoadedModel, count: int) -> list[Steering]:
-    """`count` of the paper's 420 configurations, spread over its layers, strengths and methods."""
+    """Return `count` of the paper's 420 configurations, over its layers, strengths and methods."""
     made = torch.Generator().manual_seed(1)
     cells = []
     for layer in layers_of("auto", model.n_layers):
         for _ in range(METHODS):
-            # As long as an embedding, so that the strengths go from little to overwhelming.
+            # With the norm of an embedding, so that strengths go from weak to very strong.
             direction = torch.randn(model.info.d_model, generator=made)
             direction *= SPREAD / direction.norm()
             cells += [Steering(layer, strength * direction) for strength in PAPER_STRENGTHS]
@@ -150,13 +150,13 @@ def grid(model: LoadedModel, count: int) -> list[Steering]:
 
 
 def settle(device: torch.device) -> None:
-    """Wait for all that was started on the device."""
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Of one run, from an idle device to an idle device."""
+    """Return the seconds of one run, from an idle device to an idle device."""
     settle(device)
     start = perf_counter()
     run()
@@ -166,7 +166,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
-    """Gigabytes allocated at most within the context, the weights included; {} without CUDA."""
+    """Record the peak of allocated gigabytes, including the weights; {} without CUDA."""
     found: dict[str, float] = {}
     gc.collect()
     if device.type == "cuda":

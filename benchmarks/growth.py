@@ -1,4 +1,4 @@
-"""How time and memory grow: with items, configurations, prompt length and layers."""
+"""Growth of time and memory with items, configurations, prompt length and layers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ SWEEP_ITEMS, EXTRACT_ITEMS = 4, 8
 CONFIGURATIONS, COUNTS = 105, (1, 42, 105, 420, 840, 1680)
 LENGTHS = (64, 128, 256, 512, 1024)
 LAYERS, ROWS = (1, 2, 5, 10, 20), 120
-# Different first words, so that what the items are padded with is not run once for all.
+# The first words differ, so that the sentences before the items are not a shared prefix.
 _NEUTRAL = (
     "The library opens at nine on weekdays.",
     "Rain is expected in the north this evening.",
@@ -65,7 +65,7 @@ class Series(NamedTuple):
 
 
 def rows_at(model: LoadedModel, configurations: Sequence[Configuration]) -> list[Steering]:
-    """Random directions: how long a sweep takes does not depend on what is added."""
+    """Return random directions. The time of a sweep does not depend on what is added."""
     width = model.info.d_model
     return [
         Steering(
@@ -121,7 +121,7 @@ def sweep_at(
 def extract_at(
     model: LoadedModel, size: float, items: Sequence[Example], layers: Sequence[int]
 ) -> Point:
-    """Answers and activations of whatever an answer could call for, in one pass."""
+    """Read answers and the activations of all texts that a method may need, in one pass."""
     texts = dict.fromkeys(t for i in items for t in possible_texts(METHODS, i, RULE.kind))
     prompts = [encode(model.info, text) for text in texts]
     questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in asked(items)]
@@ -130,7 +130,7 @@ def extract_at(
 
 
 def all_series(at: Material, quick: bool) -> list[Series]:
-    """The two or three smallest points of each when `quick`."""
+    """Return all series; if `quick`, with the two or three smallest points of each."""
     model, few = at.model, at.val[:SWEEP_ITEMS]
     blocks, usual = model.n_layers, many(at.layers, CONFIGURATIONS)
     factors, counts = FACTORS[: 3 if quick else None], COUNTS[: 3 if quick else None]
@@ -181,7 +181,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float | None]) -> float | 
 
 
 def measure(series: Sequence[Series], repeats: int) -> list[dict[str, Any]]:
-    """One line a point: seconds, megabytes above the start, and growth at the last of a series."""
+    """Return one line per point: seconds, MB above the start, and growth at a series' last."""
     points = {(s.name, p.size): p for s in series for p in s.points}
     memory = {}
     series[0].points[0].run()  # the weights are read from their file when they are first used
@@ -216,7 +216,7 @@ def measure(series: Sequence[Series], repeats: int) -> list[dict[str, Any]]:
 
 
 def apart(sizes: Sequence[float]) -> list[float]:
-    """Those whose labels do not touch on a logarithmic axis, the largest first."""
+    """Return values whose labels do not overlap on a logarithmic axis, the largest first."""
     least = (sizes[-1] / sizes[0]) ** 0.15
     shown = [sizes[-1]]
     for size in sizes[-2::-1]:
@@ -226,7 +226,7 @@ def apart(sizes: Sequence[float]) -> list[float]:
 
 
 def draw(lines: Sequence[dict[str, Any]]) -> Figure:
-    """Time above, on logarithmic axes with a line of slope 1, and memory below."""
+    """Draw time (top), on logarithmic axes with a line of slope 1, and memory (bottom)."""
     names = list(dict.fromkeys(line["series"] for line in lines))
     figure = Figure(figsize=(2.5 * len(names), 5.2), layout="constrained")
     panels = figure.subplots(2, len(names), squeeze=False, sharex="col", sharey="row")

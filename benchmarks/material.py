@@ -87,7 +87,7 @@ def material(protocol: Protocol = "paper") -> Material:
 
 
 def asked(items: Sequence[Example], exemplars: Sequence[Example] = ()) -> list[LetterPrompt]:
-    """Render the items, after the exemplars with their answers if there are any."""
+    """Render the items, with the exemplars and their answers first if there are any."""
     before = [f"{full_prompt(e, 'letter')} {ascii_uppercase[e.label]}" for e in exemplars]
     return [
         LetterPrompt("\n\n".join([*before, full_prompt(item, "letter")]), item.choices)
@@ -142,7 +142,7 @@ def by_layer(configurations: Sequence[Configuration]) -> dict[int, list[Configur
 def rows_of(
     configurations: Sequence[Configuration], vectors: dict[tuple[str, int], np.ndarray]
 ) -> list[Steering]:
-    """What is added where; `vectors` by (method, block read) in float64."""
+    """Return the layer and delta of each row; `vectors` are by (method, block read), float64."""
     return [
         Steering(
             c.layer,
@@ -153,7 +153,7 @@ def rows_of(
 
 
 def arguments(name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """The options that all commands have."""
+    """Add the options that all commands have."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=summary,

@@ -1,4 +1,4 @@
-"""What `pas` does, as the other contenders do it: from texts to scores and vectors."""
+"""`pas` with the interface of the other contenders: from texts to scores and vectors."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ from storage.lake.shards import write_shard
 def sweep(
     model: LoadedModel, items: Sequence[LetterPrompt], rows: Sequence[Steering]
 ) -> np.ndarray:
-    """Every configuration; the unsteered scores, which come along, are left out."""
-    forget_roots()  # a round must not find the few-shot prefix of the one before
+    """Return the scores of every configuration, without the unsteered ones."""
+    forget_roots()  # a round must not reuse the few-shot prefix of the previous one
     questions = [prepare(model.info, i.text, i.choices, 0, RULE) for i in items]
     return stacked([scores[1:].numpy() for scores in score_rows(model, questions, rows)])
 
@@ -32,9 +32,10 @@ def sweep(
 def extraction(
     model: LoadedModel, items: Sequence[Example], reads: Sequence[int], lake: Lake | None = None
 ) -> tuple[np.ndarray, Vectors]:
-    """Answers and vectors from one pass over whatever an answer could call for.
+    """Return answers and vectors from one pass over all texts that a method may need.
 
-    With a lake, as the pipeline does it: activations go through Parquet, means through DuckDB.
+    With a lake, this is what the pipeline does: activations are written to Parquet and means are
+    computed by DuckDB.
     """
     forget_roots()
     texts = dict.fromkeys(

@@ -1,4 +1,4 @@
-"""The fixed seconds of a training: what is left when the model's work is almost nothing."""
+"""The fixed time of a training, measured with a model whose own work takes almost no time."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def toy(folder: Path) -> list[str]:
 
 
 def environment(folder: Path, home: str) -> dict[str, str]:
-    """This process's, with a home of its own and without whatever else is set for `pas`."""
+    """Return the environment with a home of its own and without other settings of `pas`."""
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("PAS_", "PREFECT_", "MLFLOW_"))
     }
@@ -74,7 +74,7 @@ def environment(folder: Path, home: str) -> dict[str, str]:
 def called(
     command: Sequence[str], env: Mapping[str, str]
 ) -> tuple[float, subprocess.CompletedProcess[str]]:
-    """Wall seconds of a fresh process, and what it printed."""
+    """Return the wall seconds of a fresh process, and its output."""
     start = perf_counter()
     done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True)  # noqa: PLW1510
     return perf_counter() - start, done
@@ -87,7 +87,7 @@ def must(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def starts(env: Mapping[str, str]) -> dict[str, float]:
-    """Seconds until a process that does next to nothing has ended; commands that fail left out."""
+    """Return the seconds of processes that do almost nothing, without commands that fail."""
     commands = {"python": ["-c", ""]}
     commands |= {f"import {name}": ["-c", f"import {name}"] for name in LIBRARIES}
     commands |= {"pas --help": ["-m", "flows.cli", "--help"]}
@@ -98,7 +98,7 @@ def starts(env: Mapping[str, str]) -> dict[str, float]:
 
 
 def trained(arguments: Sequence[str], env: Mapping[str, str], seed: int) -> dict[str, Any]:
-    """Wall seconds of a `pas train`, and those of its steps as it tells them."""
+    """Return the wall seconds of a `pas train`, and those of its steps from its log."""
     wall, done = called(["-m", "flows.cli", *arguments, "--seed", str(seed)], env)
     steps = json.loads(must(done))["seconds"]
     return {"wall": wall, **steps, "around the flow": wall - steps["total"]}

@@ -1,9 +1,9 @@
 """The package `steering-vectors`, in this process or in an environment of its own.
 
-It wants transformers < 5, which it imports for one type name only. So there are two ways:
-without its dependencies beside ours, the folder on PYTHONPATH, which runs it on our own model
-object; or an environment of its own, which a worker process answers from. This module must
-import there too: nothing of `pas`.
+It requires transformers < 5, which it imports for one type name only. There are two ways to run it.
+It can be installed without its dependencies in a folder on PYTHONPATH, and runs on our own model
+object. Or it has an environment of its own, in which a worker process runs it. This module is
+imported there too, so it must not import `pas`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ Vectors = dict[tuple[str, int], np.ndarray]
 
 
 class Peer(Protocol):
-    """What both ways offer."""
+    """The interface of both ways."""
 
     where: str
 
@@ -42,7 +42,7 @@ class Peer(Protocol):
 
 
 class Here:
-    """The package imported into this process, on the very model that ours runs."""
+    """The package in this process, on the model object that `pas` runs."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
@@ -97,7 +97,7 @@ class Here:
 
 
 class Worker:
-    """The same, answered by another interpreter over lines of JSON."""
+    """The package in another interpreter, over lines of JSON."""
 
     def __init__(self, python: Path, folder: Path) -> None:
         command = [str(python), "-m", "benchmarks.peer", "--worker", str(folder)]
@@ -153,7 +153,7 @@ def connect(model: Any, tokenizer: Any, folder: Path, python: Path | None) -> Pe
 
 
 def paired(sets: Mapping[str, tuple[list[str], list[str]]]) -> dict[str, list[tuple[str, str]]]:
-    """Contrast sets as the package wants them: the larger side is cut to the smaller."""
+    """Return contrast sets as pairs: the larger side is cut to the size of the smaller."""
     return {
         method: list(zip(positives, negatives, strict=False))
         for method, (positives, negatives) in sets.items()
@@ -169,7 +169,7 @@ def _load(folder: Path) -> Here:
     set_verbosity_error()
     config = AutoConfig.from_pretrained(folder)
     if int(version("transformers").split(".")[0]) < 5:
-        # It would take the default base of the rotary embedding without a word.
+        # It would use the default base of the rotary embedding without a warning.
         config.rope_theta = config.rope_parameters["rope_theta"]
     model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32)
     return Here(model.eval(), PreTrainedTokenizerFast.from_pretrained(folder))

@@ -1,4 +1,4 @@
-"""What a study would take, estimated from the facts under `planning` in its file.
+"""Estimate the work of a study from the facts under `planning` in its file.
 
 No model and no data set is read. The file states:
 
@@ -74,15 +74,16 @@ class Estimate(NamedTuple):
     Attributes:
         setting: With its variant left out.
         model: As named in the study.
-        cells: Of it.
+        cells: Number of cells of the setting.
         published_passes: Forward passes of the published loop, which shares nothing: predictions,
             one for each prompt, layer and method, one for each configuration and validation item,
             and two for each test item.
-        tokens: Tokens that we run through the whole model.
+        tokens: Tokens that `pas` runs through the whole model.
         steered_rows: Steered tokens, each through the blocks above its layer.
-        whole_teraflops: Floating-point work of the tokens, 2 a parameter and token.
-        steered_teraflops: The same of the steered rows.
-        bytes: Activations, of prompts that seeds and settings share once, before compression.
+        whole_teraflops: Floating-point work of the tokens, 2 per parameter and token.
+        steered_teraflops: Floating-point work of the steered rows.
+        bytes: Size of the activations before compression. Prompts that seeds and settings share
+            count once.
     """
 
     setting: str

@@ -1,4 +1,4 @@
-"""A throwaway lake of random activations, as large as asked for."""
+"""A temporary lake of random activations, of a given size."""
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 def write_shards(folder: Path, arguments: argparse.Namespace) -> None:
     """Write the shards and the weights.
 
-    One block of normal values serves every shard, scaled and turned by the shard's number:
-    drawing all values would take longer than everything that is measured here.
+    All shards use one block of normal values, scaled and rotated by the shard's number, because
+    drawing all values would take longer than the measurements.
     """
     import torch
 
@@ -65,7 +65,7 @@ def prompt_key(number: int) -> bytes:
 
 
 def random_weights(prompts: int) -> pa.Table:
-    """Weight a random share of the prompts per method: half of it +1/n, half -1/n."""
+    """Weight a random share of the prompts per method: one half by +1/n, the other by -1/n."""
     from storage.catalogue.estimate import WEIGHTS
 
     generator = np.random.default_rng(1)

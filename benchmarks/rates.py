@@ -14,9 +14,9 @@ class Rates(NamedTuple):
     """TFLOP/s that a device achieves.
 
     Attributes:
-        whole: Tokens through the whole model.
-        steered: Steered rows, each through the blocks above its layer.
-        source: Where these are from.
+        whole: Rate for tokens through the whole model.
+        steered: Rate for steered rows, each through the blocks above its layer.
+        source: Source of the rates.
     """
 
     whole: float

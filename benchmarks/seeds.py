@@ -1,4 +1,4 @@
-"""What each further seed costs, through the pipeline's own planning and its lake."""
+"""The cost of each further seed, computed by the pipeline's own planning on its lake."""
 
 import json
 import os
@@ -48,10 +48,10 @@ _BLOCK = 4  # rows of one context in upstream order: two contexts, each asked bo
 
 
 class Counted(NamedTuple):
-    """What one seed asks of the model.
+    """The model's work for one seed.
 
-    `tokens` are those to run; `alone` those that it would run on an empty lake. `passes` are the
-    distinct sequences that are run.
+    `tokens` is the number of tokens to run, and `alone` the number on an empty lake. `passes` is
+    the number of distinct sequences that are run.
     """
 
     seed: int
@@ -140,7 +140,7 @@ def mark(recipe: "Recipe", todo: "Plan") -> None:
 
 
 def run(recipe: "Recipe", todo: "Plan") -> None:
-    """Do what the flow's task does, without Prefect around it."""
+    """Run what the flow's task runs, without Prefect."""
     from tasks.extract import extract_shard
 
     for shard in todo.shards:
@@ -205,7 +205,7 @@ def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
 
 
 def each(name: str, counted: Sequence[Counted]) -> list[dict[str, Any]]:
-    """One line a seed."""
+    """Return one line per seed."""
     return [
         {
             "setting": name,
@@ -217,7 +217,7 @@ def each(name: str, counted: Sequence[Counted]) -> list[dict[str, Any]]:
 
 
 def summary(name: str, counted: Sequence[Counted]) -> dict[str, Any]:
-    """One line a setting."""
+    """Return one line per setting."""
     shares = [one.tokens / counted[0].tokens for one in counted]
     total, alone = sum(one.tokens for one in counted), sum(one.alone for one in counted)
     line: dict[str, Any] = {"setting": name, "items": counted[0].items}

@@ -1,4 +1,4 @@
-"""How long the built-in tasks' prompts are, for the `planning` of a study file."""
+"""Lengths of the built-in tasks' prompts, for the `planning` of a study file."""
 
 import argparse
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ def read(task: str, files: Sequence[Path]) -> list[Example]:
 def measure(info: ModelInfo, examples: Sequence[Example]) -> dict[str, float]:
     """Means over the training items of the paper's split of seed 0, in tokens.
 
-    `shared_tokens` are those of an item that packs laid out for its neighbours already.
+    `shared_tokens` are the tokens of an item that its neighbours in a pack have too.
     """
     train = split(examples, 0, "paper", 4000).train
     prompts = [encode(info, full_prompt(e, "letter")).token_ids for e in train]
@@ -103,7 +103,7 @@ def main() -> None:
     for task, names in FILES.items():
         files = [options.data / name for name in names if (options.data / name).is_file()]
         if not files:
-            print(f"# {task}: no file of it there")
+            print(f"# {task}: there is no file for this task")
             continue
         facts = measure(info, read(task, files))
         print(f"{task}: {{{', '.join(f'{name}: {value}' for name, value in facts.items())}}}")

@@ -30,19 +30,19 @@ HOOKED_SIZES = (8, 16, 32)
 
 
 def vectors_of(at: Material) -> contenders.Vectors:
-    """Real vectors, from the first training items."""
+    """Return real vectors, estimated from the first training items."""
     train = at.train[:VECTOR_ITEMS]
     picks = contenders.hooked_predict(at.model, asked(train), 16)[:, 0].argmax(axis=-1)
     return contenders.hooked_extraction(at.model, contrasts(train, picks), at.reads, 16)
 
 
 def sizes(candidates: Sequence[int], count: int) -> list[int]:
-    """Batch sizes worth trying for so many items."""
+    """Return the batch sizes to try for a number of items."""
     return sorted({min(size, count) for size in candidates})
 
 
 def like(items: list[LetterPrompt], count: int) -> list[int]:
-    """`count` of the items, spread evenly over their lengths."""
+    """Return `count` of the items, evenly over their lengths."""
     order = sorted(range(len(items)), key=lambda i: len(items[i].text))
     wanted = np.linspace(0, len(items), count, endpoint=False) + len(items) / count / 2
     return sorted(order[int(place)] for place in wanted)
@@ -55,7 +55,7 @@ def runners(
     one: Sequence[Steering],
     other: peer.Peer | None,
 ) -> tuple[dict[str, Run], dict[str, int]]:
-    """Everyone who takes part, and the batch sizes that were fastest on `one` configuration."""
+    """Return the contenders, and the batch sizes that were fastest on `one` configuration."""
 
     def hooked(size: int) -> Run:
         return lambda rows: contenders.hooked_sweep(at.model, items, rows, size)
@@ -88,7 +88,7 @@ def runners(
 def measure(
     runs: dict[str, Run], rows: Sequence[Steering], few: Sequence[Steering], repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, np.ndarray], dict[str, float | None]]:
-    """Times, scores, and megabytes above the start; all but ours run `few` of the `rows`."""
+    """Return times, scores and MB above the start; all but ours run `few` of the `rows`."""
     share = {name: rows if name == "ours" else few for name in runs}
     memory = {}
     for name, run in runs.items():
@@ -105,7 +105,7 @@ def measure(
 
 
 def least(at: Material, items: list[LetterPrompt], rows: Sequence[Steering]) -> dict[str, Any]:
-    """The arithmetic of the whole sweep."""
+    """Return the arithmetic that the whole sweep needs."""
     sequences = [encode(at.model.info, item.text).token_ids for item in items]
     widest = max(len(item.choices) for item in items)
     flops = work.sweep_flops(work.shape_of(at.model), sequences, rows, widest)
@@ -120,7 +120,7 @@ def table(
     memory: dict[str, float | None],
     n_items: int,
 ) -> list[dict[str, Any]]:
-    """One line for each contender."""
+    """Return one line per contender."""
     lines = []
     for name, taken in times.items():
         found = agreed.get(name, {})

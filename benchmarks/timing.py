@@ -1,4 +1,4 @@
-"""Clock, memory, machine facts, tables: what every measurement shares."""
+"""Shared parts of the measurements: clock, memory, facts about the machine, tables."""
 
 import ctypes
 import gc
@@ -34,10 +34,10 @@ _FLAGS = (
 def interleaved(
     contenders: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of every contender, `repeats` times each.
+    """Return the seconds of every contender, `repeats` times each.
 
-    The contenders take turns and every round starts with another one, so that a machine that
-    slows down or is shared slows all of them alike.
+    The contenders take turns, and every round starts with another one, so that a slower or shared
+    machine affects all of them in the same way.
     """
     names = list(contenders)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -53,14 +53,14 @@ def interleaved(
 
 
 def fastest(options: Mapping[int, Callable[[], object]]) -> int:
-    """The option that takes the least time, one warm run of each after a cold one of the first."""
+    """Return the fastest option, by one warm run of each after a cold run of the first."""
     next(iter(options.values()))()
     taken = {option: min(interleaved({"": run}, 1, 0)[""]) for option, run in options.items()}
     return min(taken, key=taken.__getitem__)
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
-    """Median over the rounds of theirs / ours: both of a round met the same machine."""
+    """Return the median over the rounds of theirs / ours, each taken within one round."""
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
@@ -71,7 +71,7 @@ def matmul_rate(shapes: Sequence[tuple[int, int, int]], seconds: float = 0.4) ->
     """
     rates = {}
     for m, k, n in shapes:
-        # The weight lies as a linear layer holds it.
+        # The weight has the memory layout of a linear layer.
         left, weight = torch.randn(m, k), torch.randn(n, k)
         best, end = float("inf"), perf_counter() + seconds
         with torch.inference_mode():
@@ -117,7 +117,7 @@ def _status(field: str) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What a reader must know of the machine to judge a number; no name of it and no path."""
+    """Return facts about the machine that affect the numbers, without names or paths."""
     facts: dict[str, Any] = {
         "system": platform.system(),
         "architecture": platform.machine(),
@@ -146,7 +146,7 @@ def machine() -> dict[str, Any]:
 
 
 def show(title: str, rows: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> None:
-    """Print a table, its columns in the order in which the rows name them."""
+    """Print a table, with columns in the order of the rows' keys."""
     from rich.console import Console
     from rich.table import Table
 
@@ -171,7 +171,7 @@ def _cell(value: Any) -> str:
 
 
 def save(path: Path | None, document: Mapping[str, Any]) -> None:
-    """Write the measurement with its date and machine as JSON; nothing without a path."""
+    """Write the measurement, its date and machine as JSON; without a path, write nothing."""
     if path is None:
         return
     whole = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}

@@ -1,4 +1,4 @@
-"""Seconds of a whole `pas train`, installation apart, against the published loop's."""
+"""Seconds of a whole `pas train`, without installation, and of the published loop."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def command(file: Path, items: int, seed: int) -> list[str]:
 
 
 def ours(file: Path, items: int, seed: int, home: Path) -> dict[str, Any]:
-    """Run it in a process of its own; every second from its start to its end counts."""
+    """Run the training in a process of its own; return the seconds from start to end."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PAS_", "PREFECT_"))}
     start = perf_counter()
     done = subprocess.run(
@@ -64,7 +64,7 @@ def ours(file: Path, items: int, seed: int, home: Path) -> dict[str, Any]:
 
 
 def per_pass(at: Material, sample: int) -> dict[str, float]:
-    """Median seconds of one pass of the published loop: answering, reading, steering."""
+    """Return median seconds of a pass of the published loop: answering, reading, steering."""
     items = asked(at.val[:sample])
     said = [statement(e, 0) for e in at.val[:sample]]
     row = Steering(at.layers[0], torch.zeros(at.model.info.d_model))
@@ -94,7 +94,7 @@ def per_pass(at: Material, sample: int) -> dict[str, float]:
 
 
 def passes(at: Material, items: int) -> dict[str, int]:
-    """How often the published loop runs the model for the same training."""
+    """Return how many passes the published loop needs for the same training."""
     train, held = int(0.6 * items), items // 5
     some = at.train[:60]
     picks = contenders.hooked_predict(at.model, asked(some), 16)[:, 0].argmax(axis=-1)

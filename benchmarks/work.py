@@ -1,4 +1,4 @@
-"""The arithmetic that a sweep cannot avoid, to judge how near the measured time comes to it."""
+"""The arithmetic that a sweep needs at least, for comparison with the measured time."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +26,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(model: LoadedModel) -> Shape:
-    """Read off a Llama-like model, whose block names its projections k_proj and v_proj."""
+    """Return the shape of a Llama-like model, with projections named k_proj and v_proj."""
     block = decoder_blocks(model.model)[0]
     matrices = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear)}
     sizes = {name: matrix.weight.numel() for name, matrix in matrices.items()}
@@ -42,7 +42,7 @@ def shape_of(model: LoadedModel) -> Shape:
 
 
 def matmul_shapes(model: LoadedModel, rows: int = 1024) -> list[tuple[int, int, int]]:
-    """The products (m, k, n) of a block at `rows` tokens, and a large square one."""
+    """Return the products (m, k, n) of a block at `rows` tokens, and a large square one."""
     block = decoder_blocks(model.model)[0]
     found = {
         (rows, matrix.in_features, matrix.out_features)
@@ -72,7 +72,7 @@ def row_flops(shape: Shape, layer: int, context: int) -> int:
 def sweep_flops(
     shape: Shape, sequences: Sequence[Sequence[int]], rows: Sequence[Steering], n_letters: int
 ) -> dict[str, int]:
-    """The least of all items and configurations; what prompts begin with alike counts once."""
+    """Return the FLOPs of all items and configurations; shared beginnings count once."""
     ordered = sorted(tuple(ids) for ids in sequences)
     shared = [0, *(_common(left, right) for left, right in pairwise(ordered))]
     head = 2 * shape.d_model * n_letters * (len(rows) + 1)
@@ -90,7 +90,7 @@ def sweep_flops(
 
 
 def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """How many leading tokens are alike; the last one of `right` is left, to be read."""
+    """Return how many leading tokens are equal, without the last token of `right`."""
     count = 0
     while count < min(len(left), len(right) - 1) and left[count] == right[count]:
         count += 1

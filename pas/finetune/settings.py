@@ -37,7 +37,7 @@ class FineTuning:
     )
     batch_size: int = field(default=16, metadata={"description": "Items per step."})
     max_steps: int | None = field(
-        default=None, metadata={"description": "End after so many steps, whatever the epochs."}
+        default=None, metadata={"description": "End after so many steps, even if epochs are left."}
     )
 
     # As a flow parameter: see `pas.recipe.Recipe`.
