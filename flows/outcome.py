@@ -1,4 +1,4 @@
-"""What a training hands back: numbers for machines, and the same numbers as a table."""
+"""Result of a training: numbers for machines, and the same numbers as a table."""
 
 import math
 import time
@@ -31,7 +31,7 @@ class Outcome:
         steered_accuracy: Test accuracy steered.
         delta: Their difference.
         p_value: Exact McNemar.
-        verdict: "real", or what is wrong with the gain first.
+        verdict: "real", or the label of the first check that failed.
         prompts_total: Distinct prompts whose activations were needed.
         prompts_extracted: Of these, how many the model was run on.
         prompts_cached: How many were in the lake.
@@ -166,7 +166,7 @@ def findings(recipe: Recipe, evaluation: Evaluation) -> list[tuple[str, str, str
 
 
 def _power(test: Comparison) -> str:
-    """Say what so many items can show at all; without a flip a tenth is taken to flip."""
+    """Describe the power of the test; without any flip, a tenth is assumed to flip."""
     rate = (test.w2r + test.r2w) / test.n or 0.1
     least = smallest_gain(test.n, rate)
     if least is None:

@@ -22,8 +22,8 @@ def promote(
         reason: Why they are accepted; kept in the promotion's record and on the version.
 
     Raises:
-        UserError: If there is no such candidate, what is needed to judge it is gone, or what is
-            accepted did not fail.
+        UserError: If there is no such candidate, its evidence is gone, or an accepted
+            check did not fail.
     """
     decision = apply(judge_candidate(name, version, Overrule(tuple(accept), reason)))
     publish_decision(decision)
@@ -32,7 +32,7 @@ def promote(
 
 @flow(name="rollback")
 def rollback(name: str) -> Promotion:
-    """Let champion and previous change places; a second rollback undoes the first.
+    """Exchange champion and previous; a second rollback undoes the first.
 
     Raises:
         UserError: If there is no such model or no previous champion.

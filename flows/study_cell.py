@@ -35,7 +35,7 @@ def study_cell(cell: StudyCell) -> StudyResult:
 
 
 def blank(cell: StudyCell, failed: str = "") -> StudyResult:
-    """Return a cell's result without anything that was measured."""
+    """Return a cell's result before anything is measured."""
     recipe = cell.recipe
     category = recipe.benchmark.category if recipe.benchmark else "own"
     return StudyResult(
@@ -52,7 +52,7 @@ def _trained(cell: StudyCell, began: float) -> StudyResult:
 
 
 def _on(folder: Path, recipe: Recipe) -> Recipe:
-    """Return the recipe for a model of one's own, which has no hub revision."""
+    """Return the recipe for a model in a local folder, which has no hub revision."""
     return recipe.but(model=str(folder), revision=None)
 
 
@@ -60,7 +60,7 @@ def _forgotten(cell: StudyCell, began: float) -> StudyResult:
     assert cell.target is not None
     trained = read_result(result_stage(StudyCell("main", "", cell.recipe)))
     if trained is None:
-        raise UserError("the training that gives the vector has no result; see its own failure")
+        raise UserError("the training of the vector has no result; see why that cell failed")
     found = forget(cell.recipe, trained, cell.target, cell.strengths)
     test = found.comparison
     return replace(

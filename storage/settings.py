@@ -41,11 +41,11 @@ class Registry:
 
 
 class Settings(BaseSettings):
-    """Where things are kept and how much is done at once.
+    """Where data is stored and how much is processed at once.
 
     Each field is read from the variable `PAS_<FIELD>`; the MLflow store also from MLflow's own
-    `MLFLOW_TRACKING_URI`. Secrets are not settings: object stores and databases find them where
-    their own clients look.
+    `MLFLOW_TRACKING_URI`. Secrets are not settings: clients of object stores and databases find
+    them in their usual places.
     """
 
     model_config = SettingsConfigDict(env_prefix="PAS_", extra="ignore", frozen=True)

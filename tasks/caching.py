@@ -32,8 +32,8 @@ P = ParamSpec("P")
 class LakeAddress(CachePolicy):
     """The cache key is the task's name and the address that its result fills.
 
-    Prefect's defaults would not do: they include the run's id, and hash a task's source but not
-    that of its helpers. The address is a hash of all that determines the content.
+    Prefect's default keys include the run's id, and hash a task's source but not that of its
+    helpers. The address is a hash of everything that determines the content.
     """
 
     def compute_key(
@@ -49,15 +49,15 @@ class LakeAddress(CachePolicy):
 
 
 def worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again could help: not where the user has to correct something."""
+    """Whether a retry could help: not for a mistake that the user has to correct."""
     return not isinstance(state.result(raise_on_failure=False), UserError)
 
 
 def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., str]:
     """Make a task of a function that fills the lake address in its argument `address`.
 
-    Where the lake has the file, as after another machine's run, the task ends at once, whether or
-    not Prefect's own cache knows of it.
+    If the lake has the file, for example from another machine, the task ends at once. Prefect's
+    own cache need not know of it.
 
     Args:
         name: Of the task.
@@ -85,7 +85,7 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
 def ready(filler: Task[..., str], address: str) -> Task[..., str]:
     """Return the task ready to fill the address: from Prefect's cache only if the file is there.
 
-    A file may have been removed since Prefect remembered it; the lake is the truth.
+    A file may have been removed since Prefect cached the result. The lake decides.
     """
     return filler.with_options(refresh_cache=not resources.lake().exists(address))
 

@@ -1,7 +1,7 @@
 """Extract: the activations and unsteered answers that the lake lacks, one Prefect task a shard.
 
-Both come from one pass over the model: what an estimator could average over is known before the
-model has answered, see `pas.methods.contrast.possible_texts`.
+Both come from one pass over the model: the prompts that an estimator may average over are known
+before the model has answered, see `pas.methods.contrast.possible_texts`.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from tasks.caching import filling, ready
 
 
 class Shard(NamedTuple):
-    """What one pass makes: the activations of texts and the answers to items.
+    """The work of one pass: activations of texts and answers to items.
 
     Attributes:
         address: Of the answers if there are any, else of the activations; it is written last.
@@ -37,7 +37,7 @@ class Shard(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a training asks of the model.
+    """The prompts and items that a training needs from the model.
 
     Attributes:
         total: Distinct prompts wanted.
@@ -66,7 +66,7 @@ def question(recipe: Recipe, example: Example) -> Query:
 def plan(
     recipe: Recipe, train: tuple[Example, ...], methods: tuple[str, ...] | None = None
 ) -> Plan:
-    """Compare what the training items need with the lake and cut the rest into shards.
+    """Find what the lake lacks for the training items, and cut it into shards.
 
     Args:
         recipe: The training.
@@ -167,7 +167,7 @@ def extract_missing(recipe: Recipe, split: str, methods: tuple[str, ...] | None 
         methods: See `plan`.
 
     Returns:
-        What was planned, and by now is done.
+        The plan, now carried out.
     """
     todo = plan(recipe, read_split(resources.lake(), split).train, methods)
     futures = [

@@ -1,4 +1,4 @@
-"""What a training would take, said before a model is loaded."""
+"""What a training would take, counted before a model is loaded."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -83,10 +83,10 @@ def forecast(recipe: Recipe) -> Forecast:
 
 
 def forecast_cell(cell: StudyCell) -> Forecast:
-    """Count for a cell of a study what it would take if it were the only one.
+    """Count what a cell of a study would take if it were the only one.
 
-    Of "sft" the fine-tuning is counted too, a pass back as two; of "forgetting" there is no
-    training, but the other task's test items under every strength.
+    For "sft" the fine-tuning is counted too, a backward pass as two forward passes. "forgetting"
+    has no training: it counts the other task's test items under every strength.
 
     Raises:
         UserError: As `forecast`.

@@ -69,7 +69,7 @@ def load(recipe: Recipe) -> str:
     """Load, validate and split the data; return the address of the split in the lake.
 
     Raises:
-        UserError: If the source is absent, any row is unusable, or it cannot be split.
+        UserError: If the source is absent, a row is unusable, or the data cannot be split.
     """
     lake, examples = resources.lake(), read_examples(recipe)
     where = split_stage(recipe, examples)

@@ -24,7 +24,7 @@ CHAMPION_CHECK = "champion"
 
 
 class Overrule(NamedTuple):
-    """What a team accepts although it fails, and why.
+    """Failed checks that a team accepts, and the reason.
 
     Attributes:
         accepted: Names of checks, or labels of verdicts.
@@ -36,14 +36,14 @@ class Overrule(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was decided of a candidate.
+    """Decision about a candidate.
 
     Attributes:
         name: Registered model.
         version: The candidate's version.
         label: Its verdict.
-        promoted: Whether it is the champion now by this decision.
-        unchanged: Whether it is, or holds the very vector of, the champion already.
+        promoted: Whether this decision made it the champion.
+        unchanged: Whether the champion already holds the same vector.
         replaced: The version that was champion before.
         findings: Every check, the comparison with the champion last.
         overrule: What was accepted although it fails.
@@ -69,7 +69,7 @@ class Decision(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The decision in words."""
+        """Decision in words."""
         if self.unchanged:
             return "the champion already holds this vector"
         if self.promoted:
@@ -181,8 +181,8 @@ def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decis
     """Apply the table of checks to a candidate; nothing is changed.
 
     Raises:
-        UserError: If there is no such candidate, what is needed to judge it is gone, or what is to
-            be accepted did not fail.
+        UserError: If there is no such candidate, its evidence is gone, or an accepted
+            check did not fail.
     """
     registry = resources.registry()
     candidate = find_candidate(name, version)
@@ -250,7 +250,7 @@ def apply(decision: Decision) -> Decision:
 
 @task(name="roll-back")
 def roll_back(name: str) -> Promotion:
-    """Let champion and previous change places.
+    """Exchange champion and previous.
 
     Raises:
         UserError: If there is no such model or no previous champion.

@@ -51,5 +51,5 @@ def sample_texts(
 
 
 def _first_line(text: str) -> str:
-    """Return an answer without what the model makes up after it."""
+    """Return the first line: a small model goes on with made-up questions."""
     return (text.strip().splitlines() or [""])[0]

@@ -1,4 +1,4 @@
-"""Upkeep of the lake: verifying shards and removing what is of no use."""
+"""Upkeep of the lake: verifying shards and removing what is not needed."""
 
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -34,7 +34,7 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
     """Remove unfinished files, broken shards and, on request, old shards.
 
     Args:
-        older_than_days: Shards not written for so long go too; None keeps them all.
+        older_than_days: Shards that are older are removed too; None keeps all.
         dry_run: Only list them.
 
     Returns:

@@ -13,7 +13,7 @@ BROKEN = 1
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("sql", help=sql.__doc__)(sql)
-    cache = typer.Typer(help="Look after the lake's activations.", no_args_is_help=True)
+    cache = typer.Typer(help="Inspect and clean the lake.", no_args_is_help=True)
     cache.command("stats", help=stats.__doc__)(stats)
     cache.command("why", help=why.__doc__)(why)
     cache.command("verify", help=verify.__doc__)(verify)
@@ -74,7 +74,10 @@ def stats(json: Json = False) -> None:
 
 def why(
     address: Annotated[
-        str, typer.Argument(help="Of a file in the lake, such as stages/sweeps/1f0c....parquet.")
+        str,
+        typer.Argument(
+            help="Address of a file in the lake, such as stages/sweeps/1f0c....parquet."
+        ),
     ],
     json: Json = False,
 ) -> None:
@@ -91,7 +94,7 @@ def why(
     elif ingredients:
         print_table(address, ("ingredient", "value"), [(k, str(v)) for k, v in ingredients.items()])
     else:
-        say(f"{address}: its ingredients are not kept in the file")
+        say(f"{address}: the file does not keep its ingredients")
 
 
 def verify(json: Json = False) -> None:
@@ -115,10 +118,12 @@ def gc(
     older_than: Annotated[
         float | None, typer.Option(help="Also remove shards not written for so many days.", min=0)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be removed.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Remove what interrupted writers left, broken shards, and on request old ones.
+    """Remove unfinished files, broken shards, and on request old shards.
 
     Removed activations are extracted again when a training needs them.
     """

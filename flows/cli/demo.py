@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:

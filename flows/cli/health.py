@@ -1,4 +1,4 @@
-"""`pas doctor`: is everything here that a training needs?"""
+"""`pas doctor`: checks of what a training needs."""
 
 import base64
 import ctypes
@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check that what a training needs is here and answers (exit code 1 if not)."""
+    """Check what a training needs: libraries, device, stores (exit code 1 for a problem)."""
     checks = list(_checks())
     if json:
         print_json([check._asdict() for check in checks])

@@ -38,7 +38,7 @@ def study(
         typer.Option(min=0, help="Cells in flight on workers, through the deployment study-cell."),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
+        bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
     json: Json = False,
     verbose: Verbose = False,

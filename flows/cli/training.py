@@ -44,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
 def train(
     context: typer.Context,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost; load no model.")
+        bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
     json: Json = False,
     verbose: Verbose = False,
@@ -90,7 +90,7 @@ def show(trained: Any) -> None:
 
 def tasks(
     every: Annotated[
-        bool, typer.Option("--all", help="Every task of a family (MMLU's subjects) on a line.")
+        bool, typer.Option("--all", help="List every task of a family, such as MMLU's subjects.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -94,7 +94,9 @@ def rollback(name: _Name, json: Json = False, verbose: Verbose = False) -> None:
 
 
 def vectors(
-    name: Annotated[str | None, typer.Argument(help="Show its promotion history too.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show only this vector, with its promotion history.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
@@ -174,7 +176,7 @@ def steer(
     vector = load_vector(resources.registry(), found)
     model = resources.model(vector.model)
     if model.fingerprint != vector.fingerprint:
-        say("note: the model or its libraries changed since the vector was made; it may act weaker")
+        say("note: the model or its libraries changed since training; the effect may differ")
     used = vector.strength if strength is None else strength
     texts = {}
     if compare:

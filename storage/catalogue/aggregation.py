@@ -63,7 +63,7 @@ def aggregate(
     layers: Sequence[int],
     workers: int,
 ) -> pa.Table:
-    """Directions of all methods at the layers, after `choose_shards` over the same shards.
+    """Return directions of all methods at the layers, after `choose_shards` over the same shards.
 
     Args:
         connection: A session of one thread: a query then runs in the thread that asks for it, and

@@ -67,7 +67,7 @@ def open_session(
 
 
 def lock(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Let the connection read the lake's files and nothing else, for good.
+    """Let the connection read only the lake's files; this cannot be undone.
 
     DuckDB compares paths: it resolves `..` in local ones, and object stores do not know it. A
     remote file system that does, such as SFTP, would follow it out of the lake.
@@ -98,7 +98,7 @@ def require_read_only(sql: str, views: Sequence[str]) -> None:
 
 
 def quoted(text: str) -> str:
-    """The text as an SQL string."""
+    """Return the text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -110,7 +110,7 @@ def query(lake: Lake, sql: str, *, memory_limit: str | None = None) -> pa.Table:
 def missing(
     lake: Lake, fingerprint: str, site: str, keys: Sequence[bytes], layers: Sequence[int]
 ) -> set[bytes]:
-    """The prompts whose activation at any of the layers is not in the lake.
+    """Return the prompts whose activation is missing at one or more of the layers.
 
     Args:
         lake: Where to look.
@@ -133,7 +133,7 @@ def missing(
 
 
 def cache_stats(lake: Lake) -> list[CacheStats]:
-    """What the lake holds of activations, by model and site."""
+    """Return the activations in the lake, counted by model and site."""
     sizes = lake.sizes("activations")
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for address in sorted(sizes):

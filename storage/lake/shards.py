@@ -2,9 +2,9 @@
 
 A shard holds `prompt_key`, `layer` and `vector`, sorted by layer and then key, with one row group
 per layer, so that a query for one layer reads only that layer. Its name is the content key of its
-prompts and layers: writing the same prompts again lands on the same file.
+prompts and layers: writing the same prompts again gives the same file.
 
-Only methods of the tensors are called: whoever reads shards does not import torch.
+Only methods of the tensors are called, so readers of shards do not import torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ADDRESS = re.compile(r"activations/model=([^/]+)/site=([^/]+)/([0-9a-f]{32})\.p
 
 
 class ShardReport(NamedTuple):
-    """What `verify_shard` found; `reason` is empty when `ok`."""
+    """Result of `verify_shard`; `reason` is empty when `ok`."""
 
     address: str
     ok: bool
@@ -137,7 +137,7 @@ def write_shard(
 
 
 def read_footer(lake: Lake, address: str) -> dict[str, Any]:
-    """Read what `write_shard` noted in the footer, without the rows.
+    """Read the footer that `write_shard` wrote, without the rows.
 
     Returns:
         `schema_version, fingerprint, site, model, libraries, dtype, n_prompts, n_tokens` (the
@@ -154,7 +154,7 @@ def read_footer(lake: Lake, address: str) -> dict[str, Any]:
 
 
 def verify_shard(lake: Lake, address: str) -> ShardReport:
-    """Read a shard entirely and check everything that a reader relies on.
+    """Read a whole shard and check everything that readers rely on.
 
     Checked: page checksums, schema, metadata against the address, the content key, one sorted row
     group per layer with the same keys, vectors of one width, finite values.

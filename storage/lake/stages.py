@@ -1,7 +1,7 @@
 """Content-addressed results of a pipeline's steps, stored with the activations in the lake.
 
-The address is a hash of everything that determines the content, so a step whose file is there
-need not run again, whichever flow or machine asks.
+The address is a hash of everything that determines the content, so a step whose file
+exists is not run again by any flow or machine.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Stage(NamedTuple):
     Attributes:
         address: `stages/<kind>/<hash>.parquet`.
         ingredients: JSON-able, by name; everything that changes the result. They are kept in the
-            file's footer, so that one can ask why two results are not the same.
+            file's footer, to show why two results differ.
     """
 
     address: str
@@ -74,7 +74,7 @@ def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:
     """Read what a stage was made from, out of its file's footer.
 
     Returns:
-        Empty for a file of a version that did not keep them.
+        Empty for a file of an older version, which did not keep them.
 
     Raises:
         UserError: If there is no such file, or it cannot be read.
@@ -83,7 +83,9 @@ def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:
         with lake.open(address) as handle:
             metadata = pq.read_metadata(handle).metadata or {}
     except FileNotFoundError as error:
-        raise UserError(f"lake {lake.url}: there is no {address}") from error
+        raise UserError(
+            f"lake {lake.url}: no file {address}; give an address below stages/"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"lake {lake.url}: {address} cannot be read ({error})") from error
     ingredients: dict[str, Any] = json.loads(metadata.get(FOOTER_KEY.encode(), b"{}"))

@@ -32,7 +32,7 @@ class RunTable(NamedTuple):
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema, with each column's description as field metadata."""
+        """Arrow schema with each column's description as field metadata."""
         return pa.schema(
             [
                 pa.field(c.name, c.type, c.nullable, metadata={"description": c.text})

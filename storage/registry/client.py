@@ -46,8 +46,8 @@ def client(registry: Registry) -> MlflowClient:
 def create_database(file: Path) -> None:
     """Make an embedded MLflow database, first under another name: no half-made one is ever seen.
 
-    Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy one; a file
-    that nobody has seen yet need not.
+    Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy disk. A file that
+    is not in use yet does not need to wait.
     """
     unfinished = file.with_name(file.name + ".new")
     unfinished.unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def ensure_experiment(registry: Registry, name: str) -> str:
 
 
 def create_once(create: Callable[[], object]) -> None:
-    """Create something in the store, content if another run was faster."""
+    """Create something in the store; it is no error if another run was faster."""
     try:
         create()
     except MlflowException as error:
@@ -87,7 +87,7 @@ def create_once(create: Callable[[], object]) -> None:
 
 
 def write(action: Callable[[], object]) -> None:
-    """Write what may be written twice, once more where the first attempt fails.
+    """Run an idempotent write, and once more if the first attempt fails.
 
     MLflow looks for a row and then inserts it, so of two runs that write the same alias or data
     set for the first time one is refused; its second attempt finds the row.

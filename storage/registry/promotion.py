@@ -49,7 +49,7 @@ def promote(
 
     Args:
         registry: The store.
-        name: Registration model.
+        name: Registered model.
         version: One of its versions.
         findings: What the checks found, JSON-able; kept in the promotion's record.
         accepted: Findings that were accepted although they failed; kept with the reason in the
@@ -79,7 +79,7 @@ def promote(
 
 
 def rollback(registry: Registry, name: str) -> Promotion:
-    """Let champion and previous change places, so that a second rollback undoes the first.
+    """Exchange champion and previous, so that a second rollback undoes the first.
 
     Raises:
         UserError: If there is no previous champion.
@@ -131,7 +131,7 @@ def _record(
     }
     if accepted:
         facts |= {"accepted": list(accepted), "reason": reason[:_REASON_LIMIT]}
-    # The sentence of a check follows from the rest, so it is the first to go.
+    # The sentence of a check follows from its other fields, so it is left out first.
     short = [{k: v for k, v in f.items() if k != "explanation"} for f in findings]
     text = json.dumps(facts | {"findings": short}, default=str)
     short = [{k: v[:80] if isinstance(v, str) else v for k, v in f.items()} for f in short]

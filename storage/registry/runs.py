@@ -7,7 +7,7 @@ an exception before the run is closed marks it as failed:
         ...
         log_training(registry, run_id, record)
 
-`log_training` registers as its very last act, so a run that fails in it registers nothing.
+`log_training` registers last, so a run that fails in it registers nothing.
 """
 
 import json

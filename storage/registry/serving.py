@@ -32,7 +32,7 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
         """Load the vector and the model it refers to.
 
         Raises:
-            UserError: If the model is not to be had, or is not as wide as the vector.
+            UserError: If the model cannot be loaded, or its width differs from the vector's.
         """
         config = {key: value for key, value in (context.model_config or {}).items() if value}
         cache_dir = Path(config.pop("cache_dir", Path.home() / ".cache" / "pas"))
@@ -49,7 +49,7 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             )
         if self.model.fingerprint != self.vector.fingerprint:
             # Other library versions or another dtype also differ, and may serve well.
-            _log.warning("model %s is not bit for bit the one of the vector", spec.id)
+            _log.warning("model %s differs from the one that the vector was trained on", spec.id)
 
     # Of the type hints that MLflow takes without a warning, a table's has it check nothing.
     def predict(

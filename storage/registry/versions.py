@@ -54,7 +54,7 @@ def register(
         name: Registered model, see `model_name`; created when absent.
         logged_model: MLflow's id of the logged model, `m-...`.
         run_id: The run that trained the vector.
-        tags: What a reader of the version wants to know at a glance: method, layer, strength...
+        tags: Facts for the reader of the version: method, layer, strength...
     """
     store = client(registry)
     create_once(lambda: store.create_registered_model(name))
