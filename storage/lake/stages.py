@@ -84,7 +84,7 @@ def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:
             metadata = pq.read_metadata(handle).metadata or {}
     except FileNotFoundError as error:
         raise UserError(
-            f"lake {lake.url}: no file {address}; give an address below stages/"
+            f"lake {lake.url}: there is no {address}; give the address of a file in the lake"
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"lake {lake.url}: {address} cannot be read ({error})") from error
