@@ -1,6 +1,6 @@
-"""The fields of a settings model as options: their flat names, texts, values and mistakes.
+"""The fields of a settings model as options: flat names, descriptions, values and errors.
 
-A model may have groups, fields that are dataclasses themselves. Every leaf has one flat name, which
+A model may have groups, which are fields of a dataclass type. Every leaf has one flat name, which
 is its name on the command line (`--max-items`), in a study's YAML (`max_items`) and in lineage.
 Descriptions are those of the fields: `pydantic.Field(description=...)`, or `metadata` of a
 dataclass's field.
@@ -24,7 +24,7 @@ class Group(NamedTuple):
     """How the fields of a group are named flat.
 
     Attributes:
-        pattern: Of the flat name, such as "data_{}".
+        pattern: Format of the flat name, such as "data_{}".
         head: The field that has the group's own name; None if there is no such field.
     """
 
@@ -51,7 +51,7 @@ class Option(NamedTuple):
 
     @property
     def members(self) -> tuple[Any, ...]:
-        """Its type's alternatives."""
+        """The alternatives of the type."""
         kind = self.kind
         return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
@@ -67,7 +67,7 @@ class Option(NamedTuple):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that its type lists."""
+        """The words of the type's literals."""
         return tuple(w for m in self.members if get_origin(m) is Literal for w in get_args(m))
 
     @property
@@ -81,7 +81,7 @@ class Option(NamedTuple):
         return "" if self.default in (REQUIRED, None) else written(self.default)
 
     def read(self, value: Any) -> Any:
-        """Read a list from text with commas, and None from `none` where a number is wanted."""
+        """Read a list from text with commas, and None from `none` if the type is a number."""
         if not isinstance(value, str):
             return value
         members = [m for m in self.members if m is not type(None)]
@@ -153,17 +153,17 @@ def nested(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
         inside = result.setdefault(group[0], {}) if group else result
         inside[leaf] = known[name].read(value)
     for name, (_, head) in groups.items():
-        # Other fields of the group were given alone: its own is the default.
+        # Only other fields of the group were given: the head has its default.
         if head is not None and isinstance(result.get(name), dict):
             result[name].setdefault(head, known[name].default)
     return result
 
 
 def read_dataclass(model: type[T], values: Mapping[str, Any]) -> T:
-    """Return a dataclass of text or values, checked by the types of its fields.
+    """Return a dataclass from text or values, checked by the types of its fields.
 
     Raises:
-        UserError: Naming the options that are wrong, and what to give.
+        UserError: If a value is not valid. The message names the options and what to give.
     """
     try:
         return TypeAdapter(model).validate_python(nested(model, values))
@@ -199,7 +199,7 @@ def as_arguments(model: type[Any], values: Any, skip: Iterable[str] = ()) -> lis
 
 
 def mistakes(model: type[Any], error: ValidationError) -> UserError:
-    """Return what pydantic found as an error in plain words that names the options."""
+    """Return pydantic's errors as one error that names the options and what to give."""
     by_path = {option.path: option for option in options_of(model)}
     lines: list[str] = []
     for fault in error.errors(include_url=False):
@@ -224,7 +224,7 @@ def _reason(fault: Mapping[str, Any], option: Option | None = None) -> str:
     or_none = ", or none" if option and option.nullable and not option.choices else ""
     if kind == "literal_error":
         return f"give {str(facts['expected']).replace(chr(39), '')}"
-    for start, wanted in (
+    for start, expected in (
         ("greater_than_equal", "{ge} or more"),
         ("greater_than", "a number above {gt}"),
         ("finite_number", "a finite number"),
@@ -236,7 +236,7 @@ def _reason(fault: Mapping[str, Any], option: Option | None = None) -> str:
     ):
         if kind.startswith(start):
             limits = {name: written(value) for name, value in facts.items()}
-            return f"give {wanted.format_map(limits)}{or_none}"
+            return f"give {expected.format_map(limits)}{or_none}"
     return str(fault["msg"])
 
 

@@ -1,7 +1,7 @@
-"""What a training is asked to do: one value, JSON-able, that determines the result.
+"""The recipe of a training: one JSON-able value that determines the result.
 
-This one definition has four faces: the options of `pas train` and `pas finetune`, the form of the
-flow's parameter in Prefect, the fields in a study's YAML, and the table in docs/recipe.md.
+This definition gives the options of `pas train` and `pas finetune`, the form of the flow's
+parameter in Prefect, the fields in a study's YAML, and the table in docs/recipe.md.
 """
 
 import re
@@ -30,7 +30,7 @@ from pas.models.spec import DEMO, ModelSpec, Site
 from pas.options import Group, flat, mistakes, nested, options_of, written
 
 if TYPE_CHECKING:
-    # These import torch or all tasks: the help of the command line has no need of them.
+    # These import torch or all tasks, which the help of the command line does not need.
     from pas.datasets.benchmark import Benchmark
     from pas.engine.scoring import ScoringRule
     from pas.models.loading import ModelInfo
@@ -137,8 +137,8 @@ class Recipe(BaseModel):
     )
     select: Rule = Field(
         "best",
-        description="How validation chooses: the best, or of those within one standard error of "
-        "it the one with the smallest effect or the least damage.",
+        description="Selection on the validation items: best, or among those within one "
+        "standard error of the best the smallest effect (one-se) or damage (least-damage).",
     )
     max_kl: float | None = Field(
         MAX_KL,
@@ -151,7 +151,7 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_flat(cls, values: Any) -> Any:
-        """Accept flat names and text, as on the command line and in files written before."""
+        """Accept flat names and text, as on the command line and in older files."""
         return nested(cls, values) if isinstance(values, Mapping) else values
 
     @field_validator("task")
@@ -182,10 +182,10 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Return the recipe of fields, flat or nested.
+        """Return the recipe from its fields, flat or nested.
 
         Raises:
-            UserError: Naming the options that are wrong, and what to give.
+            UserError: If a value is not valid. The message names the options and what to give.
         """
         try:
             return cls.model_validate(dict(values))
@@ -215,10 +215,10 @@ class Recipe(BaseModel):
 
     @property
     def source(self) -> Source:
-        """Where the rows come from: what was given, else the built-in task's own.
+        """The source of the rows: `data` if it has a name, else the built-in task's source.
 
         Raises:
-            UserError: If neither is there.
+            UserError: If there is neither.
         """
         if self.data.name is not None:
             return self.data
@@ -251,7 +251,7 @@ class Recipe(BaseModel):
         return tuple(m for m in self.methods if m != RANDOM)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields by their flat names, JSON-able; `read` gives the recipe again."""
+        """Return the fields by their flat names, JSON-able, for `read`."""
         values = flat(type(self), {name: getattr(self, name) for name in type(self).model_fields})
         for name in ("layers", "strengths"):  # as in the addresses and lineages that lakes have
             values[name] = written(values[name])
@@ -259,7 +259,7 @@ class Recipe(BaseModel):
 
 
 class Setup(NamedTuple):
-    """What a recipe comes to with one model.
+    """A recipe, resolved for one model.
 
     Attributes:
         fingerprint: Of the model.
@@ -277,7 +277,7 @@ class Setup(NamedTuple):
 
 
 def resolve(recipe: Recipe, info: "ModelInfo") -> Setup:
-    """Return what the recipe comes to with its model.
+    """Resolve the recipe for its model.
 
     Raises:
         UserError: If the model lacks one of the layers.
