@@ -47,7 +47,7 @@ PUBLISHED_LAYERS = 10
 _BLOCK = 4  # rows of one context in upstream order: two contexts, each asked both ways
 
 
-class Counted(NamedTuple):
+class SeedWork(NamedTuple):
     """The model's work for one seed.
 
     `tokens` is the number of tokens to run, and `alone` the number on an empty lake. `passes` is
@@ -147,7 +147,7 @@ def run(recipe: "Recipe", todo: "Plan") -> None:
         extract_shard.fn(recipe, shard.texts, shard.items, shard.address)
 
 
-def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[Counted]:
+def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[SeedWork]:
     """One seed after the other on one lake, each compared with a lake of its own."""
     from tasks import resources
 
@@ -167,7 +167,7 @@ def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[Count
             if left.shards:
                 raise RuntimeError(f"seed {recipe.seed}: {left.tokens} tokens are still planned")
         found.append(
-            Counted(
+            SeedWork(
                 recipe.seed,
                 len(train),
                 todo.total,
@@ -204,7 +204,7 @@ def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
     return found
 
 
-def each(name: str, counted: Sequence[Counted]) -> list[dict[str, Any]]:
+def each(name: str, counted: Sequence[SeedWork]) -> list[dict[str, Any]]:
     """Return one line per seed."""
     return [
         {
@@ -216,7 +216,7 @@ def each(name: str, counted: Sequence[Counted]) -> list[dict[str, Any]]:
     ]
 
 
-def summary(name: str, counted: Sequence[Counted]) -> dict[str, Any]:
+def summary(name: str, counted: Sequence[SeedWork]) -> dict[str, Any]:
     """Return one line per setting."""
     shares = [one.tokens / counted[0].tokens for one in counted]
     total, alone = sum(one.tokens for one in counted), sum(one.alone for one in counted)
@@ -232,7 +232,7 @@ def summary(name: str, counted: Sequence[Counted]) -> dict[str, Any]:
     return line
 
 
-def draw(counted: dict[str, list[Counted]]) -> Figure:
+def draw(counted: dict[str, list[SeedWork]]) -> Figure:
     """Tokens run so far against the number of seeds, with what independent runs would take."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = bare(figure.subplots())

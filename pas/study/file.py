@@ -63,7 +63,7 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
     tasks = content["tasks"]
     if not isinstance(tasks, list) or not tasks:
         raise UserError(f"study {file}: tasks: give a list with at least one task")
-    found = Study(
+    study = Study(
         name=_name(file, content["name"]),
         models=_models(file, "", content["models"]),
         tasks=tuple(_task(file, f"task {i}", task, root) for i, task in enumerate(tasks, 1)),
@@ -72,19 +72,19 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
         settings=_settings(file, content.get("settings") or {}, root),
         planning=dict(content.get("planning") or {}),
     )
-    for kind, named in (("model", found.models), ("task", found.tasks)):
+    for kind, named in (("model", study.models), ("task", study.tasks)):
         names = [entry[kind] for entry in named]
         if len(set(names)) < len(names):
             raise UserError(f"study {file}: two {kind}s have the same name; name each once")
-    for setting, own in found.settings.items():
-        absent = set(own.get("tasks", ())) - {task["task"] for task in found.tasks}
+    for setting, own in study.settings.items():
+        absent = set(own.get("tasks", ())) - {task["task"] for task in study.tasks}
         if absent:
             raise UserError(
                 f"study {file}: settings: {setting}: {', '.join(sorted(absent))} is not a task of "
                 "the study"
             )
-    cells(found)  # checks the values of each recipe
-    return found
+    cells(study)  # checks the values of each recipe
+    return study
 
 
 def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
@@ -94,7 +94,7 @@ def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
         raise UserError(
             f"study {file}: settings: name some of {', '.join(SETTINGS)}, such as `icl: {{}}`"
         )
-    found: dict[str, dict[str, Any]] = {"main": {}}
+    settings: dict[str, dict[str, Any]] = {"main": {}}
     for setting, own in given.items():
         place = f"settings: {setting}"
         # The main trainings are those of the study's models.
@@ -119,8 +119,8 @@ def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
                 _task(file, f"{place}: target {i}", target, root)
                 for i, target in enumerate(targets, 1)
             )
-        found[setting] = values
-    return found
+        settings[setting] = values
+    return settings
 
 
 def _name(file: Path, name: Any) -> str:
