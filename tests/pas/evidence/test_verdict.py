@@ -187,6 +187,25 @@ def test_the_table_says_of_every_check_what_it_does() -> None:
     assert all(needed[row[0]] == row[2] for row in rows)
 
 
+def test_the_former_demo_is_refused() -> None:
+    # As measured on the courtesy data of 0.1: many like items in eight scenarios, a strong push.
+    test = Comparison(128, 0.758, 0.883, 0.125, 0.055, 0.195, 0.0015, 20, 4)
+    controls = Controls(
+        test,
+        4.0,
+        letters=False,
+        clustered=ClusteredInterval(128, 8, 0.125, -0.09, 0.34, 0.09, 0.24),
+        random_accuracies=(0.64,) * 9 + (0.828,),
+        leaked_groups=0,
+        test_groups=8,
+        neutral_kl=0.678,
+    )
+    found = verdict(controls)
+    assert found.label == "not significant"
+    assert [f.check for f in found.failures] == ["significance over groups", "damage"]
+    assert [f.check for f in found.warnings] == ["number of groups"]
+
+
 def test_choice_scoring_needs_no_letter_controls() -> None:
     found = verdict(CHOICE)
     assert found.label == "real"
