@@ -59,11 +59,35 @@ def shared_data(made_up_data: Path) -> Path:
     return public_files() or made_up_data
 
 
+# Tests of a minute or more. Started last, one of them would keep one test process busy alone.
+_LONG = (
+    "test_deployment",
+    "test_demo",
+    "test_study_resume",
+    "test_resume",
+    "test_schedule",
+    "test_library",
+    "test_snippets",
+    "test_study",
+    "test_against_oracle",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what loads the demo model, so that no such test can be forgotten."""
+    """Mark what loads the demo model, so that none can be forgotten, and order by length.
+
+    Two test processes begin with a half of the list each, so each half begins with long tests.
+    """
     for item in items:
         if "smollm" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.demo_model)
+    long = sorted(
+        (item for item in items if item.path.stem in _LONG),
+        key=lambda item: _LONG.index(item.path.stem),
+    )
+    short = [item for item in items if item.path.stem not in _LONG]
+    half = max(0, len(items) // 2 - len(long[::2]))
+    items[:] = [*long[::2], *short[:half], *long[1::2], *short[half:]]
 
 
 def pytest_collection_finish() -> None:
