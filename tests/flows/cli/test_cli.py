@@ -253,7 +253,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (["vectors"], LONG_NAME),
         (["vectors", LONG_NAME, "--json"], '"verdict"'),
         (["sql", "SELECT method, max(accuracy) AS best FROM sweeps GROUP BY 1"], "0.75"),
-        (["doctor"], "1 vector versions"),
+        (["doctor", "--json"], "1 vector versions"),
     ],
 )
 def test_looking_loads_no_model_library_and_no_orchestrator(listed, command, shown) -> None:
