@@ -7,6 +7,7 @@ import csv
 import glob
 import re
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any, ClassVar
 from pas.errors import UserError
 
 Row = Mapping[str, Any]
+# datasets sets a lock on tqdm's class while it resolves files, and removes it again: of two threads
+# that load at once, one would find it gone.
+_LOADING = threading.Lock()
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
@@ -66,7 +70,8 @@ def read_rows(source: Source) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="pas-") as scratch:
         name, options = _loader(source.name, source, place, scratch)
         try:
-            loaded = load_dataset(name, **options)
+            with _LOADING:
+                loaded = load_dataset(name, **options)
         except DatasetGenerationError as error:
             cause = error.__cause__ or error
             raise UserError(

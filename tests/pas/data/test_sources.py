@@ -1,7 +1,10 @@
 """Reading rows of every format from files and folders; what cannot be read is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 
 from pas.data.sources import Source, read_rows
@@ -41,3 +44,27 @@ def test_an_unreadable_source(tmp_path: Path, name: str, text: str | None, reaso
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=f"--data .*{name}.*{reason}"):
         read_rows(Source(str(tmp_path / name)))
+
+
+def test_threads_may_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` removes tqdm's lock after each load, so a second thread could find it gone."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"x": 1}\n{"x": 2}\n')
+    together: list[int] = []
+    running = 0
+    load = datasets.load_dataset
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal running
+        running += 1
+        together.append(running)
+        try:
+            return load(*args, **kwargs)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(datasets, "load_dataset", counted)
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda _: read_rows(Source(str(file))), range(8)))
+    assert tables == [[{"x": 1}, {"x": 2}]] * 8
+    assert together == [1] * 8
