@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
-import torch
 
-from pas.engine.prefix import Steering
-from pas.evidence.damage import Damage, damage, neutral_texts
+from pas.evidence.damage import Damage, neutral_damage, neutral_texts
 from pas.methods.grid import Configuration, Directions
 from pas.recipe import Recipe
 from storage.lake.stages import Stage, stage
@@ -33,14 +31,8 @@ def damage_of(
     recipe: Recipe, directions: Directions, configurations: Sequence[Configuration]
 ) -> dict[Configuration, Damage]:
     """Run neutral text under each configuration; strength 0 is measured too, and gives 0."""
-    measured = damage(
-        resources.model(recipe.spec),
-        neutral_texts(),
-        [Steering(at.layer, torch.from_numpy(directions.delta(at))) for at in configurations],
-        recipe.site,
-        token_budget=settings().batch_tokens,
-    )
-    return dict(zip(configurations, measured, strict=True))
+    model, budget = resources.model(recipe.spec), settings().batch_tokens
+    return neutral_damage(model, directions, configurations, recipe.site, token_budget=budget)
 
 
 def damage_stage(recipe: Recipe, vectors: str, configurations: Sequence[Configuration]) -> Stage:

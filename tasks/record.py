@@ -162,7 +162,7 @@ def _answers(trail: Trail) -> dict[str, int]:
 def _predictions(trail: Trail) -> pa.Table:
     """Return the validation answers of the sweep and the test answers, controls left out."""
     parts = []
-    for address, split in ((trail.sweep, "val"), (trail.evaluation, TEST)):
+    for address, split in ((trail.sweep, VALIDATION), (trail.evaluation, TEST)):
         table = resources.lake().read_table(address)
         table = table.filter(pa.compute.equal(table["condition"], split))
         correct = pa.compute.equal(table["choice"], table["label"])

@@ -19,6 +19,7 @@ from pas.engine.memory import fitting, halving
 from pas.engine.prefix import Steering
 from pas.engine.readout import LOGIT_FLOATS
 from pas.errors import UserError
+from pas.methods.grid import Configuration, Directions
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site, decoder_blocks, hidden_of, site_module
 from pas.steering.apply import steered
@@ -51,6 +52,31 @@ class Damage(NamedTuple):
 def neutral_texts() -> tuple[str, ...]:
     """Return forty short paragraphs of plain English and some code, about 25 tokens each."""
     return tuple(_TEXTS.read_text(encoding="utf-8").strip().split("\n\n"))
+
+
+def neutral_damage(
+    model: LoadedModel,
+    directions: Directions,
+    configurations: Sequence[Configuration],
+    site: Site,
+    *,
+    token_budget: int | None = None,
+) -> dict[Configuration, Damage]:
+    """Measure what configurations of a sweep do to the neutral texts; strength 0 gives 0.
+
+    Args:
+        model: The model.
+        directions: The directions of the sweep, [d_model] float32 each.
+        configurations: Those to measure.
+        site: Where the directions are added.
+        token_budget: See `damage`.
+
+    Raises:
+        UserError: If the model has no such layer or site.
+    """
+    rows = [Steering(at.layer, torch.from_numpy(directions.delta(at))) for at in configurations]
+    measured = damage(model, neutral_texts(), rows, site, token_budget=token_budget)
+    return dict(zip(configurations, measured, strict=True))
 
 
 @torch.inference_mode()

@@ -8,12 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 
 from pas.data.examples import Example
 from pas.data.splits import Split
-from pas.engine.prefix import Steering
-from pas.evidence.damage import damage, neutral_texts
+from pas.evidence.damage import neutral_damage
 from pas.evidence.evaluation import Evaluation, answer_test, evaluate
 from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
@@ -53,8 +51,7 @@ def test(
         ask, split.test, swept.directions, selection, letters=rule.kind == "letter", seed=seed
     )
     selected = selection.selected.configuration
-    steering = Steering(selected.layer, torch.from_numpy(swept.directions.delta(selected)))
-    [harm] = damage(model, neutral_texts(), [steering], swept.site)
+    harm = neutral_damage(model, swept.directions, [selected], swept.site)[selected]
     return evaluate(split, selection, answers, harm, validation=swept.answers, seed=seed)
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from pas.data.examples import Example
 from pas.data.splits import Protocol
-from pas.engine.prefix import Steering
 from pas.engine.scoring import ScoringRule, query_of
-from pas.evidence.damage import damage, neutral_texts
+from pas.evidence.damage import neutral_damage
 from pas.methods.answers import Answers, answer
 from pas.methods.grid import Cell, Configuration, Directions, grid
 from pas.methods.selection import MAX_KL, Rule, Selection, choose, count
@@ -130,9 +128,8 @@ def select(
 
     def measure(configurations: Sequence[Configuration]) -> list[float]:
         todo = [c for c in dict.fromkeys(configurations) if c not in known]
-        rows = [Steering(c.layer, torch.from_numpy(swept.directions.delta(c))) for c in todo]
-        measured = damage(model, neutral_texts(), rows, swept.site)
-        known.update((c, value.kl) for c, value in zip(todo, measured, strict=True))
+        measured = neutral_damage(model, swept.directions, todo, swept.site)
+        known.update((at, value.kl) for at, value in measured.items())
         return [known[c] for c in configurations]
 
     return choose(swept.cells, protocol, rule, answers=swept.answers, damage=measure, max_kl=max_kl)
