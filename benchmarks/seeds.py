@@ -111,7 +111,7 @@ def n_passes(recipe: "Recipe", todo: "Plan") -> int:
     from tasks import resources
     from tasks.extract import question
 
-    info = resources.model_info(recipe.spec)
+    info = resources.model_info(recipe.model)
     texts = {encode(info, text).token_ids for shard in todo.shards for text in shard.texts}
     items = [question(recipe, item) for shard in todo.shards for item in shard.items]
     return len(texts | {tail.token_ids for asked in items for tail in asked.sequences})
@@ -122,7 +122,7 @@ def mark(recipe: "Recipe", todo: "Plan") -> None:
     from tasks import resources
     from tasks.extract import question
 
-    lake, info = resources.lake(), resources.model_info(recipe.spec)
+    lake, info = resources.lake(), resources.model_info(recipe.model)
     layers = resources.resolved(recipe).read_layers
     for shard in todo.shards:
         prompts = [encode(info, text) for text in shard.texts]
@@ -130,7 +130,7 @@ def mark(recipe: "Recipe", todo: "Plan") -> None:
             values = torch.zeros(len(prompts), len(layers), info.d_model)
             lengths = tuple(len(p.token_ids) for p in prompts)
             zeros = Activations(tuple(p.key for p in prompts), lengths, layers, values)
-            write_shard(lake, info.fingerprint, recipe.site, zeros, recipe.spec.as_dict())
+            write_shard(lake, info.fingerprint, recipe.site, zeros, recipe.model.as_dict())
         if shard.items:
             scores = {
                 query_key(info.fingerprint, question(recipe, item)): [0.0] * len(item.choices)
@@ -190,7 +190,7 @@ def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
     found = []
     for recipe in recipes:
         train = load_split(recipe, read_examples(recipe)).train
-        info = resources.model_info(recipe.spec)
+        info = resources.model_info(recipe.model)
         used = 0.0
         for item in train:
             whole = len(encode(info, full_prompt(item, "letter")).token_ids)

@@ -209,11 +209,6 @@ class Recipe(BaseModel):
         return benchmarks().get(self.task)
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model."""
-        return self.model
-
-    @property
     def source(self) -> Source:
         """The source of the rows: `data` if it has a name, else the built-in task's source.
 

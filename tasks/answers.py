@@ -49,7 +49,7 @@ def answer_items(
         site: Where the deltas are added; by default the recipe's.
     """
     queries = [question(recipe, example) for example in examples]
-    model = resources.model(recipe.spec)
+    model = resources.model(recipe.model)
     return answer(
         model,
         examples,

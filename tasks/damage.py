@@ -31,7 +31,7 @@ def damage_of(
     recipe: Recipe, directions: Directions, configurations: Sequence[Configuration]
 ) -> dict[Configuration, Damage]:
     """Run neutral text under each configuration; strength 0 is measured too, and gives 0."""
-    model, budget = resources.model(recipe.spec), settings().batch_tokens
+    model, budget = resources.model(recipe.model), settings().batch_tokens
     return neutral_damage(model, directions, configurations, recipe.site, token_budget=budget)
 
 

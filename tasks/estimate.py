@@ -24,7 +24,7 @@ def contrast_weights(recipe: Recipe, split: str, predictions: str) -> pa.Table:
 
     A prompt that occurs several times has its weights added up.
     """
-    info = resources.model_info(recipe.spec)
+    info = resources.model_info(recipe.model)
     parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
     sets = contrast_sets(recipe.estimators, items, resources.resolved(recipe).rule.kind)

@@ -60,7 +60,7 @@ def question(recipe: Recipe, example: Example) -> Query:
     Raises:
         UserError: If a prompt exceeds the context window.
     """
-    return query_of(resources.model_info(recipe.spec), example, resources.resolved(recipe).rule)
+    return query_of(resources.model_info(recipe.model), example, resources.resolved(recipe).rule)
 
 
 def plan(
@@ -79,7 +79,7 @@ def plan(
     """
     lake, info, setup = (
         resources.lake(),
-        resources.model_info(recipe.spec),
+        resources.model_info(recipe.model),
         resources.resolved(recipe),
     )
     layers, rule = setup.read_layers, setup.rule
@@ -125,7 +125,7 @@ def _extract(
 ) -> str:
     """Run the model over texts and items; write activations, then answers; return the address."""
     del number, total, size  # they name the task
-    lake, model, setup = resources.lake(), resources.model(recipe.spec), resources.resolved(recipe)
+    lake, model, setup = resources.lake(), resources.model(recipe.model), resources.resolved(recipe)
     prompts = [encode(model.info, text) for text in texts]
     questions = [question(recipe, example) for example in items]
     activations, scores = read(
@@ -139,7 +139,7 @@ def _extract(
     )
     written = address
     if prompts:
-        meta = recipe.spec.as_dict()
+        meta = recipe.model.as_dict()
         written = write_shard(lake, model.fingerprint, recipe.site, activations, meta)
     if questions:
         keys = [query_key(model.fingerprint, q) for q in questions]

@@ -35,7 +35,7 @@ def sft_folder(recipe: Recipe, split_at: str, tuning: FineTuning) -> Path:
     ]
     text = json.dumps(determinants, sort_keys=True)
     name = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-    return settings().root / "models" / f"{recipe.spec.slug}-sft-{recipe.task}-{name}"
+    return settings().root / "models" / f"{recipe.model.slug}-sft-{recipe.task}-{name}"
 
 
 # The folder is on this machine alone and may have been removed, so Prefect's cache cannot know.
@@ -51,7 +51,7 @@ def fine_tune(recipe: Recipe, split_at: str, tuning: FineTuning) -> FineTunedMod
         return read_fine_tuned(folder)
     items = read_split(resources.lake(), split_at).train
     return finetune(
-        recipe.spec,
+        recipe.model,
         settings().cache_dir,
         items,
         resources.resolved(recipe).rule,

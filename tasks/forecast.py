@@ -102,7 +102,7 @@ def forecast_cell(cell: StudyCell) -> Forecast:
     if cell.tuning is None:
         return found
     parts = load_split(cell.recipe, read_examples(cell.recipe))
-    info, rule = resources.model_info(cell.recipe.spec), resources.resolved(cell.recipe).rule
+    info, rule = resources.model_info(cell.recipe.model), resources.resolved(cell.recipe).rule
     taught = [len(target(info, e, rule).token_ids) for e in parts.train]
     tokens = found.tokens + 3 * sum(taught) * cell.tuning.items_seen(len(taught)) // len(taught)
     return found._replace(
@@ -128,13 +128,13 @@ def _steered(asked: Sequence[Query]) -> int:
 
 
 def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
-    layers, model = resources.resolved(recipe).write_layers, resources.model_info(recipe.spec)
+    layers, model = resources.resolved(recipe).write_layers, resources.model_info(recipe.model)
     # A row joins at its layer, so it runs through the blocks above that only.
     share = 1 - sum(layers) / len(layers) / model.n_layers
     return round(2 * model.n_parameters * (tokens + rows * share) / 1e12, 2)
 
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:
-    width = 4 if resources.activation_dtype(recipe.spec) == "float32" else 2
-    values = len(resources.resolved(recipe).read_layers) * resources.model_info(recipe.spec).d_model
+    width = 4 if resources.activation_dtype(recipe.model) == "float32" else 2
+    values = len(resources.resolved(recipe).read_layers) * resources.model_info(recipe.model).d_model
     return (todo.total - todo.cached) * values * width

@@ -62,7 +62,7 @@ def record(
         resources.registry(),
         experiment=settings().experiment,
         run_name=f"{recipe.label}-{recipe.protocol}-seed{recipe.seed}",
-        tags={"task": recipe.task, "model": recipe.spec.slug, "protocol": recipe.protocol},
+        tags={"task": recipe.task, "model": recipe.model.slug, "protocol": recipe.protocol},
     ) as run_id:
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)
@@ -76,7 +76,7 @@ def record(
             _vector(recipe, trail, evaluation),
             TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             full_prompt(parts.test[0], rule.kind),
-            model_name(recipe.spec.slug, recipe.label),
+            model_name(recipe.model.slug, recipe.label),
             _version_tags(recipe, evaluation) if candidate else None,
             params=recipe.as_dict() | {"rule": rule.name},
             metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
@@ -180,7 +180,7 @@ def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVec
         site=recipe.site,
         strength=at.strength,
         method=at.method,
-        model=recipe.spec,
+        model=recipe.model,
         fingerprint=resources.resolved(recipe).fingerprint,
         task=recipe.task,
         provenance={
@@ -196,7 +196,7 @@ def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
     test, selected = evaluation.test, evaluation.selected
     return {
         "task": recipe.task,
-        "model": recipe.spec.slug,
+        "model": recipe.model.slug,
         "protocol": recipe.protocol,
         "scoring": resources.resolved(recipe).rule.name,
         "method": selected.method,

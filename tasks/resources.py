@@ -46,7 +46,7 @@ def resolved(recipe: Recipe) -> Setup:
     Raises:
         UserError: If the model lacks one of the layers.
     """
-    return resolve(recipe, model_info(recipe.spec))
+    return resolve(recipe, model_info(recipe.model))
 
 
 def activation_dtype(spec: ModelSpec) -> str:

@@ -49,7 +49,7 @@ def demo(
         methods=tuple(METHODS),
     )
     say("model: SmolLM2-135M-Instruct (downloaded and converted the first time)")
-    resources.model_info(recipe.spec)
+    resources.model_info(recipe.model)
     from flows.promote import promote
     from flows.train import train
 

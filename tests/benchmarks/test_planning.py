@@ -86,7 +86,7 @@ def test_estimates_are_near_the_exact_count(
         protocol="paper",
         max_items=300,
     )
-    tokens, examples = resources.model_info(recipe.spec), read_examples(recipe)
+    tokens, examples = resources.model_info(recipe.model), read_examples(recipe)
     content = {
         "name": "plan", "models": [str(tiny_folder)], "seeds": 1,
         "recipe": {k: getattr(recipe, k) for k in ("layers", "strengths", "protocol", "max_items")}
@@ -125,7 +125,7 @@ def test_cells_that_are_more_or_less_than_a_training(
     file.write_text(yaml.safe_dump(content))
     main, sft, asked = map(forecast_cell, cells(read_study(file)))
     recipe = cells(read_study(file))[0].recipe
-    tokens, parts = resources.model_info(recipe.spec), load_split(recipe, read_examples(recipe))
+    tokens, parts = resources.model_info(recipe.model), load_split(recipe, read_examples(recipe))
     # 9 steps of 4 items come before 2 epochs of some 24.
     lengths = [len(tokens.tokenizer(full_prompt(e, "letter")).input_ids) + 1 for e in parts.train]
     assert sft.tokens - main.tokens == pytest.approx(3 * 36 * sum(lengths) / len(lengths), abs=1)

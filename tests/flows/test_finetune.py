@@ -47,18 +47,18 @@ def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
 def test_the_flow_trains_on_training_items_once_and_a_vector_is_made_on_top(
     home, recipe, tiny_folder, tmp_path
 ):
-    held = resources.model(recipe.spec)
+    held = resources.model(recipe.model)
     before = {name: value.clone() for name, value in held.model.state_dict().items()}
     tuning = replace(QUICK, max_steps=3)
     folder = flow(recipe, tuning)
-    assert held is resources.model(recipe.spec) and same(before, held.model.state_dict())
+    assert held is resources.model(recipe.model) and same(before, held.model.state_dict())
     assert same(before, weights(tiny_folder)) and not same(before, weights(folder))
 
     split_at = load(recipe)
     assert folder == sft_folder(recipe, split_at, tuning) and folder.parent == home / "models"
     parts = read_split(resources.lake(), split_at)
     alone = finetune(
-        recipe.spec, settings().cache_dir, parts.train, recipe.rule, tuning, tmp_path / "alone", 0
+        recipe.model, settings().cache_dir, parts.train, recipe.rule, tuning, tmp_path / "alone", 0
     )
     assert same(weights(folder), weights(alone.folder))
 

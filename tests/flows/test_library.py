@@ -42,7 +42,7 @@ def test_library_and_pipeline_make_the_same_vector(
 
     examples = pas.read_examples(recipe.source, recipe.columns)
     split = pas.split(examples, recipe.seed, recipe.protocol)
-    model = pas.load_model(recipe.spec, tmp_path / "cache")
+    model = pas.load_model(recipe.model, tmp_path / "cache")
     setup = resolve(recipe, model.info)
     read = pas.answer_and_extract(
         model, split.train, (*METHODS, RANDOM), (1, 2), setup.rule, protocol=recipe.protocol

@@ -222,7 +222,7 @@ def test_every_setting_runs_and_is_kept(home: Path, file: Path) -> None:
     # The curve, by hand: each item of the other task under the kept vector.
     target = next(c.target for c in cells(read_study(file)) if c.target)
     test = read_split(resources.lake(), load(target)).test
-    spec = target.spec
+    spec = target.model
     model = resources.model(spec)
     sql = (
         f"SELECT direction FROM vectors WHERE run_id = '{main.run_id}' "
