@@ -37,7 +37,7 @@ def test_the_papers_grid_costs_336_000_passes_a_training() -> None:
         task="t", data="x", methods=("pasf",), layers="8", strengths="1", protocol="paper"
     )
     assert sweep_passes(small, 32, full) == 800
-    assert rates_of(plan).whole == 380 and "arXiv 2407.21783, table 4" in rates_of(plan).source
+    assert rates_of(plan).whole == 388 and "one NVIDIA H200" in rates_of(plan).source
     assert rates_of(plan, 500.0) == (500.0, 500.0, "given")
 
 
@@ -195,14 +195,14 @@ def test_the_command_prints_the_papers_study(capsys: pytest.CaptureFixture[str])
         main([str(PAPER), "--json", *options])
         return json.loads(capsys.readouterr().out)
 
-    found, faster = printed(), printed("--tflops", "760")
-    assert found["rates"]["source"].startswith("measured by others")
+    found, faster = printed(), printed("--tflops", "776")
+    assert found["rates"]["source"].startswith("measured by python -m benchmarks.gpu")
     assert sum(line["cells"] for line in found["settings"]) == 9750
     for one, other in zip(found["settings"], faster["settings"], strict=True):
         assert one["gpu_hours"] == pytest.approx(2 * other["gpu_hours"])
     main([str(PAPER)])
     table = capsys.readouterr().out
-    assert "GPU-hours at 380 TFLOP/s (measured" in table and "9,750" in table
+    assert "GPU-hours at 388 TFLOP/s (measured" in table and "9,750" in table
 
 
 def test_the_command_refuses_what_it_cannot_use(
