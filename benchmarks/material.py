@@ -13,8 +13,8 @@ import torch
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from pas.data.columns import parse_rows
 from pas.data.examples import Example, ItemAnswer
+from pas.data.intake import parse_rows
 from pas.data.prompts import full_prompt
 from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, Split, split

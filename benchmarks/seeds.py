@@ -99,10 +99,11 @@ def cut_rows(lines: Sequence[str], n: int) -> list[str]:
 
 def planned(recipe: "Recipe") -> "tuple[tuple[Example, ...], Plan]":
     """The training items of the recipe's seed, and what the lake lacks for them."""
+    from pas.reading import take_in
     from tasks.extract import plan
-    from tasks.load import load_split, read_examples
+    from tasks.load import load_split
 
-    train = load_split(recipe, read_examples(recipe)).train
+    train = load_split(recipe, take_in(recipe).examples).train
     return train, plan(recipe, train)
 
 
@@ -184,12 +185,13 @@ def count(folder: Path, recipes: "Sequence[Recipe]", really: bool) -> list[SeedW
 
 def published(recipes: "Sequence[Recipe]") -> list[dict[str, int]]:
     """Passes and tokens of the published loop, seed by seed; it keeps nothing between them."""
+    from pas.reading import take_in
     from tasks import resources
-    from tasks.load import load_split, read_examples
+    from tasks.load import load_split
 
     found = []
     for recipe in recipes:
-        train = load_split(recipe, read_examples(recipe)).train
+        train = load_split(recipe, take_in(recipe).examples).train
         info = resources.model_info(recipe.model)
         used = 0.0
         for item in train:

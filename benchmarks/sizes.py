@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from pas.data.columns import parse_rows
 from pas.data.examples import Example
+from pas.data.intake import parse_rows
 from pas.data.prompts import encode, full_prompt
 from pas.data.sources import Source, read_rows
 from pas.data.splits import split

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from pas.reading import mapped
 from pas.recipe import Recipe
 from tasks.extract import extract_missing
 from tasks.load import load
@@ -27,6 +28,7 @@ def extract(recipe: Recipe) -> ExtractionCounts:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    recipe = mapped(recipe)
     split = with_worked_examples(recipe, load(recipe))
     plan = extract_missing(recipe, split)
     predict(recipe, split)

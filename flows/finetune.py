@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import flow
 
 from pas.finetune.settings import FineTuning
+from pas.reading import mapped
 from pas.recipe import Recipe
 from tasks.finetune import fine_tune
 from tasks.load import load
@@ -24,6 +25,7 @@ def finetune(recipe: Recipe, tuning: FineTuning) -> Path:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    recipe = mapped(recipe)
     tuned = fine_tune(recipe, load(recipe), tuning)
     log.info(
         "fine-tune: %d items, %d steps, loss %.3f to %.3f; it took %.1f s",

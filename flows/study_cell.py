@@ -9,6 +9,7 @@ from prefect import flow
 from flows.finetune import finetune
 from flows.train import Training, train
 from pas.errors import UserError
+from pas.reading import mapped
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from pas.study.results import StudyResult
@@ -24,6 +25,8 @@ def study_cell(cell: StudyCell) -> StudyResult:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    target = mapped(cell.target) if cell.target else None
+    cell = replace(cell, recipe=mapped(cell.recipe), target=target)
     where = result_stage(cell)
     kept = read_result(where)
     if kept is not None:

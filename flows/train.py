@@ -12,6 +12,7 @@ from flows.outcome import Outcome, Stopwatch, findings
 from pas.evidence.evaluation import Evaluation
 from pas.methods.grid import grid
 from pas.methods.selection import count
+from pas.reading import mapped
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
@@ -66,6 +67,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     """
     watch, lake = Stopwatch(), resources.lake()
     with watch.step("load"):
+        recipe = mapped(recipe)
         split = load(recipe)
         parts = read_split(lake, split)
         log.info("load: %d train, %d validation, %d test items", *map(len, parts))

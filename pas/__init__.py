@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pas.data.columns import Columns, read_examples
+    from pas.data.intake import read_examples, take_in
+    from pas.data.mapping import DataMapping
     from pas.data.sources import Source
     from pas.data.splits import split
     from pas.engine.scoring import ScoringRule
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pas.steering.vector import SteeringVector
 
 __all__ = [
-    "Columns",
+    "DataMapping",
     "ModelSpec",
     "ScoringRule",
     "Source",
@@ -36,12 +37,13 @@ __all__ = [
     "select",
     "split",
     "sweep",
+    "take_in",
     "test",
     "vector_of",
 ]
 
 _MODULE_OF = {
-    "Columns": "pas.data.columns",
+    "DataMapping": "pas.data.mapping",
     "ModelSpec": "pas.models.spec",
     "ScoringRule": "pas.engine.scoring",
     "Source": "pas.data.sources",
@@ -51,10 +53,11 @@ _MODULE_OF = {
     "estimate": "pas.methods.extraction",
     "generate": "pas.steering.generate",
     "load_model": "pas.models.loading",
-    "read_examples": "pas.data.columns",
+    "read_examples": "pas.data.intake",
     "select": "pas.methods.sweep",
     "split": "pas.data.splits",
     "sweep": "pas.methods.sweep",
+    "take_in": "pas.data.intake",
     "test": "pas.evidence.testing",
     "vector_of": "pas.evidence.testing",
 }

@@ -3,7 +3,7 @@
 A model may have groups, which are fields of a dataclass type. Every leaf has one flat name, which
 is its name on the command line (`--max-items`), in a study's YAML (`max_items`) and in lineage.
 Descriptions are those of the fields: `pydantic.Field(description=...)`, or `metadata` of a
-dataclass's field.
+dataclass's field, which may also give the flat name as `option`.
 """
 
 import dataclasses
@@ -66,8 +66,8 @@ class Option(NamedTuple):
         return type(None) in self.members
 
     @property
-    def choices(self) -> tuple[str, ...]:
-        """The words of the type's literals."""
+    def choices(self) -> tuple[str | int, ...]:
+        """The words or numbers of the type's literals."""
         return tuple(w for m in self.members if get_origin(m) is Literal for w in get_args(m))
 
     @property
@@ -84,10 +84,13 @@ class Option(NamedTuple):
         """Read a list from text with commas, and None from `none` if the type is a number."""
         if not isinstance(value, str):
             return value
+        for choice in self.choices:
+            if value == str(choice):
+                return choice
         members = [m for m in self.members if m is not type(None)]
         if self.nullable and set(members) <= {int, float} and value.lower() == "none":
             return None
-        if self.item is None or value in self.choices:
+        if self.item is None:
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
@@ -102,7 +105,7 @@ def options_of(model: type[Any]) -> tuple[Option, ...]:
         kinds = get_type_hints(model)
         return tuple(
             Option(
-                f.name,
+                f.metadata.get("option", f.name),
                 (f.name,),
                 kinds[f.name],
                 REQUIRED if f.default is dataclasses.MISSING else f.default,
@@ -119,22 +122,24 @@ def options_of(model: type[Any]) -> tuple[Option, ...]:
             continue
         pattern, head = groups[name]
         for leaf in options_of(field.annotation):  # type: ignore[arg-type]
-            flat = name if leaf.name == head else pattern.format(leaf.name)
-            default = getattr(field.default, leaf.name)
-            leaves.append(leaf._replace(name=flat, path=(name, leaf.name), default=default))
+            [own] = leaf.path
+            flat = name if own == head else pattern.format(leaf.name)
+            default = getattr(field.default, own)
+            leaves.append(leaf._replace(name=flat, path=(name, own), default=default))
     return tuple(leaves)
 
 
 def flat(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields by their flat names; names that the model lacks stay as they are."""
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
+    names = {option.path: option.name for option in options_of(model)}
     result: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         if name in groups and isinstance(value, Mapping):
-            pattern, head = groups[name]
-            result |= {name if k == head else pattern.format(k): v for k, v in value.items()}
+            # A name that the group lacks stays dotted, and is refused as such.
+            result |= {names.get((name, k), f"{name}.{k}"): v for k, v in value.items()}
         else:
             result[name] = value
     return result
@@ -191,8 +196,10 @@ def as_arguments(model: type[Any], values: Any, skip: Iterable[str] = ()) -> lis
             value = getattr(value, name)
         if value == option.default or option.name in skip:
             continue
-        if isinstance(value, bool):
+        if option.kind is bool:
             words.append(option.flag if value else option.flag.replace("--", "--no-", 1))
+        elif isinstance(value, bool):
+            words += [option.flag, "yes" if value else "no"]
         else:
             words += [option.flag, written(value)]
     return words
@@ -253,5 +260,5 @@ def as_table(model: type[Any]) -> str:
 def described(option: Option) -> str:
     """Return an option's description with the values that it may have."""
     if option.choices and option.item is None:
-        return f"{option.description} One of {', '.join(option.choices)}."
+        return f"{option.description} One of {', '.join(map(str, option.choices))}."
     return option.description

@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from pas.data.columns import Columns
+from pas.data.intake import BadRows
+from pas.data.mapping import DataMapping
 from pas.data.sources import Source
 from pas.data.splits import Protocol
 from pas.errors import UserError
@@ -31,6 +32,7 @@ from pas.options import Group, flat, mistakes, nested, options_of, written
 
 if TYPE_CHECKING:
     # These import torch or all tasks, which the help of the command line does not need.
+    from pas.data.prompts import Scoring
     from pas.datasets.benchmark import Benchmark
     from pas.engine.scoring import ScoringRule
     from pas.models.loading import ModelInfo
@@ -74,7 +76,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_in_order)
     GROUPS: ClassVar[Mapping[str, Group]] = {
         "data": Group("data_{}", "name"),
-        "columns": Group("{}_col"),
+        "mapping": Group("{}"),
+        "bad_rows": Group("{}"),
         "model": Group("{}", "id"),
     }
 
@@ -85,9 +88,18 @@ class Recipe(BaseModel):
             description="Where the rows come from; a path or hub id alone will do.",
         )
     )
-    columns: Columns = Field(
-        Columns(),
-        description="What the columns hold, for data that is not of a built-in task.",
+    mapping: DataMapping = Field(
+        DataMapping(),
+        description="What the columns hold, for data that is not of a built-in task. What is not "
+        "given is recognised.",
+    )
+    bad_rows: BadRows = Field(
+        BadRows(), title="Bad rows", description="What is done about rows that cannot be used."
+    )
+    keep_splits: bool = Field(
+        False,
+        description="Keep the data's own splits: its test split (or else validation) is the test "
+        "split here; validation items are cut from train where it has no third one.",
     )
     model: Annotated[
         ModelSpec, BeforeValidator(lambda v: v, json_schema_input_type=ModelSpec | str)
@@ -152,7 +164,11 @@ class Recipe(BaseModel):
     @classmethod
     def _from_flat(cls, values: Any) -> Any:
         """Accept flat names and text, as on the command line and in older files."""
-        return nested(cls, values) if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        if "columns" in values:  # the name of the mapping when it had columns alone
+            values = {"mapping" if k == "columns" else k: v for k, v in values.items()}
+        return nested(cls, values)
 
     @field_validator("task")
     @classmethod
@@ -227,6 +243,11 @@ class Recipe(BaseModel):
         )
 
     @property
+    def is_mapped(self) -> bool:
+        """Whether nothing about the data is left to be recognised."""
+        return self.benchmark is not None or (self.mapping.is_complete and self.scoring != "auto")
+
+    @property
     def label(self) -> str:
         """The task, and how many shots its prompts have: what a vector is registered for."""
         return f"{self.task}-{self.shots}shot" if self.shots else self.task
@@ -236,9 +257,14 @@ class Recipe(BaseModel):
         """How choices are scored."""
         from pas.engine.scoring import rule_of
 
-        default = self.benchmark.scoring if self.benchmark else "letter"
-        scoring = default if self.scoring == "auto" else self.scoring
-        return rule_of(scoring, self.protocol, self.length_norm)
+        return rule_of(self.scored_by, self.protocol, self.length_norm)
+
+    @property
+    def scored_by(self) -> "Scoring":
+        """Whether letters or the choices' texts are scored."""
+        if self.scoring != "auto":
+            return self.scoring
+        return self.benchmark.scoring if self.benchmark else "letter"
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -246,11 +272,19 @@ class Recipe(BaseModel):
         return tuple(m for m in self.methods if m != RANDOM)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields by their flat names, JSON-able, for `read`."""
+        """Return the fields by their flat names, JSON-able, for `read`.
+
+        What is not said about the data is left out.
+        """
         values = flat(type(self), {name: getattr(self, name) for name in type(self).model_fields})
         for name in ("layers", "strengths"):  # as in the addresses and lineages that lakes have
             values[name] = written(values[name])
-        return {option.name: values[option.name] for option in options_of(type(self))}
+        about_data = ("data", "mapping", "bad_rows", "keep_splits")
+        return {
+            option.name: values[option.name]
+            for option in options_of(type(self))
+            if option.path[0] not in about_data or values[option.name] != option.default
+        }
 
 
 class Setup(NamedTuple):

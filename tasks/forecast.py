@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pas.data.intake import Intake
 from pas.data.splits import Split
 from pas.engine.scoring import Query
 from pas.engine.trie import Tokens, packs, trie_size
 from pas.finetune.training import target
+from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from tasks import resources
 from tasks.extract import Plan, plan, question
-from tasks.load import load_split, read_examples
+from tasks.load import load_split
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
 
@@ -56,13 +58,19 @@ class Forecast(NamedTuple):
         ]
 
 
-def forecast(recipe: Recipe) -> Forecast:
+def forecast(recipe: Recipe, taken: Intake | None = None) -> Forecast:
     """Read and check the data and the tokenizer, and count.
+
+    Args:
+        recipe: What to train.
+        taken: Its data, if they have been read.
 
     Raises:
         UserError: For every mistake that can be found without running the model.
     """
-    parts = load_split(recipe, read_examples(recipe))
+    taken = taken or take_in(recipe)
+    recipe = mapped(recipe, taken)
+    parts = load_split(recipe, taken.examples)
     todo = plan(recipe, parts.train)
     asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
     setup = resources.resolved(recipe)
@@ -92,22 +100,24 @@ def forecast_cell(cell: StudyCell) -> Forecast:
         UserError: As `forecast`.
     """
     if cell.target is not None:
-        parts = load_split(cell.target, read_examples(cell.target))
-        asked = [question(cell.target, e) for e in parts.test]
+        taken = take_in(cell.target)
+        target_recipe = mapped(cell.target, taken)
+        parts = load_split(target_recipe, taken.examples)
+        asked = [question(target_recipe, e) for e in parts.test]
         tried = len(cell.strengths) + 1
         tokens, rows = _held(asked), _steered(asked) * tried
         work = _teraflops(cell.recipe, tokens, rows)
         return Forecast({"test": len(asked)}, 0, 0, 0, 0, tried, tokens, rows, work)
-    found = forecast(cell.recipe)
+    taken = take_in(cell.recipe)
+    recipe = mapped(cell.recipe, taken)
+    found = forecast(recipe, taken)
     if cell.tuning is None:
         return found
-    parts = load_split(cell.recipe, read_examples(cell.recipe))
-    info, rule = resources.model_info(cell.recipe.model), resources.resolved(cell.recipe).rule
+    parts = load_split(recipe, taken.examples)
+    info, rule = resources.model_info(recipe.model), resources.resolved(recipe).rule
     taught = [len(target(info, e, rule).token_ids) for e in parts.train]
     tokens = found.tokens + 3 * sum(taught) * cell.tuning.items_seen(len(taught)) // len(taught)
-    return found._replace(
-        tokens=tokens, teraflops=_teraflops(cell.recipe, tokens, found.steered_rows)
-    )
+    return found._replace(tokens=tokens, teraflops=_teraflops(recipe, tokens, found.steered_rows))
 
 
 def _units(asked: Sequence[Query]) -> list[list[Tokens]]:

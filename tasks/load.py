@@ -3,30 +3,14 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pas.data import columns
-from pas.data.columns import parse_rows
 from pas.data.examples import Example, digest
-from pas.data.sources import read_rows
+from pas.data.intake import Intake
 from pas.data.splits import Split, split
 from pas.errors import UserError
+from pas.reading import take_in
 from pas.recipe import Recipe
 from storage.lake.stages import Stage, split_table, stage
 from tasks import resources
-
-
-def read_examples(recipe: Recipe) -> list[Example]:
-    """Read all items of the recipe's data set, in the data set's own order.
-
-    Raises:
-        UserError: If the source is absent or any row is unusable.
-    """
-    benchmark = recipe.benchmark
-    if benchmark is not None and benchmark.generate and recipe.data.name is None:
-        return benchmark.generate()
-    if benchmark is not None and benchmark.parse:
-        rows = read_rows(recipe.source)
-        return parse_rows(rows, benchmark.parse, f"--data {recipe.source.name}")
-    return columns.read_examples(recipe.source, recipe.columns)
 
 
 def load_split(recipe: Recipe, examples: list[Example]) -> Split:
@@ -49,17 +33,19 @@ def load_split(recipe: Recipe, examples: list[Example]) -> Split:
     return parts._replace(train=parts.train[: recipe.train_items])
 
 
-def split_stage(recipe: Recipe, examples: list[Example]) -> Stage:
-    """Return where the split of these examples is stored."""
+def split_stage(recipe: Recipe, taken: Intake) -> Stage:
+    """Return where the split of these items is stored; rows left out are an ingredient too."""
+    skipped = {"skipped": list(taken.skipped)} if taken.skipped else {}
     return stage(
         resources.lake(),
         "splits",
-        data=digest(examples),
+        data=digest(taken.examples),
         seed=recipe.seed,
         protocol=recipe.protocol,
         max_items=recipe.max_items,
         order_seed=recipe.order_seed,
         train_items=recipe.train_items,
+        **skipped,
     )
 
 
@@ -71,9 +57,9 @@ def load(recipe: Recipe) -> str:
     Raises:
         UserError: If the source is absent, a row is unusable, or the data cannot be split.
     """
-    lake, examples = resources.lake(), read_examples(recipe)
-    where = split_stage(recipe, examples)
+    lake, taken = resources.lake(), take_in(recipe)
+    where = split_stage(recipe, taken)
     if lake.exists(where.address):
         return where.address
-    table = split_table(load_split(recipe, examples))
+    table = split_table(load_split(recipe, taken.examples))
     return lake.write_table(where.address, table, where.metadata)

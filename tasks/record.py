@@ -15,7 +15,7 @@ from pas.methods.grid import Cell
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
 from storage.lake.lineage import code_digest, shards_holding, versions
-from storage.lake.stages import data_digest, read_split
+from storage.lake.stages import data_digest, read_split, skipped_rows
 from storage.lake.tables import write_run_table
 from storage.registry.runs import Registration, TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import model_name
@@ -187,6 +187,7 @@ def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVec
             "protocol": recipe.protocol,
             "seed": recipe.seed,
             "rule": asdict(resources.resolved(recipe).rule),
+            **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
             "evaluation": evaluation.as_dict(),
         },
     )
@@ -220,6 +221,7 @@ def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
         "recipe": recipe.as_dict(),
         "model_fingerprint": fingerprint,
         "data_digest": _digest(trail),
+        "skipped_rows": skipped_rows(lake, trail.split),
         "stages": trail._asdict(),
         "shards": shards_holding(lake, fingerprint, recipe.site, keys),
         "lake": lake.url.split("@")[-1],

@@ -4,12 +4,13 @@ import json
 
 import pyarrow as pa
 
+from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from pas.study.results import StudyResult
 from storage.lake.stages import Stage, stage
 from tasks import resources
-from tasks.load import read_examples, split_stage
+from tasks.load import split_stage
 
 _VERSION = 1  # of what a result holds
 
@@ -34,11 +35,13 @@ def result_stage(cell: StudyCell) -> Stage:
 
 def _content(recipe: Recipe) -> dict[str, object]:
     """Return what a recipe stands for: the split's address stands for the data's content."""
+    taken = take_in(recipe)
+    recipe = mapped(recipe, taken)
     fields = recipe.as_dict() | {"data": None}
     if recipe.protocol == "paper":
         del fields["max_kl"]  # without effect there
     return {
-        "split": split_stage(recipe, read_examples(recipe)).address,
+        "split": split_stage(recipe, taken).address,
         "model": resources.resolved(recipe).fingerprint,
         "recipe": fields,
     }

@@ -34,11 +34,12 @@ def demo(
     begin(verbose=verbose)
     start_server()
     from pas.methods.contrast import METHODS
+    from pas.reading import take_in
     from pas.recipe import Recipe
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
-    from tasks.load import load_split, read_examples
+    from tasks.load import load_split
     from tasks.texts import sample_texts
 
     recipe = Recipe(
@@ -59,7 +60,7 @@ def demo(
     champion = resolve(registry, trained.outcome.model_name)
     vector = load_vector(registry, champion)
     # The first scenarios of the test items, which the vector was not made from.
-    test = load_split(recipe, read_examples(recipe)).test
+    test = load_split(recipe, take_in(recipe).examples).test
     prompts = list(dict.fromkeys(e.question for e in test))[:SHOWN]
     texts = sample_texts(vector, prompts, MAX_NEW_TOKENS)
     if json:

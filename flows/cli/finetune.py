@@ -63,7 +63,7 @@ def finetune(context: typer.Context, json: Json = False, verbose: Verbose = Fals
     given = context.obj
     own = {option.name for option in options_of(FineTuning)}
     recipe = Recipe.read({name: value for name, value in given.items() if name not in own})
-    tuning = read_dataclass(FineTuning, {name: given[name] for name in own})
+    tuning = read_dataclass(FineTuning, {name: given[name] for name in own if name in given})
     begin(verbose=verbose)
     from pas.finetune.training import read_fine_tuned, require_libraries
 

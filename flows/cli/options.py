@@ -21,7 +21,7 @@ def command_with(
     """Return a class of commands that take options besides the parameters of their function.
 
     The function finds the values in the context's `obj`: texts and flags by the options' flat
-    names, which the model reads.
+    names, which the model reads. An option without a value is not there.
 
     Args:
         options: Imports the models and returns their leaves, in the order of the help.
@@ -40,7 +40,8 @@ def command_with(
 
         def invoke(self, ctx: Any) -> Any:
             """Run the function."""
-            ctx.obj = {name: ctx.params.pop(name) for name in self._offered}
+            given = {name: ctx.params.pop(name) for name in self._offered}
+            ctx.obj = {name: value for name, value in given.items() if value is not None}
             return super().invoke(ctx)
 
     return Command

@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.data import (
+    MappingFile,
+    SaveMapping,
+    save,
+    show_items,
+    show_mapping,
+    show_warnings,
+    with_mapping_file,
+)
 from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
 from flows.cli.options import command_with
 
@@ -12,10 +21,9 @@ if TYPE_CHECKING:
     from pas.options import Option
 
 _EXAMPLES = """
-Train on your own data, one column per choice:
+Train on your own data; what the columns hold is recognised (look first: pas data tickets.csv):
 
-    pas train --task returns --data tickets.csv --question-col message \\
-        --choices-col good,bad --label-col label --group-col template --scoring choice
+    pas train --task returns --data tickets.csv --choices-col good,bad --scoring choice
 
 Try a built-in task under both protocols:
 
@@ -43,6 +51,8 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     context: typer.Context,
+    mapping: MappingFile = None,
+    save_mapping: SaveMapping = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -52,13 +62,22 @@ def train(
     """Make a steering vector from a labelled data set."""
     from pas.recipe import Recipe
 
-    recipe = Recipe.read(context.obj)
+    recipe = Recipe.read(with_mapping_file(context.obj, mapping))
     from flows.cli.session import begin, call
 
     begin(verbose=verbose)
     from tasks.forecast import forecast
+    from tasks.look import look
 
-    expected = forecast(recipe)
+    found = look(recipe)
+    recipe = found.recipe
+    if save_mapping is not None:
+        save(found, save_mapping)
+    if not json and found.taken.mapping is not None:
+        show_mapping(found)
+        show_items(found, 1)
+        show_warnings(found)
+    expected = forecast(recipe, found.taken)
     if dry_run:
         if json:
             print_json(expected._asdict())

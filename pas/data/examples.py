@@ -11,6 +11,12 @@ from typing import NamedTuple
 
 from pas.errors import UserError
 
+# Names that data sets give to their splits, and what they are here.
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 MAX_CHOICES = 26  # one capital letter each
 _SHOWN_PROBLEMS = 8
 
@@ -33,6 +39,7 @@ class Example:
             `choices`; empty if the data set has no roles.
         prefix: Worked examples at the start of the full prompt; statements have none
             (`pas.data.fewshot`).
+        part: "train", "val" or "test", if the data's own splits are kept.
     """
 
     id: str
@@ -45,45 +52,23 @@ class Example:
     positions: tuple[int, ...] = ()
     roles: tuple[str, ...] = ()
     prefix: str = ""
+    part: str = ""
 
 
-def validate(examples: Sequence[Example], source: str) -> None:
-    """Refuse a data set with bad rows.
-
-    Args:
-        examples: Items in row order; row numbers in the message count from 1.
-        source: Name of the source, for the message.
-
-    Raises:
-        UserError: If the set is empty or any row is unusable. No row is dropped silently. The
-            message lists the rows and their problems.
-    """
-    if not examples:
-        raise UserError(f"{source}: no rows. Give a data set with at least one labelled item.")
-    problems = []
-    seen: dict[str, int] = {}
-    for row, example in enumerate(examples, start=1):
-        for reason in _faults(example):
-            problems.append(f"row {row} (id {example.id!r}): {reason}")
-        if example.id in seen:
-            problems.append(f"row {row}: id {example.id!r} was used by row {seen[example.id]}")
-        seen.setdefault(example.id, row)
-    if problems:
-        raise rows_refused(source, problems)
-
-
-def rows_refused(source: str, problems: Sequence[str]) -> UserError:
+def rows_refused(
+    source: str, problems: Sequence[str], remedy: str = "correct or remove them"
+) -> UserError:
     """Return an error that lists the first eight problems and counts the others."""
     shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
     rest = len(problems) - _SHOWN_PROBLEMS
     more = f"\n  ... and {rest} more" if rest > 0 else ""
     return UserError(
-        f"{source}: {len(problems)} problem(s) in the rows; correct or remove them:\n"
-        f"  {shown}{more}"
+        f"{source}: {len(problems)} problem(s) in the rows; {remedy}:\n  {shown}{more}"
     )
 
 
-def _faults(example: Example) -> Iterable[str]:
+def faults_of(example: Example) -> Iterable[str]:
+    """Yield what makes an item unusable."""
     if not example.question.strip():
         yield "the question is empty"
     if len(example.choices) < 2:
@@ -98,6 +83,15 @@ def _faults(example: Example) -> Iterable[str]:
         yield f"label {example.label} is out of range for {len(example.choices)} choices"
     if example.roles and len(example.roles) != len(example.choices):
         yield f"{len(example.roles)} role(s) for {len(example.choices)} choices"
+
+
+def group_key(shared: str) -> str:
+    """Return the name of a group: blake2b-64 of a text, as 16 hex characters.
+
+    Case and spacing do not matter.
+    """
+    plain = " ".join(shared.casefold().split())
+    return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 
 
 class ItemAnswer(NamedTuple):

@@ -1,147 +1,238 @@
-"""Read rows from a file, a local folder in hub layout, or a hub id.
+"""Read rows from a file, a folder in the hub's layout, a URL or a hub id.
 
-All are read with `datasets.load_dataset`. Files may be csv, tsv, json, jsonl or parquet.
+A folder and a hub id are resolved to files as `datasets` does it, and each file is read as it would
+be alone (`pas.data.formats`).
 """
 
-import csv
-import glob
-import re
-import tempfile
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
+from pas.data.formats import SUFFIXES, BadRow, Row, Table, read_table, readable
 from pas.errors import UserError
 
-Row = Mapping[str, Any]
 # datasets sets a lock on tqdm's class while it resolves files, and removes it again: of two threads
 # that load at once, one would find it gone.
 _LOADING = threading.Lock()
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_PREFERRED = ("test", "validation", "train")
+
+
+def _field(description: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"description": description})
 
 
 @dataclass(frozen=True)
 class Source:
     """Where rows come from. The description of each field is in its metadata."""
 
-    name: str | None = field(
-        default=None,
-        metadata={
-            "description": "csv, tsv, json, jsonl or parquet file, folder, or hub id; some "
-            "built-in tasks need none."
-        },
+    name: str | None = _field(
+        "File (csv, tsv, json, jsonl, parquet; also packed), folder, URL or hub id; some built-in "
+        "tasks need none."
     )
-    revision: str | None = field(
-        default=None, metadata={"description": "Hub revision of the data."}
+    revision: str | None = _field("Hub revision of the data.")
+    config: str | None = _field("Hub configuration (subset) of the data.")
+    split: str | None = _field(
+        "Split of the source to read; the only one, or the first of test, validation, train."
     )
-    config: str | None = field(
-        default=None, metadata={"description": "Hub configuration (subset) of the data."}
+    format: Literal["csv", "json", "parquet"] | None = _field(
+        "Format of the file; recognised by its content."
     )
-    split: str | None = field(
-        default=None,
-        metadata={
-            "description": "Split of the source to read; the only one, or the first of test, "
-            "validation, train."
-        },
+    encoding: str | None = _field("Encoding of the text, such as cp1252; UTF-8 by default.")
+    separator: str | None = _field("Separator of a table's cells, such as ; or tab; detected.")
+    quotes: Literal["double", "none"] | None = _field(
+        "Whether double quotation marks enclose cells or are plain text; detected."
+    )
+    header: bool | None = _field(
+        "Whether the first line of a table names the columns (yes or no); detected. Without a "
+        "header the columns are named 1, 2, ..."
+    )
+    rows: str | None = _field("Path of the rows in a JSON document, such as data.examples.")
+    member: str | None = _field("File inside a zip or tar archive.")
+    labels: str | None = _field(
+        "File of the labels, one a line, if the rows have none; it becomes the column label."
     )
 
     # Read by pydantic, which would otherwise ignore a misspelt field of a recipe.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
 
-def read_rows(source: Source) -> list[Row]:
-    """Read all rows of a source.
+class Part(NamedTuple):
+    """A part (split) of a source.
+
+    Attributes:
+        name: Its name; empty for a file.
+        rows: In order; a row that could not be read is a `BadRow`.
+        facts: How it was read.
+        others: Names of the source's other parts.
+    """
+
+    name: str
+    rows: list[Row | BadRow]
+    facts: dict[str, str]
+    others: tuple[str, ...]
+
+
+def read_rows(source: Source) -> list[Row | BadRow]:
+    """Read the rows of a source's part; see `read_part`."""
+    return read_part(source).rows
+
+
+def read_part(source: Source) -> Part:
+    """Read the part that the source names, or the first of test, validation and train.
 
     Returns:
-        One mapping from column name to value per row, in order. In csv and tsv files a column of
-        whole numbers is read as integers; all other cells stay text.
+        Rows as mappings from column to value, in order. In tables of text a column of whole numbers
+        is read as integers; all other cells stay text.
 
     Raises:
         UserError: If the source is absent, empty or unreadable.
     """
-    from datasets import DatasetDict, load_dataset
-    from datasets.exceptions import DatasetGenerationError
-
-    if source.name is None:
-        raise UserError("--data: give a file, a folder or a hub id")
-    place = f"--data {source.name}"
-    with tempfile.TemporaryDirectory(prefix="pas-") as scratch:
-        name, options = _loader(source.name, source, place, scratch)
-        try:
-            with _LOADING:
-                loaded = load_dataset(name, **options)
-        except DatasetGenerationError as error:
-            cause = error.__cause__ or error
-            raise UserError(
-                f"{place}: the rows cannot be read ({cause}). Correct the file."
-            ) from error
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{place}: this is not a readable file or folder, and it could not be loaded from "
-                f"the hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Check the "
-                "path, or the id and the network."
-            ) from error
-        if isinstance(loaded, DatasetDict):
-            loaded = loaded[_pick_split(place, list(loaded), source.split)]
-        rows: list[Row] = [dict(row) for row in loaded]
-    return _with_integers(rows) if name == "csv" else rows
+    files = _files(source)
+    name = _pick_split(_place(source), list(files), source.split)
+    others = tuple(other for other in files if other != name)
+    table = _read(files[name], source)
+    rows = table.rows if source.labels is None else _labelled(table.rows, source)
+    return Part(name, rows, table.facts, others)
 
 
-def _loader(name: str, source: Source, place: str, scratch: str) -> tuple[str, dict[str, Any]]:
-    """Return the arguments of `load_dataset`. Arrow copies of local files go to `scratch`."""
-    path = Path(name).expanduser()
-    options: dict[str, Any] = {"revision": source.revision, "name": source.config}
-    suffix = path.suffix.lower()
-    if path.is_file():
-        if suffix not in _FORMATS:
-            raise UserError(f"{place}: the file's suffix is not one of {', '.join(_FORMATS)}")
-        if not path.stat().st_size:
-            raise UserError(f"{place}: the file is empty")
-        options = {"data_files": glob.escape(str(path)), "cache_dir": scratch}
-        separator = "\t" if suffix == ".tsv" else ","
-        return _FORMATS[suffix], options | (
-            _text_cells(path, separator) if _FORMATS[suffix] == "csv" else {}
-        )
-    if path.is_dir():
-        return str(path), options | {"cache_dir": scratch}
-    if suffix in _FORMATS or name.startswith(("/", ".", "~")):
-        raise UserError(f"{place}: there is no such file or folder")
-    return name, options
+def count_rows(source: Source, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of rows of parts of a local source; those of others are not read.
 
-
-def _text_cells(path: Path, separator: str) -> dict[str, Any]:
-    """Return options that read every cell of a table as text.
-
-    By default the reader takes a choice `None` or `NA` for a missing one, and reads `3` as `3.0`
-    if the column is empty in another row.
+    Raises:
+        UserError: If a part is unreadable.
     """
-    from datasets import Features, Value
-
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as handle:
-        header = next(filter(None, csv.reader(handle, delimiter=separator)), [])
-    return {
-        "sep": separator,
-        "keep_default_na": False,
-        "na_values": [""],
-        "features": Features({name: Value("string") for name in header}),
-    }
+    if not _is_local(source):
+        return {}
+    files = _files(source)
+    return {name: len(_read(files[name], source).rows) for name in names}
 
 
-def _with_integers(rows: list[Row]) -> list[Row]:
-    """Convert columns that hold only whole numbers, such as most labels, to integers."""
-    whole = re.compile(r"-?(0|[1-9][0-9]*)")
-    integers = {name for name in rows[0] if all(whole.fullmatch(row[name] or "") for row in rows)}
-    return [{k: int(v) if k in integers else v for k, v in row.items()} for row in rows]
+def part_names(source: Source) -> list[str]:
+    """Return the names of the source's parts; an unnamed one is that of a file.
+
+    Raises:
+        UserError: If the source is absent.
+    """
+    return list(_files(source))
+
+
+def _place(source: Source) -> str:
+    return f"--data {source.name}"
+
+
+def _is_local(source: Source) -> bool:
+    return Path(str(source.name)).expanduser().exists()
+
+
+def _read(files: "Sequence[str] | Table", source: Source) -> Table:
+    """Read the files of a part one after the other."""
+    if isinstance(files, Table):
+        return files
+    import fsspec
+
+    place, rows, facts = _place(source), list[Row | BadRow](), dict[str, str]()
+    for file in files:
+        where = place if len(files) == 1 else f"{place}, {Path(file).name}"
+        try:
+            with fsspec.open(file, "rb") as handle:
+                data = handle.read()
+        except (ImportError, ValueError) as error:
+            raise UserError(
+                f"{where}: this address cannot be opened ({error}); install what it needs"
+            ) from error
+        except OSError as error:
+            raise UserError(f"{where}: the file cannot be read ({error})") from error
+        table = read_table(data, file, source, where)
+        rows += table.rows
+        facts |= table.facts
+    if len(files) > 1:
+        facts["files"] = str(len(files))
+    return Table(rows, facts)
+
+
+def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
+    """Return the files of each part; a data set that `datasets` has saved is read at once."""
+    place = _place(source)
+    if source.name is None:
+        raise UserError("--data: give a file, a folder, a URL or a hub id")
+    if "://" in source.name:
+        return {"": [source.name]}
+    path = Path(source.name).expanduser()
+    if path.is_file():
+        return {"": [str(path)]}
+    if path.is_dir():
+        saved = ("dataset_dict.json", "state.json")
+        if any((path / name).is_file() for name in saved):
+            return _saved(path, place)
+    elif path.suffix.lower() in SUFFIXES or source.name.startswith(("/", ".", "~")):
+        raise UserError(f"{place}: there is no such file or folder")
+    return _resolved(str(path) if path.is_dir() else source.name, source, place)
+
+
+def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]:
+    """Return the files of a folder or hub id by part, as `datasets` finds them."""
+    from datasets import DownloadManager, load_dataset_builder
+
+    local = Path(name).is_dir()
+    try:
+        with _LOADING:
+            builder = load_dataset_builder(
+                name, name=source.config, revision=None if local else source.revision
+            )
+            files = builder.config.data_files or {}
+            if not local:  # copies of the hub's files go to its own cache
+                files = DownloadManager(base_path=builder.base_path).download(dict(files))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{place}: this is not a readable file or folder, and it could not be loaded from "
+            f"the hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Check the "
+            "path, or the id and the network."
+        ) from error
+    if not files:
+        raise UserError(f"{place}: there are no files of data; known are {', '.join(SUFFIXES)}")
+    return {str(part): [str(file) for file in names] for part, names in files.items()}
+
+
+def _saved(path: Path, place: str) -> dict[str, Table]:
+    from datasets import Dataset, load_from_disk
+
+    try:
+        loaded = load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place}: the saved data set cannot be read ({error})") from error
+    facts = {"format": "data set saved by datasets"}
+    parts = {"": loaded} if isinstance(loaded, Dataset) else loaded
+    return {str(name): Table(part.to_list(), dict(facts)) for name, part in parts.items()}
+
+
+def _labelled(rows: list[Row | BadRow], source: Source) -> list[Row | BadRow]:
+    """Add the column `label` from a file with one label a line."""
+    place = f"--data-labels {source.labels}"
+    apart = replace(source, name=source.labels, labels=None)
+    [file, *_] = next(iter(_files(apart).values()))
+    try:
+        lines = Path(str(file)).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: the file cannot be read ({error})") from error
+    labels = [line.strip() for line in lines]
+    while labels and not labels[-1]:
+        labels.pop()
+    if len(labels) != len(rows):
+        raise UserError(f"{place}: {len(labels)} labels for {len(rows)} rows of {source.name}")
+    if any("label" in row for row in rows if readable(row)):
+        raise UserError(f"{place}: the rows have a column 'label' of their own; remove the option")
+    return [
+        {**row, "label": label} if readable(row) else row
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
 
 def _pick_split(place: str, names: list[str], requested: str | None) -> str:
     if requested is not None:
         if requested not in names:
-            raise UserError(f"{place}: no split {requested!r}; it has {', '.join(names)}")
+            known = ", ".join(name for name in names if name) or "no named split"
+            raise UserError(f"{place}: no split {requested!r}; it has {known}")
         return requested
-    for name in ("test", "validation", "train"):
-        if name in names:
-            return name
-    return names[0]
+    return next((name for name in _PREFERRED if name in names), names[0])

@@ -5,7 +5,7 @@ docs/method.md, "Pipeline", step 1, and "Protocols".
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -56,7 +56,7 @@ def split(
     """Shuffle items by seed, cut them 60/20/20 and order their choices.
 
     `paper` cuts by row. `sound` keeps groups whole and balances strata, see docs/method.md,
-    "Protocols".
+    "Protocols". Items that bring their split (`Example.part`) stay in it.
 
     Args:
         examples: The items, in any order.
@@ -70,8 +70,12 @@ def split(
     """
     pool = sorted(examples, key=lambda e: e.id)
     random.Random(seed).shuffle(pool)
-    pool = pool[:max_items]
-    parts = _by_row(pool) if protocol == "paper" else _by_group(pool)
+    cut = _by_row if protocol == "paper" else _by_group
+    if any(e.part for e in pool):
+        pool, parts = _kept(pool, max_items, cut)
+    else:
+        pool = pool[:max_items]
+        parts = cut(pool, SHARES)
     if not all(parts):
         raise UserError(
             f"{len(pool)} items cannot be cut into train, val and test: "
@@ -86,31 +90,54 @@ def split(
     return Split(*(tuple(order_choices(e, order, protocol) for e in part) for part in parts))
 
 
-def _by_row(pool: list[Example]) -> tuple[list[Example], ...]:
-    first, second = int(len(pool) * SHARES[0]), int(len(pool) * (SHARES[0] + SHARES[1]))
-    return pool[:first], pool[first:second], pool[second:]
+Cut = Callable[[list[Example], Sequence[float]], tuple[list[Example], ...]]
 
 
-def _by_group(pool: list[Example]) -> tuple[list[Example], ...]:
+def _kept(
+    pool: list[Example], max_items: int | None, cut: Cut
+) -> tuple[list[Example], tuple[list[Example], ...]]:
+    """Keep the data's own splits; cut those for validation from train if there is no third one."""
+    own = {name: [e for e in pool if e.part == name] for name in SPLITS}
+    if not own["test"]:
+        own["test"], own["val"] = own["val"], []
+    if max_items is not None:
+        shares = dict(zip(SPLITS, SHARES, strict=True))
+        if not own["val"]:
+            shares["train"] += shares["val"]
+        own = {name: part[: int(max_items * shares[name])] for name, part in own.items()}
+    if not own["val"]:
+        whole = SHARES[0] + SHARES[1]
+        own["train"], own["val"] = cut(own["train"], (SHARES[0] / whole, SHARES[1] / whole))
+    parts = tuple(own[name] for name in SPLITS)
+    return [e for part in parts for e in part], parts
+
+
+def _by_row(pool: list[Example], shares: Sequence[float]) -> tuple[list[Example], ...]:
+    ends = [int(len(pool) * sum(shares[:n])) for n in range(1, len(shares))]
+    starts = [0, *ends]
+    return tuple(pool[a:b] for a, b in zip(starts, [*ends, len(pool)], strict=True))
+
+
+def _by_group(pool: list[Example], shares: Sequence[float]) -> tuple[list[Example], ...]:
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in pool:
         groups[example.group].append(example)
     total = Counter(e.stratum for e in pool)
-    counts: list[Counter[str]] = [Counter() for _ in SPLITS]
-    parts: tuple[list[Example], ...] = ([], [], [])
+    counts: list[Counter[str]] = [Counter() for _ in shares]
+    parts: tuple[list[Example], ...] = tuple([] for _ in shares)
     # Sorting is stable, so groups of equal size keep the seeded order of their first items.
     for done, members in enumerate(sorted(groups.values(), key=len, reverse=True)):
         # The last groups go to parts that would otherwise stay empty.
-        empty = [part for part in range(len(SPLITS)) if not parts[part]]
-        open_parts = empty if len(groups) - done <= len(empty) else range(len(SPLITS))
+        empty = [part for part in range(len(shares)) if not parts[part]]
+        open_parts = empty if len(groups) - done <= len(empty) else range(len(shares))
         strata = Counter(e.stratum for e in members)
         costs = {
             part: sum(
-                ((counts[part][s] + n - SHARES[part] * total[s]) ** 2)
-                - ((counts[part][s] - SHARES[part] * total[s]) ** 2)
+                ((counts[part][s] + n - shares[part] * total[s]) ** 2)
+                - ((counts[part][s] - shares[part] * total[s]) ** 2)
                 for s, n in strata.items()
             )
-            / SHARES[part]
+            / shares[part]
             for part in open_parts
         }
         best = min(costs, key=costs.__getitem__)

@@ -5,10 +5,10 @@ with different choices, so the group is the question's text. The paper's authors
 split.
 """
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, lettered, text
+from pas.datasets.rows import lettered, text
 
 
 def parse(row: Row, number: int) -> Example:
@@ -26,7 +26,7 @@ def parse(row: Row, number: int) -> Example:
         question=question,
         choices=choices,
         label=label,
-        group=key(question),
+        group=group_key(question),
         stratum=str(label),
     )
 

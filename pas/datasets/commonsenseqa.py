@@ -6,10 +6,10 @@ so the group is the concept. Of 1,221 validation rows, 24 list an answer twice (
 train split.
 """
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, lettered, text
+from pas.datasets.rows import lettered, text
 
 
 def parse(row: Row, number: int) -> Example:
@@ -26,7 +26,7 @@ def parse(row: Row, number: int) -> Example:
         question=text(row, "question"),
         choices=choices,
         label=label,
-        group=key(text(row, "question_concept")),
+        group=group_key(text(row, "question_concept")),
         stratum=row["answerKey"],
     )
 

@@ -22,7 +22,7 @@ train split is read.
 """
 
 from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import binary, text
 

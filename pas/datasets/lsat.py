@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from functools import partial
 from string import ascii_uppercase
 
-from pas.data.columns import parse_rows
-from pas.data.examples import Example
-from pas.data.sources import Row, Source, read_rows
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
+from pas.data.intake import parse_rows
+from pas.data.sources import Source, read_rows
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, merged, text
+from pas.datasets.rows import merged, text
 
 _PREFIX = re.compile(r"^\s*\([A-Z]\)\s*")
 SECTIONS = {
@@ -50,7 +51,7 @@ def parse(row: Row, number: int, name: str = "lsat") -> Example:
         question=f"{passage.strip()} {question.strip()}".strip(),
         choices=choices,
         label=label,
-        group=key(passage),
+        group=group_key(passage),
         stratum=str(label),
     )
 

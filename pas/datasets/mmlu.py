@@ -14,10 +14,10 @@ only one subject. Repeated choices: see `pas.datasets.rows`.
 from functools import partial
 from importlib import resources
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, lettered, merged, text
+from pas.datasets.rows import lettered, merged, text
 
 _LETTERS = ("A", "B", "C", "D")
 _SOURCE = "This question refers to the following information"
@@ -50,7 +50,7 @@ def parse(row: Row, number: int, subject: str | None = None) -> Example:
         question=question,
         choices=choices,
         label=label,
-        group=f"{name}-{key(shared or question)}",
+        group=f"{name}-{group_key(shared or question)}",
         stratum=str(label) if subject else row_subject,
     )
 

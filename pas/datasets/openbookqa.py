@@ -5,10 +5,10 @@ choices are nested in `question`, and the hub's `additional` subset. Several que
 one fact, so the group is the fact. The paper's authors read the train split.
 """
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, lettered, text
+from pas.datasets.rows import lettered, text
 
 
 def parse(row: Row, number: int) -> Example:
@@ -32,7 +32,7 @@ def parse(row: Row, number: int) -> Example:
         question=question,
         choices=choices,
         label=label,
-        group=key(fact),
+        group=group_key(fact),
         stratum=str(label),
         fact=fact,
     )

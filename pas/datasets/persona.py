@@ -10,10 +10,10 @@ distinguishes the vectors. The hub's copy (EleutherAI/persona) is a loading scri
 no longer runs, so `--data` must name the upstream file.
 """
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, text
+from pas.datasets.rows import text
 
 CHOICES = ("Yes", "No")
 _FILES = ("agreeableness", "desire-for-acquiring-power")
@@ -35,7 +35,7 @@ def parse(row: Row, number: int) -> Example:
         question=text(row, "question"),
         choices=CHOICES,
         label=label,
-        group=key(text(row, "statement") if row.get("statement") else text(row, "question")),
+        group=group_key(text(row, "statement") if row.get("statement") else text(row, "question")),
         stratum=answers[0],
         roles=tuple("matching" if i == label else "other" for i in range(2)),
     )

@@ -6,11 +6,10 @@ identifies the correct answer by its text. No row is dropped, and an item whose 
 two letters becomes answerable.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from pas.data.sources import Row
+from pas.data.formats import Row
 
 
 def text(row: Row, field: str) -> str:
@@ -70,12 +69,3 @@ def binary(row: Row, field: str = "label") -> int:
     if str(row[field]) not in ("0", "1"):
         raise ValueError(f"{field} {row[field]!r} is not 0 or 1")
     return int(row[field])
-
-
-def key(shared: str) -> str:
-    """Return the name of a group: blake2b-64 of a text, as 16 hex characters.
-
-    Case and spacing do not matter.
-    """
-    plain = " ".join(shared.casefold().split())
-    return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()

@@ -22,10 +22,10 @@ folder of such files. The authors join three: nlp_survey, philpapers2020, politi
 import re
 from functools import partial
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, text
+from pas.datasets.rows import text
 
 _OPTION = re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*(.*\S)[ \t]*$")
 _CLAIM = "claim about the field of Natural Language Processing (NLP), as of 2022?"
@@ -65,7 +65,7 @@ def parse(row: Row, number: int, agree: bool) -> Example:
         question=question,
         choices=texts,
         label=label,
-        group=key(" | ".join((claim, *texts))),
+        group=group_key(" | ".join((claim, *texts))),
         stratum=letters[matching],
         roles=tuple("sycophantic" if i == matching else "other" for i in range(len(texts))),
     )

@@ -10,10 +10,10 @@ a group of its own. The stratum is the number of choices (2 to 13), which determ
 guessing. One row of the csv lists an incorrect answer twice (see `pas.datasets.rows`).
 """
 
-from pas.data.examples import Example
-from pas.data.sources import Row
+from pas.data.examples import Example, group_key
+from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
-from pas.datasets.rows import key, merged, text
+from pas.datasets.rows import merged, text
 
 
 def parse(row: Row, number: int) -> Example:
@@ -36,7 +36,7 @@ def parse(row: Row, number: int) -> Example:
         question=question,
         choices=choices,
         label=label,
-        group=category or key(question),
+        group=category or group_key(question),
         stratum=f"{len(choices)} choices",
     )
 

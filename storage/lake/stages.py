@@ -97,11 +97,22 @@ def data_digest(lake: Lake, split_address: str) -> str:
 
     It is of the examples alone: another seed, cap or protocol gives another split of the same data.
     """
-    ingredients = read_ingredients(lake, split_address)
-    while "data" not in ingredients and "split" in ingredients:  # worked examples were added
-        ingredients = read_ingredients(lake, ingredients["split"])
     # A split of an older version did not keep its ingredients; its name stands for both.
-    return str(ingredients.get("data") or PurePosixPath(split_address).stem)
+    found = _of_data(lake, split_address).get("data")
+    return str(found or PurePosixPath(split_address).stem)
+
+
+def skipped_rows(lake: Lake, split_address: str) -> list[str]:
+    """Return the rows of the source that were left out of a split's data, with the reasons."""
+    return list(_of_data(lake, split_address).get("skipped", ()))
+
+
+def _of_data(lake: Lake, split_address: str) -> dict[str, Any]:
+    """Return the ingredients of a split before worked examples were added."""
+    ingredients = read_ingredients(lake, split_address)
+    while "data" not in ingredients and "split" in ingredients:
+        ingredients = read_ingredients(lake, ingredients["split"])
+    return ingredients
 
 
 def split_table(split: Split) -> pa.Table:

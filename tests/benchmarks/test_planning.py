@@ -12,12 +12,13 @@ from benchmarks.rates import rates_of
 from benchmarks.sizes import measure
 from pas.data.prompts import full_prompt
 from pas.errors import UserError
+from pas.reading import take_in
 from pas.recipe import Recipe
 from pas.study.file import read_study
 from pas.study.plan import cells
 from tasks import resources
 from tasks.forecast import forecast, forecast_cell
-from tasks.load import load_split, read_examples
+from tasks.load import load_split
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import STUDIES
 
@@ -86,7 +87,7 @@ def test_estimates_are_near_the_exact_count(
         protocol="paper",
         max_items=300,
     )
-    tokens, examples = resources.model_info(recipe.model), read_examples(recipe)
+    tokens, examples = resources.model_info(recipe.model), take_in(recipe).examples
     content = {
         "name": "plan", "models": [str(tiny_folder)], "seeds": 1,
         "recipe": {k: getattr(recipe, k) for k in ("layers", "strengths", "protocol", "max_items")}
@@ -125,7 +126,7 @@ def test_cells_that_are_more_or_less_than_a_training(
     file.write_text(yaml.safe_dump(content))
     main, sft, asked = map(forecast_cell, cells(read_study(file)))
     recipe = cells(read_study(file))[0].recipe
-    tokens, parts = resources.model_info(recipe.model), load_split(recipe, read_examples(recipe))
+    tokens, parts = resources.model_info(recipe.model), load_split(recipe, take_in(recipe).examples)
     # 9 steps of 4 items come before 2 epochs of some 24.
     lengths = [len(tokens.tokenizer(full_prompt(e, "letter")).input_ids) + 1 for e in parts.train]
     assert sft.tokens - main.tokens == pytest.approx(3 * 36 * sum(lengths) / len(lengths), abs=1)

@@ -51,7 +51,7 @@ def test_the_form_is_nested_ordered_and_described(flow: Any) -> None:
         {"task": "demo"},
         {"task": "demo", "model": "demo", "layers": "10,12", "strengths": "2,4"},
         {"task": "demo", "model": {"id": "org/name", "dtype": "float16"}, "layers": [10, 12]},
-        {"task": "own", "data": "a.csv", "columns": {"choices": ["a", "b"]}, "max_kl": None},
+        {"task": "own", "data": "a.csv", "mapping": {"choices": ["a", "b"]}, "max_kl": None},
         {"task": "own", "data": {"name": "a.csv", "split": "test"}, "strengths": [0.5, 1]},
         Recipe.read({"task": "own", "data": "a.csv", "layers": "1,2"}).model_dump(mode="json"),
     ],
@@ -68,7 +68,7 @@ def test_what_the_server_accepts_is_a_recipe(recipe: dict[str, Any]) -> None:
     [
         {"strenghts": "1"},
         {"model": {"id": "demo", "dtyp": "auto"}},
-        {"columns": {"choice": "a"}},
+        {"mapping": {"choice": "a"}},
         {"protocol": "fast"},
         {"max_items": 4},
         {"max_kl": 0},

@@ -40,7 +40,7 @@ def test_library_and_pipeline_make_the_same_vector(
     recipe = recipe.but(scoring=scoring, protocol=protocol)
     trained = train(recipe)
 
-    examples = pas.read_examples(recipe.source, recipe.columns)
+    examples = pas.read_examples(recipe.source, recipe.mapping)
     split = pas.split(examples, recipe.seed, recipe.protocol)
     model = pas.load_model(recipe.model, tmp_path / "cache")
     setup = resolve(recipe, model.info)

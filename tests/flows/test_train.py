@@ -15,6 +15,7 @@ from pas.errors import UserError
 from pas.methods.grid import read_layer
 from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
+from pas.reading import take_in
 from pas.recipe import Recipe
 from storage.catalogue.views import query
 from storage.lake.stages import read_split
@@ -22,7 +23,7 @@ from storage.registry.client import client
 from storage.registry.versions import find_aliases, list_versions, load_vector, resolve
 from tasks import resources
 from tasks.extract import plan
-from tasks.load import load, read_examples, split_stage
+from tasks.load import load, split_stage
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 
@@ -63,7 +64,7 @@ def oracle_item(example) -> oracle.Item:
 def test_vectors_and_every_cell_agree_with_the_oracle(home, recipe, model, protocol, scoring):
     recipe = recipe.but(protocol=protocol, scoring=scoring, max_items=30)
     outcome = train(recipe).outcome
-    address = split_stage(recipe, read_examples(recipe)).address
+    address = split_stage(recipe, take_in(recipe)).address
     parts = read_split(resources.lake(), address)
     kind = oracle.Scoring(
         scoring, "bare" if protocol == "paper" else "both", length_norm=recipe.length_norm
@@ -219,7 +220,7 @@ def test_with_the_order_held_a_second_seed_runs_new_items_alone(home, recipe, sc
 
 
 def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_path, caplog):
-    examples = read_examples(recipe)
+    examples = take_in(recipe).examples
     answers = oracle.predict(
         model.model, model.tokenizer,
         [oracle_item(replace(e, positions=tuple(range(len(e.choices))))) for e in examples],

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pas.data.columns import parse_rows
 from pas.data.examples import Example, ItemAnswer
+from pas.data.intake import parse_rows
 from pas.data.prompts import encode, full_prompt, statement
 from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, order_choices

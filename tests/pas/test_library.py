@@ -18,8 +18,8 @@ import sys
 import pas
 
 data, folder = sys.argv[1:]
-columns = pas.Columns("question", ("choices",), "label", group="topic", id="id")
-split = pas.split(pas.read_examples(data, columns))
+mapping = pas.DataMapping(group="topic", id="id")
+split = pas.split(pas.read_examples(data, mapping))
 model = pas.load_model(folder, cache_dir=__import__("pathlib").Path(folder).parent / "cache")
 read = pas.answer_and_extract(model, split.train, layers=[1, 2])
 swept = pas.sweep(model, split.val, pas.estimate(read), [0, 1, 4])
@@ -54,7 +54,7 @@ def test_a_file_becomes_a_tested_vector_without_the_pipelines_packages(
 
 def test_importing_the_package_loads_no_torch_and_every_name_is_there() -> None:
     code = (
-        "import sys, pas\nfrom pas.errors import UserError\nfrom pas import split, Columns\n"
+        "import sys, pas\nfrom pas.errors import UserError\nfrom pas import split, DataMapping\n"
         "loaded = {'torch', 'transformers', 'numpy'} & {*sys.modules}\n"
         "assert not loaded, loaded\n"
         "assert all(getattr(pas, name) is not None for name in pas.__all__)\n"

@@ -1,13 +1,15 @@
 """Reading rows of every format from files and folders; what cannot be read is refused."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import datasets
+import fsspec
 import pytest
 
-from pas.data.sources import Source, read_rows
+from pas.data.sources import Source, count_rows, read_part, read_rows
 from pas.errors import UserError
 from tests.helpers.data_files import write_rows
 
@@ -30,11 +32,11 @@ def test_a_local_folder_in_hub_layout(tmp_path: Path) -> None:
     ("name", "text", "reason"),
     [
         ("x.csv", "", "the file is empty"),
-        ("x.csv", "\n\n", "cannot be read"),
-        ("x.csv", "question,choices,label\n", "no data"),
-        ("x.json", "[]", "no data"),
+        ("x.csv", "\n\n", "the file is empty"),
+        ("x.csv", "question,choices,label\n", "no rows"),
+        ("x.json", "[]", "no rows"),
         ("x.json", '{"question": ', "cannot be read"),
-        ("x.txt", "hello", "suffix is not one of .csv, .tsv"),
+        ("x.txt", "hello", "no rows"),
         ("x.csv", None, "no such file or folder"),
         ("nowhere/x", None, "no such file or folder"),
     ],
@@ -48,11 +50,10 @@ def test_an_unreadable_source(tmp_path: Path, name: str, text: str | None, reaso
 
 def test_threads_may_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`datasets` removes tqdm's lock after each load, so a second thread could find it gone."""
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"x": 1}\n{"x": 2}\n')
+    write_rows(tmp_path / "train.jsonl", [{"x": 1}, {"x": 2}])
     together: list[int] = []
     running = 0
-    load = datasets.load_dataset
+    load = datasets.load_dataset_builder
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal running
@@ -63,8 +64,27 @@ def test_threads_may_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         finally:
             running -= 1
 
-    monkeypatch.setattr(datasets, "load_dataset", counted)
+    monkeypatch.setattr(datasets, "load_dataset_builder", counted)
     with ThreadPoolExecutor(4) as pool:
-        tables = list(pool.map(lambda _: read_rows(Source(str(file))), range(8)))
+        tables = list(pool.map(lambda _: read_rows(Source(str(tmp_path))), range(8)))
     assert tables == [[{"x": 1}, {"x": 2}]] * 8
     assert together == [1] * 8
+
+
+def test_what_datasets_has_saved_is_read(tmp_path: Path) -> None:
+    part = datasets.Dataset.from_list([ROW] * 3)
+    part.save_to_disk(tmp_path / "one")
+    assert read_rows(Source(str(tmp_path / "one"))) == [ROW] * 3
+    datasets.DatasetDict({"train": part, "test": part.select([0])}).save_to_disk(tmp_path / "two")
+    assert read_part(Source(str(tmp_path / "two"))).others == ("train",)
+    assert count_rows(Source(str(tmp_path / "two")), ["train"]) == {"train": 3}
+
+
+def test_an_address_is_read_through_fsspec(tmp_path: Path) -> None:
+    with fsspec.open("memory://there/a.jsonl", "wb") as handle:
+        handle.write(json.dumps(ROW).encode() + b"\n")
+    assert read_rows(Source("memory://there/a.jsonl")) == [ROW]
+    with pytest.raises(UserError, match="--data memory://there/b.jsonl: the file cannot be read"):
+        read_rows(Source("memory://there/b.jsonl"))
+    with pytest.raises(UserError, match="--data what://there"):
+        read_rows(Source("what://there"))

@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from flows.cli.training import tasks
-from pas.data.columns import parse_rows
 from pas.data.examples import Example
-from pas.data.sources import Row, Source, read_rows
+from pas.data.formats import Row
+from pas.data.intake import parse_rows
+from pas.data.sources import Source, read_rows
 from pas.data.splits import order_choices, split
 from pas.datasets import benchmarks, lsat, mmlu
 from pas.errors import UserError

@@ -1,0 +1,131 @@
+"""Look at a data set before it is used: how it is read, what the model will see, what is odd."""
+
+from string import ascii_uppercase
+from typing import Any, NamedTuple
+
+from pas.data.examples import Example
+from pas.data.formats import readable
+from pas.data.intake import Intake
+from pas.data.mapping import flat_columns
+from pas.data.prompts import full_prompt
+from pas.data.sources import count_rows
+from pas.data.splits import order_choices
+from pas.data.survey import Counts, counts, warnings
+from pas.reading import mapped, take_in
+from pas.recipe import Recipe
+
+
+class RenderedItem(NamedTuple):
+    """An item as the model will see it.
+
+    Attributes:
+        id: Of the item.
+        prompt: The text of the prompt.
+        choices: Letter (under letter scoring) and text, in the order shown.
+        label: Index of the correct one.
+    """
+
+    id: str
+    prompt: str
+    choices: tuple[str, ...]
+    label: int
+
+
+class Look(NamedTuple):
+    """A data set before it is used.
+
+    Attributes:
+        recipe: With the complete mapping and the scoring.
+        taken: The items and how they were read.
+        counts: In numbers.
+        warnings: What may be wrong.
+        columns: Each column and examples of its values.
+        other_parts: The source's other splits and their numbers of rows, where they are local.
+        longest: Tokens of the longest sequence and the model's context window, if a model was
+            given.
+    """
+
+    recipe: Recipe
+    taken: Intake
+    counts: Counts
+    warnings: list[str]
+    columns: dict[str, list[str]]
+    other_parts: dict[str, int | None]
+    longest: tuple[int, int | None] | None
+
+    def rendered(self, n: int) -> list[RenderedItem]:
+        """Return the first items as the model will see them, choices in the recipe's order."""
+        return [_rendered(self.recipe, example) for example in self.taken.examples[:n]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it JSON-able, for scripts that check a file."""
+        items, part = self.taken.examples, self.taken.part
+        recipe, mapping = self.recipe, self.taken.mapping
+        return {
+            "items": len(items),
+            "first": _own_order(items[0]),
+            "second": _own_order(items[1]) if len(items) > 1 else None,
+            "mapping": mapping.given() if mapping else None,
+            "reasons": [reason._asdict() for reason in self.taken.reasons],
+            "warnings": self.warnings,
+            "scoring": recipe.scored_by,
+            "counts": self.counts._asdict(),
+            "skipped": list(self.taken.skipped),
+            "read": part.facts | {"split": part.name},
+            "other_splits": self.other_parts,
+            "columns": self.columns,
+            "longest": self.longest[0] if self.longest else None,
+        }
+
+
+def look(recipe: Recipe, with_model: bool = False) -> Look:
+    """Read a data set and describe it; nothing is written.
+
+    Args:
+        recipe: The recipe.
+        with_model: Load the tokenizer too, and compare the longest prompt with the context window.
+
+    Raises:
+        UserError: As `tasks.load.take_in` does.
+    """
+    taken = take_in(recipe)
+    recipe = mapped(recipe, taken)
+    part, found = taken.part, warnings(taken)
+    rows = count_rows(recipe.source, part.others) if part.others else {}
+    longest = None
+    if with_model:
+        from tasks import resources  # these import torch
+        from tasks.extract import question
+
+        info = resources.model_info(recipe.model)
+        length = max(
+            len(sequence.token_ids)
+            for example in taken.examples
+            for sequence in question(recipe, example).sequences
+        )
+        longest = (length, info.context_window)
+    columns = {
+        name: list(dict.fromkeys(str(v) for v in values if v is not None))[:3]
+        for name, values in flat_columns([r for r in part.rows[:50] if readable(r)]).items()
+    }
+    others = {name: rows.get(name) for name in part.others}
+    return Look(recipe, taken, counts(taken), found, columns, others, longest)
+
+
+def _rendered(recipe: Recipe, example: Example) -> RenderedItem:
+    seed = recipe.seed if recipe.order_seed is None else recipe.order_seed
+    shown = order_choices(example, seed, recipe.protocol)
+    kind = recipe.scored_by
+    texts = tuple(
+        f"{letter}: {text}" if kind == "letter" else text
+        for letter, text in zip(ascii_uppercase, shown.choices, strict=False)
+    )
+    return RenderedItem(shown.id, full_prompt(shown, kind), texts, shown.label)
+
+
+def _own_order(example: Example) -> dict[str, Any]:
+    return {
+        "question": example.question,
+        "choices": list(example.choices),
+        "gold": example.choices[example.label],
+    }
