@@ -67,7 +67,7 @@ def _in_order(schema: dict[str, Any]) -> None:
     """Number and title the properties for Prefect's form, whose order a database may lose."""
     for position, (name, entry) in enumerate(schema["properties"].items()):
         entry["position"] = position
-        entry.setdefault("title", name.capitalize())  # pydantic gives groups none
+        entry.setdefault("title", name.replace("_", " ").capitalize())  # pydantic gives groups none
 
 
 class Recipe(BaseModel):
@@ -93,9 +93,7 @@ class Recipe(BaseModel):
         description="What the columns hold, for data that is not of a built-in task. What is not "
         "given is recognised.",
     )
-    bad_rows: BadRows = Field(
-        BadRows(), title="Bad rows", description="What is done about rows that cannot be used."
-    )
+    bad_rows: BadRows = Field(BadRows(), description="What is done about rows that cannot be used.")
     keep_splits: bool = Field(
         False,
         description="Keep the data's own splits: its test split (or else validation) is the test "

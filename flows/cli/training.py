@@ -71,13 +71,13 @@ def train(
 
     found = look(recipe)
     recipe = found.recipe
+    expected = forecast(recipe, found.taken)
     if save_mapping is not None:
         save(found, save_mapping)
     if not json and found.taken.mapping is not None:
         show_mapping(found)
         show_items(found, 1)
         show_warnings(found)
-    expected = forecast(recipe, found.taken)
     if dry_run:
         if json:
             print_json(expected._asdict())

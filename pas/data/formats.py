@@ -76,7 +76,10 @@ def read_table(data: bytes, name: str, source: "Source", place: str) -> Table:
         table = _json(text, source.rows, place) if kind == "json" else _csv(text, source, place)
         table.facts["encoding"] = encoding
     if not table.rows:
-        raise UserError(f"{place}: no rows. Give a data set with at least one labelled item.")
+        raise UserError(
+            f"{place}: no rows. It was read as {table.facts['format']}; give a csv, tsv, json, jsonl "
+            "or parquet file with at least one labelled item, or say what it is with --data-format."
+        )
     return table._replace(facts=packed | table.facts)
 
 

@@ -24,7 +24,7 @@ Parse = Callable[[Row, int], Example]
 
 @dataclass(frozen=True)
 class BadRows:
-    """What is done about rows that cannot be used."""
+    """Whether bad rows are refused or left out. Each field is described in its metadata."""
 
     skip: bool = field(
         default=False,

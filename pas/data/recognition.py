@@ -443,7 +443,8 @@ def _remaining(data: _Data, mapping: DataMapping) -> Found:
             else set()
         )
         others = [c for c in data.columns if c != label and data.is_text(c)]
-        asked = mapping.question or _longest(data, others)
+        named = [c for c in data.named(_QUESTION) if c in others]
+        asked = mapping.question or (named[0] if named else _longest(data, others))
         others = [c for c in others if c not in columns_in(asked or "")]
         top = max((ord(v) - 64 for v in letters if len(v) == 1 and v.isalpha()), default=0)
         if not letters or any(len(v) != 1 or not v.isalpha() for v in letters):

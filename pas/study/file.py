@@ -150,8 +150,9 @@ def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
 
 def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
     values = _named(file, place, "task", task)
-    if "data" in values and (root / str(values["data"])).exists():
-        values["data"] = str(root / str(values["data"]))
+    for name in ("data", "data_labels"):
+        if name in values and (root / str(values[name])).exists():
+            values[name] = str(root / str(values[name]))
     return values
 
 

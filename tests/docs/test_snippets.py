@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import app, main
+from pas.data.mapping_file import read_mapping
 from pas.study.file import read_study
 from storage.registry.versions import list_versions, load_vector
 from storage.settings import settings
@@ -137,7 +138,8 @@ def check_block(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     elif block.language == "yaml":
         file = Path("block.yaml")
         file.write_text(block.text)
-        read_study(file)
+        read = read_mapping if block.text.startswith("mapping:") else read_study
+        read(file)
     else:
         assert block.language in SHOWN, f"a block in {block.language!r}: say how to check it"
         programs = r"^\s*\$?\s*(pas|prefect|mlflow|make|python|pip) [a-z]"

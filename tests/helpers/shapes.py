@@ -166,13 +166,14 @@ class Shape:
 
     @property
     def line(self) -> str:
-        """A line of the first file, for people."""
+        """The beginning of the first file, for people."""
         name, data = next(iter(self.files.items()))
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             return f"({name})"
-        return text.split("\n")[0][:110]
+        shown = text.strip().split("\n")[: 1 if text[0] in "[{" else 2]
+        return " ⏎ ".join(line.strip() for line in shown)[:120]
 
 
 def read(about: str, name: str, data: bytes, **facts: Any) -> Shape:
@@ -856,12 +857,15 @@ SHAPES: dict[str, Shape] = {
 
 def markdown() -> str:
     """Return the table of docs/data.md."""
-    rows = ["| shape | a line of it | what must be said | what comes out |", "|---|---|---|---|"]
+    rows = [
+        "| shape | its beginning | what must be said | what comes out: question (choices): correct |",
+        "|---|---|---|---|",
+    ]
     for shape in SHAPES.values():
         said = " ".join(f"`--{k.replace('_', '-')} {v}`" for k, v in shape.options.items())
         first = shape.items[0] if shape.items else None
         out = (
-            f"{first.question!r}: {', '.join(first.choices)}; correct: {first.answer}"
+            f"{first.question} ({', '.join(first.choices)}): {first.answer}"
             if first
             else f"refused; the message names {', '.join(shape.says)}"
         )

@@ -73,7 +73,7 @@ MISTAKES = {
     "only a header": (lambda d: [*TOY, write(d, "t.csv", "question,choices,label\n")],
                       ["t.csv"]),
     "no such file": (lambda d: [*TOY, d / "none.csv"], ["no such file"]),
-    "unknown ending": (lambda d: [*TOY, write(d, "t.xlsx", "x")], [".csv", ".parquet"]),
+    "no table": (lambda d: [*TOY, write(d, "t.bin", "x")], ["no rows", "parquet"]),
     "broken json": (lambda d: [*TOY, write(d, "t.jsonl", "{nope")], ["t.jsonl"]),
     "prompt too long": (lambda d: [*TOY, write_toy(d / "t.jsonl", question="heron " * 2000)],
                         ["context window", "1024"]),
