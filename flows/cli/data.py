@@ -138,6 +138,8 @@ def save(found: "Look", file: Path) -> None:
 
 def show_mapping(found: "Look") -> None:
     """Print how a data set is read and how rows become items."""
+    from pas.data.survey import unused_columns
+
     taken, part = found.taken, found.taken.part
     rows = [(name, value, "") for name, value in part.facts.items()]
     if part.name:
@@ -156,6 +158,9 @@ def show_mapping(found: "Look") -> None:
         why = f"{reason.sure}: {reason.why}" if reason else _said(name, found)
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         rows.append((name.replace("_", " "), shown, why))
+    unused = ", ".join(unused_columns(taken))
+    if unused:
+        rows.append(("not used", unused, "no part of an item"))
     rows.append(("scoring", *_scoring(found)))
     print_table(f"How {found.recipe.source.name} is read", ("part", "is", "why"), rows, ("part",))
     print_table("Counts", ("", ""), _counts(found))

@@ -22,7 +22,12 @@ FILLERS = {"n/a", "#n/a", "nan", "null", "<na>", "-", "--"}
 _TEXTS = ("text", "value", "content", "choice", "option", "label_text", "answer")
 _NAMES = ("label", "key", "letter", "id", "name", "index")
 _MARK = re.compile(r"(?:^|(?<=[\s,;|]))\(?([A-Za-z])\s?[).:]\s*(?=\S)")
-_LINE_MARK = re.compile(r"(?m)(?:^[ \t]*\(?([A-Z])[).:][ \t]*)(?=\S)")
+# In a question only marks at the start of a line, or else in parentheses, are taken for choices.
+_QUESTION_MARKS = (
+    re.compile(r"(?m)(?:^[ \t]*\(?([A-Za-z1-9])[).:][ \t]*)(?=\S)"),
+    re.compile(r"(?<=\s)\(([A-Z])\)[ \t]*(?=\S)"),
+)
+_ORDERS = (ascii_uppercase, "123456789")
 _HEADING = re.compile(r"(?i)\n?\s*(answer )?(choices|options)\s*:?\s*$")
 _LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _TURN_END = re.compile(
@@ -59,15 +64,17 @@ def choices_of(row: Row, mapping: DataMapping) -> Choices:
         return _against(row, mapping)
     question = question_of(row, mapping.question) if mapping.question else ""
     if mapping.choices_in_question:
-        head, texts = lettered_lines(question)
-        return Choices(head, texts, tuple(ascii_uppercase[: len(texts)]))
+        return lettered_question(question)
     if mapping.fixed_choices:
         return Choices(question, mapping.fixed_choices)
     if mapping.candidate is not None:  # `pas.data.recognition.candidates_as_items` has joined rows
         return Choices(question, tuple(map(text_of, value_at(row, mapping.candidate))))
     if len(mapping.choices) > 1:
         cells = [value_at(row, name) for name in mapping.choices]
-        texts, names = tuple(map(text_of, _without_end(cells))), mapping.choices
+        texts = tuple(map(text_of, _without_end(cells)))
+        names = tuple(name.rpartition(".")[2] for name in mapping.choices)
+        if all(name.isdigit() for name in names):  # numbers of columns, not names of choices
+            names = ()
     else:
         texts, names = texts_and_names(value_at(row, mapping.choices[0]), mapping.separator)
     if mapping.strip_letters:
@@ -100,6 +107,8 @@ def texts_and_names(cell: Any, separator: str | None) -> tuple[tuple[str, ...], 
     if not isinstance(cell, Sequence) or isinstance(cell, str):
         raise ValueError(f"{str(cell)[:60]!r} is not a list of choices")
     cells = _without_end(cell)
+    if cells and all(isinstance(c, list) and len(c) == 2 and len(str(c[0])) == 1 for c in cells):
+        return tuple(text_of(c[1]) for c in cells), tuple(str(c[0]) for c in cells)
     if cells and all(isinstance(c, Mapping) for c in cells):
         text = next((k for k in _TEXTS if all(k in c for c in cells)), None)
         name = next((k for k in _NAMES if k != text and all(k in c for c in cells)), None)
@@ -177,31 +186,35 @@ def lettered(text: str) -> list[str]:
 
 
 def _sequence(text: str, mark: re.Pattern[str]) -> list[tuple[int, int]]:
-    """Return start and end of the marks A, B, C, ... in order, from the last A that has a B."""
+    """Return start and end of the marks A, B, C, ... in order, from the last A that has a B.
+
+    Marks may also be 1, 2, 3, ...
+    """
     best: list[tuple[int, int]] = []
     marks = [(m[1].upper(), m.start(), m.end()) for m in mark.finditer(text)]
     for first, (letter, *_) in enumerate(marks):
-        if letter != "A":
+        order = next((names for names in _ORDERS if letter == names[0]), None)
+        if order is None:
             continue
         run: list[tuple[int, int]] = []
         for name, start, end in marks[first:]:
-            if len(run) < len(ascii_uppercase) and name == ascii_uppercase[len(run)]:
+            if len(run) < len(order) and name == order[len(run)]:
                 run.append((start, end))
         if len(run) >= 2:
             best = run
     return best
 
 
-def lettered_lines(question: str) -> tuple[str, tuple[str, ...]]:
-    """Split a question that ends in lines of lettered choices.
+def lettered_question(question: str) -> Choices:
+    """Split a question that ends in lettered (or numbered) choices.
 
     Returns:
-        The question without them, and the choices.
+        The question without them, the choices and their letters.
 
     Raises:
         ValueError: If it does not end so.
     """
-    spans = _sequence(question, _LINE_MARK)
+    spans = next(filter(None, (_sequence(question, mark) for mark in _QUESTION_MARKS)), [])
     if len(spans) < 2:
         raise ValueError("the question does not end in lettered choices such as ' (A) red'")
     head = _HEADING.sub("", question[: spans[0][0]].rstrip()).rstrip()
@@ -210,7 +223,9 @@ def lettered_lines(question: str) -> tuple[str, tuple[str, ...]]:
     last, _, rest = texts[-1].partition("\n")
     if rest.strip() not in ("", "Answer:"):
         raise ValueError(f"there is text after the last choice: {rest.strip()[:60]!r}")
-    return head, (*texts[:-1], last.strip())
+    numbered = question[slice(*spans[0])].strip(" \t(").startswith("1")
+    names = _ORDERS[numbered][: len(spans)]
+    return Choices(head, (*texts[:-1], last.strip()), tuple(names))
 
 
 def without_letter(text: str) -> str:

@@ -77,8 +77,8 @@ def read_table(data: bytes, name: str, source: "Source", place: str) -> Table:
         table.facts["encoding"] = encoding
     if not table.rows:
         raise UserError(
-            f"{place}: no rows. It was read as {table.facts['format']}; give a csv, tsv, json, jsonl "
-            "or parquet file with at least one labelled item, or say what it is with --data-format."
+            f"{place}: no rows. It was read as {table.facts['format']}. Give a csv, tsv, json, "
+            "jsonl or parquet file with at least one item, or say what it is with --data-format."
         )
     return table._replace(facts=packed | table.facts)
 
@@ -143,6 +143,11 @@ def _decoded(data: bytes, encoding: str | None, place: str) -> tuple[str, str]:
             encoding = name
     try:
         text = data.decode(encoding or "utf-8-sig")
+        if "\0" in text:
+            raise UserError(
+                f"{place}: the text has NUL characters, so it is binary or in another encoding: "
+                "name it with --data-encoding, such as utf-16-le"
+            )
         return text.removeprefix("\ufeff"), encoding or "utf-8"
     except (UnicodeDecodeError, LookupError) as error:
         if encoding is not None:
@@ -294,7 +299,11 @@ _LAYOUTS: dict[Callable[[Mapping[str, Any]], list[Any]], str] = {
 
 
 def _csv(text: str, source: "Source", place: str) -> Table:
-    separator = _separator(text, source.separator)
+    told, _, rest = text.partition("\n")
+    if source.separator is None and told.startswith("sep=") and len(told.strip()) == 5:
+        separator, text = told[4], rest  # the first line, as spreadsheets write it
+    else:
+        separator = _separator(text, source.separator)
     lines, quoted = _cells(text, separator, source.quotes, place)
     if not lines:
         raise UserError(f"{place}: no rows. Give a data set with at least one labelled item.")
@@ -313,6 +322,13 @@ def _csv(text: str, source: "Source", place: str) -> Table:
             )
         )
     named = _SEPARATORS.get(separator, repr(separator))
+    n_bad = sum(not readable(row) for row in rows)
+    if n_bad > len(rows) / 2:
+        raise UserError(
+            f"{place}: {n_bad} of {len(rows)} lines have another number of cells than the first, "
+            f"which has {len(header)}. The separator was taken to be the {named}: say another with "
+            "--data-separator, and remove lines before the table."
+        )
     facts = {
         "format": "table of text",
         "separator": named,

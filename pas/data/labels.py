@@ -125,6 +125,8 @@ def reading_of(rows: Sequence[Labelled], mapping: DataMapping, place: str) -> Re
         if not is_hidden([label]):
             single_ones.append(row._replace(label=label))
     ways = list(_ways(mapping, [row.label for row in single_ones]))
+    if mapping.label_kind is None and _all_named(single_ones):
+        return Reading("letter", None, _letter)  # the data itself names its choices so
     tried = [[_outcome(way, row) for row in single_ones] for way in ways]
     hits = [sum(r is not None for r in results) for results in tried]
     best = max(hits, default=0)
@@ -155,6 +157,15 @@ def reading_of(rows: Sequence[Labelled], mapping: DataMapping, place: str) -> Re
                 f"{way.options}, or {other.options}. (The label base is 0 or 1.)"
             )
     return way
+
+
+def _all_named(rows: Sequence[Labelled]) -> bool:
+    """Tell whether every label is a name that the data give to a choice."""
+    return bool(rows) and all(
+        [_plain(n) for n in row.choices.names].count(_plain(str(row.label))) == 1
+        and not isinstance(row.label, bool | _Marked)
+        for row in rows
+    )
 
 
 def with_reading(mapping: DataMapping, reading: Reading) -> DataMapping:

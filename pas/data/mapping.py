@@ -155,7 +155,9 @@ def text_of(cell: Any) -> str:
         return ""
     if isinstance(cell, str):
         return cell.strip()
-    if isinstance(cell, bool | int | float):
+    if isinstance(cell, bool):
+        return "true" if cell else "false"  # as the file has it
+    if isinstance(cell, int | float):
         return str(cell)
     if is_turn(cell):
         return _content(cell)

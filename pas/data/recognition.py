@@ -11,7 +11,7 @@ from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
-from pas.data.choices import Choices, choices_of, in_letters, lettered_lines, texts_and_names
+from pas.data.choices import Choices, choices_of, in_letters, lettered_question, texts_and_names
 from pas.data.formats import BadRow, Row, readable
 from pas.data.labels import NO, YES, Labelled, correct_one, is_hidden, reading_of
 from pas.data.mapping import (
@@ -37,6 +37,19 @@ _QUESTION = (
 )  # fmt: skip
 _CONTEXT = ("passage", "context", "article", "paragraph", "story", "document", "background",
             "premise", "sentence")  # fmt: skip
+# These may be a passage that the question needs, or something else.
+_DOUBTFUL = (
+    "text",
+    "content",
+    "body",
+    "abstract",
+    "input",
+    "dialogue",
+    "history",
+    "story",
+    "email",
+)
+_PASSAGE = 40  # characters of such a text, on average
 _CHOICES = (
     "choices", "options", "endings", "answerchoices", "candidates", "alternatives", "answers",
     "candidateanswers", "responses", "completions", "choice", "option",
@@ -44,7 +57,9 @@ _CHOICES = (
 _LABEL = (
     "label", "labels", "answerkey", "answeridx", "answerindex", "answerid", "correctidx",
     "correctindex", "correctoption", "correctchoice", "correctanswer", "correct", "answer", "gold",
-    "goldlabel", "target", "key", "solution", "cop", "rightanswer", "right", "bestanswer",
+    "goldlabel", "goldindex", "goldidx", "labelidx", "correctanswerid", "correctanswerindex",
+    "answerletter", "correctletter", "target", "key", "solution", "cop", "rightanswer", "right",
+    "bestanswer",
     "answermatchingbehavior",
 )  # fmt: skip
 _CORRECT = (
@@ -339,7 +354,7 @@ def _inside_question(data: _Data, mapping: DataMapping) -> Found:
 
 def _has_lettered(text: str) -> bool:
     try:
-        return bool(lettered_lines(text))
+        return bool(lettered_question(text))
     except ValueError:
         return False
 
@@ -536,12 +551,33 @@ def _question(data: _Data, mapping: DataMapping, reasons: list[Reason]) -> DataM
         if c in free and c != question and data.is_text(c) and not _contains(data, question, c)
     ]  # fmt: skip
     if not contexts:
+        _refuse_doubtful(data, free, question)
         reasons.append(Reason("question", question, "its name"))
         return replace(mapping, question=question)
-    template = f"{{{contexts[0]}}}\\n{{{question}}}"
+    template = _after(contexts[0], question)
     why = f"{contexts[0]} is what the question is about, and comes first"
     reasons.append(Reason("question", template, why))
     return replace(mapping, question=template)
+
+
+def _after(context: str, question: str) -> str:
+    """Return the template of a passage and the question below it."""
+    return f"{{{context}}}\\n{{{question}}}"
+
+
+def _refuse_doubtful(data: _Data, free: Sequence[str], question: str) -> None:
+    """Refuse a question that may need another column: dropping it would lose the passage."""
+    for other in data.named(_DOUBTFUL):
+        values = data.values(other) if other in free and other != question else []
+        texts = [v for v in values if isinstance(v, str)]
+        if sum(map(len, texts)) < _PASSAGE * len(data.rows) or _contains(data, question, other):
+            continue
+        option = OPTION_OF["question"]
+        raise UserError(
+            f"{data.place}: the question is in {question!r}, and may need the text in {other!r}. "
+            f"Say which: {option} '{_after(other, question)}', or {option} {question} alone.\n"
+            f"{_shown(data)}"
+        )
 
 
 def _begin_alike(data: _Data, mapping: DataMapping) -> bool:
@@ -690,7 +726,8 @@ def _no_choices(data: _Data, mapping: DataMapping) -> UserError:
         if len(texts) == 2:
             right, wrong = OPTION_OF["correct"], OPTION_OF["incorrect"]
             hints.append(f"If one of them is always right: {right} {texts[0]} {wrong} {texts[1]}.")
-    for column in labels[:1]:
+    few = [c for c in texts if len({*data.values(c)}) <= 5 < len(data.rows)]
+    for column in (labels or few)[:1]:
         distinct = sorted({str(v) for v in data.values(column) if not isinstance(v, list)})
         if 2 <= len(distinct) <= 26:
             fixed = OPTION_OF["fixed_choices"]

@@ -117,13 +117,13 @@ def _in_question(examples: Sequence[Example]) -> Iterator[str]:
         yield f"A choice contains the question in {n} items; the model would read it twice."
 
 
-def _unused(taken: Intake) -> Iterator[str]:
-    """Long texts are in columns that the mapping does not use."""
+def unused_columns(taken: Intake) -> list[str]:
+    """Return the columns that the mapping does not use."""
     mapping = taken.mapping
-    if mapping is None or mapping.question is None:
-        return
+    if mapping is None:
+        return []
     used = {
-        *columns_in(mapping.question),
+        *columns_in(mapping.question or ""),
         *mapping.choices,
         *mapping.incorrect,
         mapping.correct,
@@ -133,9 +133,24 @@ def _unused(taken: Intake) -> Iterator[str]:
         mapping.candidate,
     }
     columns = flat_columns([row for row in taken.part.rows[:200] if readable(row)])
-    for name, values in columns.items():
+    # A column may hold what the mapping names by a path into it, or the reverse.
+    return [
+        name
+        for name in columns
+        if name not in used and not any(str(u).startswith(f"{name}.") for u in used)
+    ]
+
+
+def _unused(taken: Intake) -> Iterator[str]:
+    """Long texts are in columns that the mapping does not use."""
+    mapping, unused = taken.mapping, unused_columns(taken)
+    if mapping is None or mapping.question is None:
+        return
+    columns = flat_columns([row for row in taken.part.rows[:200] if readable(row)])
+    for name in unused:
+        values = columns[name]
         texts = [v for v in values if isinstance(v, str)]
-        if name in used or not texts or sum(map(len, texts)) < _LONG * len(values):
+        if not texts or sum(map(len, texts)) < _LONG * len(values):
             continue
         template = (
             "{"

@@ -337,6 +337,17 @@ SHAPES: dict[str, Shape] = {
             }
         ),
     ),
+    "pairs": read(
+        "a list of letters and texts",
+        "a.jsonl",
+        _jsonl(
+            lambda i: {
+                "question": i.question,
+                "options": [[a, c] for a, c in zip("ABC", i.choices, strict=True)],
+                "answer": _letter(i),
+            }
+        ),
+    ),
     # Columns
     "columns, letter": read("one column for each choice", "a.csv", _wide(_ABC, _letter)),
     "columns, numbered": read(
@@ -431,6 +442,30 @@ SHAPES: dict[str, Shape] = {
         "lettered lines in the question",
         "a.jsonl",
         _jsonl(lambda i: {"question": _inside(i), "answer_matching_behavior": f" ({_letter(i)})"}),
+    ),
+    "inside, numbered": read(
+        "numbered lines in the question",
+        "a.jsonl",
+        _jsonl(
+            lambda i: {
+                "question": "\n".join(
+                    [i.question, *(f"{n}. {c}" for n, c in enumerate(i.choices, 1))]
+                ),
+                "answer": i.gold + 1,
+            }
+        ),
+    ),
+    "inside, on one line": read(
+        "letters in parentheses in the question",
+        "a.jsonl",
+        _jsonl(
+            lambda i: {
+                "question": " ".join(
+                    [i.question, *(f"({a}) {c}" for a, c in zip("ABC", i.choices, strict=True))]
+                ),
+                "answer": _letter(i),
+            }
+        ),
     ),
     # Correct and incorrect
     "correct and incorrect": read(
@@ -674,6 +709,11 @@ SHAPES: dict[str, Shape] = {
         ),
         items=tuple(Item(f"Who won in {n}?", ("None", "NA"), n % 2) for n in range(12)),
     ),
+    "told separator": read(
+        "the separator in the first line, as spreadsheets write it",
+        "a.csv",
+        b"sep=;\n" + _wide(_ABC, _letter, separator=";"),
+    ),
     # Containers
     "gzip": read("gzip", "a.jsonl.gz", gzip.compress(_jsonl(_plain))),
     "xz": read("xz", "a.jsonl.xz", lzma.compress(_jsonl(_plain))),
@@ -686,6 +726,27 @@ SHAPES: dict[str, Shape] = {
         "a folder of splits", {"train.jsonl": _jsonl(_plain) * 2, "test.jsonl": _jsonl(_plain)}
     ),
     # Refused
+    "doubtful passage": refused(
+        "a text that the question may need",
+        "a.jsonl",
+        _jsonl(
+            lambda i: _plain(i) | {"text": f"A long text about this: {i.question} And more of it."}
+        ),
+        "'text'",
+        "--question-col",
+    ),
+    "wrong separator": refused(
+        "lines before the table",
+        "a.csv",
+        b"Made by hand\n" + _wide(_ABC, _letter),
+        "--data-separator",
+    ),
+    "binary": refused(
+        "NUL characters",
+        "a.csv",
+        _wide(_ABC, _letter).replace(b"honey", b"ho\0ney"),
+        "--data-encoding",
+    ),
     "base unknown": refused(
         "labels 1 and 2 of three choices",
         "a.jsonl",
@@ -858,7 +919,7 @@ SHAPES: dict[str, Shape] = {
 def markdown() -> str:
     """Return the table of docs/data.md."""
     rows = [
-        "| shape | its beginning | what must be said | what comes out: question (choices): correct |",
+        "| shape | its beginning | what must be said | question (choices): correct |",
         "|---|---|---|---|",
     ]
     for shape in SHAPES.values():

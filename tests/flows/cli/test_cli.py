@@ -5,15 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from flows.cli import main
 from flows.cli.display import print_table
 from pas.models.spec import ModelSpec
 from pas.steering.vector import SteeringVector
@@ -25,26 +22,6 @@ from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
 
 LONG_NAME = "pas-smollm2-135m-instruct-demo"
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def pas(home: Path, capfd: pytest.CaptureFixture, monkeypatch) -> Callable[..., Ran]:
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["pas", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        return Ran(code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture
