@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pas.data.chat import prompt_style
     from pas.data.columns import Columns, read_examples
     from pas.data.sources import Source
     from pas.data.splits import split
@@ -32,6 +33,7 @@ __all__ = [
     "estimate",
     "generate",
     "load_model",
+    "prompt_style",
     "read_examples",
     "select",
     "split",
@@ -51,6 +53,7 @@ _MODULE_OF = {
     "estimate": "pas.methods.extraction",
     "generate": "pas.steering.generate",
     "load_model": "pas.models.loading",
+    "prompt_style": "pas.data.chat",
     "read_examples": "pas.data.columns",
     "select": "pas.methods.sweep",
     "split": "pas.data.splits",

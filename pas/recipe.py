@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from pas.data.chat import PromptOption, prompt_style
 from pas.data.columns import Columns
+from pas.data.prompts import Scoring
 from pas.data.sources import Source
 from pas.data.splits import Protocol
 from pas.errors import UserError
@@ -102,6 +104,20 @@ class Recipe(BaseModel):
     )
     length_norm: bool = Field(
         True, description="Choice scoring: mean log-probability per token, not the sum."
+    )
+    prompt: PromptOption = Field(
+        "auto",
+        description="Plain text as in the paper, or the model's chat template; auto is chat where "
+        "the model has a template and the protocol is sound.",
+    )
+    system: str | None = Field(
+        None,
+        description="Text of the system message in chat prompts; what the template does without "
+        "one by default.",
+    )
+    close_thinking: bool = Field(
+        False,
+        description="Chat prompts of reasoning models: close the thinking block before the answer.",
     )
     methods: tuple[str, ...] = Field(
         (*METHODS, RANDOM),
@@ -232,13 +248,11 @@ class Recipe(BaseModel):
         return f"{self.task}-{self.shots}shot" if self.shots else self.task
 
     @property
-    def rule(self) -> "ScoringRule":
-        """How choices are scored."""
-        from pas.engine.scoring import rule_of
-
-        default = self.benchmark.scoring if self.benchmark else "letter"
-        scoring = default if self.scoring == "auto" else self.scoring
-        return rule_of(scoring, self.protocol, self.length_norm)
+    def scored_by(self) -> Scoring:
+        """What is scored: `scoring`, or the task's own where that is "auto"."""
+        if self.scoring != "auto":
+            return self.scoring
+        return self.benchmark.scoring if self.benchmark else "letter"
 
     @property
     def estimators(self) -> tuple[str, ...]:
@@ -275,12 +289,16 @@ def resolve(recipe: Recipe, info: "ModelInfo") -> Setup:
     """Resolve the recipe for its model.
 
     Raises:
-        UserError: If the model lacks one of the layers.
+        UserError: If the model lacks one of the layers, or its chat template cannot do what the
+            recipe asks for.
     """
+    from pas.engine.scoring import rule_of
+
     layers = layers_of(recipe.layers, info.n_layers)
+    style = prompt_style(info, recipe.prompt, recipe.system, recipe.close_thinking, recipe.protocol)
     return Setup(
         info.fingerprint,
-        recipe.rule,
+        rule_of(recipe.scored_by, recipe.protocol, recipe.length_norm, style),
         layers,
         tuple(read_layer(layer, recipe.protocol) for layer in layers),
         strengths_of(recipe.strengths, recipe.protocol),

@@ -21,6 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    prompt: Annotated[
+        str, typer.Option(help="plain, for which the data were written, chat or auto.")
+    ] = "plain",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -30,24 +33,27 @@ def demo(
     the first time; the second time everything is cached.
     """
     from flows.cli.session import begin, call, start_server
-
-    begin(verbose=verbose)
-    start_server()
     from pas.methods.contrast import METHODS
     from pas.recipe import Recipe
+
+    recipe = Recipe.read(
+        {
+            "task": "demo",
+            "prompt": prompt,
+            "layers": LAYERS,
+            "strengths": STRENGTHS,
+            "seed": seed,
+            "methods": tuple(METHODS),
+        }
+    )
+    begin(verbose=verbose)
+    start_server()
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
     from tasks.load import load_split, read_examples
     from tasks.texts import sample_texts
 
-    recipe = Recipe(
-        task="demo",
-        layers=LAYERS,
-        strengths=STRENGTHS,
-        seed=seed,
-        methods=tuple(METHODS),
-    )
     say("model: SmolLM2-135M-Instruct (downloaded and converted the first time)")
     resources.model_info(recipe.model)
     from flows.promote import promote
