@@ -33,6 +33,10 @@ _OPEN_TAG = re.compile(
     r"(<|\[)((?:\w+:)?(?:think|thinking|thought|reason|reasoning))(>|\])\s*\Z", re.I
 )
 _ASKED, _ANSWERED = "QUESTION", "ANSWER"
+_NO_TEMPLATE = (
+    "--prompt chat: the model's tokenizer has no chat template; use --prompt plain, or give a "
+    "model that was tuned for chat"
+)
 
 
 class Message(TypedDict):
@@ -248,12 +252,6 @@ def chat_of(info: "ModelInfo", style: PromptStyle) -> Chat | None:
     return Chat(info.tokenizer, style)
 
 
-_NO_TEMPLATE = (
-    "--prompt chat: the model's tokenizer has no chat template; use --prompt plain, or give a "
-    "model that was tuned for chat"
-)
-
-
 def prompt_style(
     info: "ModelInfo",
     prompt: PromptOption = "auto",
@@ -378,6 +376,7 @@ def _digest(template: str) -> str:
     return hashlib.blake2b(template.encode(), digest_size=8).hexdigest()
 
 
+@lru_cache(maxsize=8)
 def _dated(template: str) -> str:
     """Put a fixed date where the template asks for today's."""
     return _DATE_CALL.sub(lambda call: repr(_TODAY.strftime(call[2])), template)
