@@ -231,3 +231,5 @@ def _conversation(file: Path) -> "list[Message]":
         return read_messages(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"--messages {file}: cannot be read as JSON ({error})") from error
+    except UserError as error:
+        raise UserError(f"--messages {file}: {error}") from error

@@ -330,16 +330,16 @@ def read_messages(value: Any) -> list[Message]:
             assistant's.
     """
     if isinstance(value, Mapping | str) or not isinstance(value, Sequence) or not value:
-        raise UserError("messages: give a list of messages, each with role and content")
+        raise UserError("give a list of messages, each with role and content")
     messages = []
     for number, message in enumerate(value, start=1):
         facts = message if isinstance(message, Mapping) else {}
         role, content = facts.get("role"), facts.get("content")
         if not isinstance(role, str) or not isinstance(content, str):
-            raise UserError(f"messages: message {number} needs role and content, both text")
+            raise UserError(f"message {number} needs role and content, both text")
         messages.append(Message(role=role, content=content))
     if messages[-1]["role"] == "assistant":
-        raise UserError("messages: the last one is the assistant's; end with the user's")
+        raise UserError("the last message is the assistant's; end with the user's")
     return messages
 
 
