@@ -9,7 +9,7 @@ from flows.cli.training import show
 from flows.cli.vectors import show_decision
 
 # All items, for the test's power, and of the grid only a part where other seeds' validation items
-# showed an effect with little damage; `pas train --task demo` takes the whole grid.
+# showed an effect with little damage; `pas train --task demo --prompt plain` takes the whole grid.
 LAYERS, STRENGTHS = (16, 18), (0.5, 1.0)
 SHOWN, MAX_NEW_TOKENS = 3, 30
 

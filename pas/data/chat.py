@@ -305,7 +305,7 @@ def prompt_style(
 def described(chat: Chat | None) -> tuple[str, str]:
     """Return in words what the model reads, and where its answer is read."""
     if chat is None:
-        return "plain text", "no chat template; the answer is read where the text ends"
+        return "plain text", "the answer is read where the text ends"
     said = chat.style.system
     system = "" if said is None else f", system message {shorten(said, 60)!r}"
     place = {

@@ -127,9 +127,9 @@ def warn_without_bos(info: "ModelInfo") -> None:
     front, _ = _added_tokens(info)
     if info.bos_token_id is not None and info.bos_token_id not in front:
         log.warning(
-            "the model's configuration has the start token %r, which its tokenizer does not add; "
-            "prompts start without it. If the model was trained with it, set add_bos_token in "
-            "tokenizer_config.json.",
+            "the model's configuration has the start token %r, which its tokenizer does not add: "
+            "plain prompts start without it. Some models are trained like this; if yours is not, "
+            "set add_bos_token in tokenizer_config.json.",
             info.tokenizer.convert_ids_to_tokens(info.bos_token_id),
         )
 
