@@ -85,9 +85,9 @@ class _Opening(NamedTuple):
     Attributes:
         thinking: Whether the answer begins in a thinking block. "optional": the model may open one
             itself, and the template can prevent it.
-        header: What begins the assistant's turn in a template that has no generation prompt.
+        header: What begins the assistant's turn and is not in the template's generation prompt.
         closing: What closes the thinking block that the template opens.
-        gap: White space between this and the text of an answer.
+        gap: Spaces between this and the text of an answer.
     """
 
     thinking: Thinking
@@ -131,7 +131,7 @@ class Chat:
 
     @property
     def gap(self) -> str:
-        """White space that the template puts before the text of an answer."""
+        """Spaces that the template puts before the text of an answer."""
         return self._opening.gap
 
     @property
@@ -179,12 +179,10 @@ class Chat:
         if not before.startswith(opened):
             return "", ""
         rest = before.removeprefix(opened)
-        if not rest.strip():
-            return "", rest
-        if opened == self._rendered(probe, self._switches, answer=False):
-            header = rest.rstrip(" ")
-            return header, rest.removeprefix(header)
-        return "", ""
+        if rest.strip() and opened != self._rendered(probe, self._switches, answer=False):
+            return "", ""  # something that the template writes in earlier turns alone
+        header = rest.rstrip(" ")
+        return header, rest.removeprefix(header)
 
     def _rendered(
         self, messages: Sequence[Message], switches: dict[str, bool], *, answer: bool = True

@@ -161,10 +161,13 @@ def query_of(info: ModelInfo, example: Example, rule: ScoringRule) -> Query:
         rule: How choices are scored.
 
     Raises:
-        UserError: See `prepare`.
+        UserError: See `prepare`; the message names the item.
     """
     text = full_prompt(example, rule.kind, chat_of(info, rule.prompt))
-    return prepare(info, text, example.choices, example.label, rule)
+    try:
+        return prepare(info, text, example.choices, example.label, rule)
+    except UserError as error:  # prompts may begin alike, in a chat template for example
+        raise UserError(f"item {example.id!r}: {error}") from error
 
 
 def query_key(fingerprint: str, question: Query) -> bytes:

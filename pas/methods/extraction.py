@@ -75,6 +75,7 @@ def answer_and_extract(
         known = ", ".join([*METHODS, RANDOM])
         raise UserError(f"methods (--methods): {unknown[0]!r} is not one of {known}")
     write_layers = tuple(sorted(set(range(model.n_layers) if layers is None else layers)))
+    queries = [query_of(model.info, item, rule) for item in items]
     chat = chat_of(model.info, rule.prompt)
     texts = {text for item in items for text in possible_texts(methods, item, rule.kind, chat)}
     # Sorted by key, so that prompts of several texts are read once and in one order.
@@ -85,7 +86,7 @@ def answer_and_extract(
         [distinct[key] for key in sorted(distinct)],
         [read_layer(layer, protocol) for layer in write_layers],
         site,
-        [query_of(model.info, item, rule) for item in items],
+        queries,
         length_norm=rule.length_norm,
     )
     return Extraction(

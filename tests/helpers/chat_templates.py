@@ -13,7 +13,7 @@ class ChatTemplate(NamedTuple):
     Attributes:
         text: The Jinja template.
         gap: What the template writes between the start of the assistant's turn and its text.
-        header: The start of the assistant's turn, if there is no generation prompt for it.
+        header: The start of the assistant's turn, as far as the generation prompt lacks it.
         takes_system: Whether it accepts a system message.
         close: What closes the thinking block that the generation prompt opens.
         switch: Whether `enable_thinking=False` closes a thinking block.
@@ -95,9 +95,15 @@ HEADER = ChatTemplate(
     gap=" ",
     header="ASSISTANT:",
 )
+# With a generation prompt that lacks the line break after it.
+LINE = ChatTemplate(
+    "{% for m in messages %}[{{ m.role[0] }}]\n{{ m.content }}[/]{% endfor %}"
+    "{% if add_generation_prompt %}[a]{% endif %}",
+    header="\n",
+)
 CHAT_TEMPLATES = {
     "chatml": CHATML, "llama3": LLAMA3, "inst": INST, "gemma": GEMMA, "thinking": THINKING,
-    "switch": SWITCH, "header": HEADER,
+    "switch": SWITCH, "header": HEADER, "line": LINE,
 }  # fmt: skip
 # The style that each tiny architecture is tested with.
 TEMPLATE_OF = {

@@ -205,7 +205,7 @@ def test_a_conversation_is_checked(value: Any, message: str) -> None:
 def test_a_chat_prompt_longer_than_the_window_is_refused(tiny: Tiny) -> None:
     info = replace(info_of(tiny, CHATML), context_window=10)
     rule = ScoringRule(prompt=prompt_style(info, "chat"))
-    with pytest.raises(UserError, match="context window of 10: it starts with .*Be kind"):
+    with pytest.raises(UserError, match="^item 'q': .* window of 10: it starts with .*Be kind"):
         query_of(info, ITEM, rule)
     with pytest.raises(UserError, match="context window of 10"):
         prepare(info, "[s]Be kind.[/s]\n[u]", ["a", "b"], 0, rule)
