@@ -285,6 +285,7 @@ def main() -> None:
                         "data": str(data),
                         "device": "cpu",
                         "layers": LAYER,
+                        "prompt": "plain",
                         "seed": seed,
                     }
                     | chosen

@@ -91,8 +91,16 @@ class Stopwatch:
         return {name: round(s, 2) for name, s in {**self._seconds, "total": total}.items()}
 
 
-def findings(recipe: Recipe, evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """Return the evidence as rows (what, measured, how to read it), for people."""
+def findings(
+    recipe: Recipe, evaluation: Evaluation, prompt: tuple[str, str]
+) -> list[tuple[str, str, str]]:
+    """Return the evidence as rows (what, measured, how to read it), for people.
+
+    Args:
+        recipe: The training.
+        evaluation: Its evidence.
+        prompt: What the model reads, and where its answer is read, see `pas.data.chat.described`.
+    """
     test, controls, selected = evaluation.test, evaluation.controls, evaluation.selected
     rows = [
         ("verdict", evaluation.verdict.label, evaluation.verdict.explanation),
@@ -162,6 +170,7 @@ def findings(recipe: Recipe, evaluation: Evaluation) -> list[tuple[str, str, str
     shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
     read = "block L-1" if recipe.protocol == "paper" else "block L"
     rows.append(("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"))
+    rows.append(("prompt", *prompt))
     return rows
 
 

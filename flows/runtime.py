@@ -22,6 +22,8 @@ def prepare_environment(home: Path, *, verbose: bool = False) -> None:
         # a mistake in the data.
         "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "pas",
+        # A forecast or `pas steer` may log a warning, outside of any flow.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
+from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation
 from pas.methods.grid import grid
 from pas.methods.selection import count
@@ -71,6 +72,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         split = load(recipe)
         parts = read_split(lake, split)
         log.info("load: %d train, %d validation, %d test items", *map(len, parts))
+        log.info("prompt: %s; %s", *described(resources.chat(recipe)))
 
     if recipe.shots:
         with watch.step("shots"):
@@ -151,6 +153,6 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
                 "delta": outcome.delta,
             },
         )
-    rows = findings(recipe, evaluation)
+    rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, cells)
     return Training(outcome, evaluation, rows)

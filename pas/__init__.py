@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pas.data.chat import prompt_style
     from pas.data.intake import read_examples, take_in
     from pas.data.mapping import DataMapping
     from pas.data.sources import Source
@@ -33,6 +34,7 @@ __all__ = [
     "estimate",
     "generate",
     "load_model",
+    "prompt_style",
     "read_examples",
     "select",
     "split",
@@ -53,6 +55,7 @@ _MODULE_OF = {
     "estimate": "pas.methods.extraction",
     "generate": "pas.steering.generate",
     "load_model": "pas.models.loading",
+    "prompt_style": "pas.data.chat",
     "read_examples": "pas.data.intake",
     "select": "pas.methods.sweep",
     "split": "pas.data.splits",

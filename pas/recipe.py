@@ -19,8 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from pas.data.chat import PromptOption, prompt_style
 from pas.data.intake import BadRows
 from pas.data.mapping import DataMapping
+from pas.data.prompts import Scoring
 from pas.data.sources import Source
 from pas.data.splits import Protocol
 from pas.errors import UserError
@@ -112,6 +114,20 @@ class Recipe(BaseModel):
     )
     length_norm: bool = Field(
         True, description="Choice scoring: mean log-probability per token, not the sum."
+    )
+    prompt: PromptOption = Field(
+        "auto",
+        description="Plain text as in the paper, or the model's chat template; auto is chat where "
+        "the model has a template and the protocol is sound.",
+    )
+    system: str | None = Field(
+        None,
+        description="Text of the system message in chat prompts; what the template does without "
+        "one by default.",
+    )
+    close_thinking: bool = Field(
+        False,
+        description="Chat prompts of reasoning models: close the thinking block before the answer.",
     )
     methods: tuple[str, ...] = Field(
         (*METHODS, RANDOM),
@@ -251,15 +267,8 @@ class Recipe(BaseModel):
         return f"{self.task}-{self.shots}shot" if self.shots else self.task
 
     @property
-    def rule(self) -> "ScoringRule":
-        """How choices are scored."""
-        from pas.engine.scoring import rule_of
-
-        return rule_of(self.scored_by, self.protocol, self.length_norm)
-
-    @property
-    def scored_by(self) -> "Scoring":
-        """Whether letters or the choices' texts are scored."""
+    def scored_by(self) -> Scoring:
+        """What is scored: `scoring`, or the task's own where that is "auto"."""
         if self.scoring != "auto":
             return self.scoring
         return self.benchmark.scoring if self.benchmark else "letter"
@@ -307,12 +316,16 @@ def resolve(recipe: Recipe, info: "ModelInfo") -> Setup:
     """Resolve the recipe for its model.
 
     Raises:
-        UserError: If the model lacks one of the layers.
+        UserError: If the model lacks one of the layers, or its chat template cannot do what the
+            recipe asks for.
     """
+    from pas.engine.scoring import rule_of
+
     layers = layers_of(recipe.layers, info.n_layers)
+    style = prompt_style(info, recipe.prompt, recipe.system, recipe.close_thinking, recipe.protocol)
     return Setup(
         info.fingerprint,
-        recipe.rule,
+        rule_of(recipe.scored_by, recipe.protocol, recipe.length_norm, style),
         layers,
         tuple(read_layer(layer, recipe.protocol) for layer in layers),
         strengths_of(recipe.strengths, recipe.protocol),

@@ -24,10 +24,10 @@ def contrast_weights(recipe: Recipe, split: str, predictions: str) -> pa.Table:
 
     A prompt that occurs several times has its weights added up.
     """
-    info = resources.model_info(recipe.model)
+    info, kind = resources.model_info(recipe.model), resources.resolved(recipe).rule.kind
     parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
-    sets = contrast_sets(recipe.estimators, items, resources.resolved(recipe).rule.kind)
+    sets = contrast_sets(recipe.estimators, items, kind, resources.chat(recipe))
     texts = {text for contrast in sets.values() for side in contrast for text in side}
     weights = weights_of(sets, {text: encode(info, text).key for text in texts})
     return pa.table(

@@ -84,9 +84,10 @@ def plan(
     )
     layers, rule = setup.read_layers, setup.rule
     wanted = recipe.methods if methods is None else methods
-    possible = {text for e in train for text in possible_texts(wanted, e, rule.kind)}
+    asked = {e: question(recipe, e) for e in train}  # first, because its errors name the item
+    chat = resources.chat(recipe)
+    possible = {text for e in train for text in possible_texts(wanted, e, rule.kind, chat)}
     prompts = {p.key: p for p in (encode(info, text) for text in possible)}
-    asked = {e: question(recipe, e) for e in train}
     keys = {e: query_key(info.fingerprint, q) for e, q in asked.items()}
     absent = missing(lake, info.fingerprint, recipe.site, list(prompts), layers)
     answered = read_answers(lake, info.fingerprint, rule.name, list(keys.values()))

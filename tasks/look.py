@@ -3,6 +3,7 @@
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
+from pas.data.chat import Chat
 from pas.data.examples import Example
 from pas.data.formats import readable
 from pas.data.intake import Intake
@@ -41,8 +42,9 @@ class Look(NamedTuple):
         warnings: What may be wrong.
         columns: Each column and examples of its values.
         other_parts: The source's other splits and their numbers of rows, where they are local.
-        longest: Tokens of the longest sequence and the model's context window, if a model was
-            given.
+        longest: Tokens of the longest sequence and the model's context window, if the model is
+            looked at too.
+        chat: The model's chat template, if the prompts go through it and the model is looked at.
     """
 
     recipe: Recipe
@@ -52,10 +54,21 @@ class Look(NamedTuple):
     columns: dict[str, list[str]]
     other_parts: dict[str, int | None]
     longest: tuple[int, int | None] | None
+    chat: Chat | None
 
     def rendered(self, n: int) -> list[RenderedItem]:
         """Return the first items as the model will see them, choices in the recipe's order."""
-        return [_rendered(self.recipe, example) for example in self.taken.examples[:n]]
+        return [self._rendered(example) for example in self.taken.examples[:n]]
+
+    def _rendered(self, example: Example) -> RenderedItem:
+        recipe, kind = self.recipe, self.recipe.scored_by
+        seed = recipe.seed if recipe.order_seed is None else recipe.order_seed
+        shown = order_choices(example, seed, recipe.protocol)
+        texts = tuple(
+            f"{letter}: {text}" if kind == "letter" else text
+            for letter, text in zip(ascii_uppercase, shown.choices, strict=False)
+        )
+        return RenderedItem(shown.id, full_prompt(shown, kind, self.chat), texts, shown.label)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it JSON-able, for scripts that check a file."""
@@ -83,7 +96,8 @@ def look(recipe: Recipe, with_model: bool = False) -> Look:
 
     Args:
         recipe: The recipe.
-        with_model: Load the tokenizer too, and compare the longest prompt with the context window.
+        with_model: Load the tokenizer too: for its chat template, and to compare the longest
+            prompt with the context window.
 
     Raises:
         UserError: As `tasks.load.take_in` does.
@@ -92,7 +106,7 @@ def look(recipe: Recipe, with_model: bool = False) -> Look:
     recipe = mapped(recipe, taken)
     part, found = taken.part, warnings(taken)
     rows = count_rows(recipe.source, part.others) if part.others else {}
-    longest = None
+    longest, chat = None, None
     if with_model:
         from tasks import resources  # these import torch
         from tasks.extract import question
@@ -103,24 +117,13 @@ def look(recipe: Recipe, with_model: bool = False) -> Look:
             for example in taken.examples
             for sequence in question(recipe, example).sequences
         )
-        longest = (length, info.context_window)
+        longest, chat = (length, info.context_window), resources.chat(recipe)
     columns = {
         name: list(dict.fromkeys(str(v) for v in values if v is not None))[:3]
         for name, values in flat_columns([r for r in part.rows[:50] if readable(r)]).items()
     }
     others = {name: rows.get(name) for name in part.others}
-    return Look(recipe, taken, counts(taken), found, columns, others, longest)
-
-
-def _rendered(recipe: Recipe, example: Example) -> RenderedItem:
-    seed = recipe.seed if recipe.order_seed is None else recipe.order_seed
-    shown = order_choices(example, seed, recipe.protocol)
-    kind = recipe.scored_by
-    texts = tuple(
-        f"{letter}: {text}" if kind == "letter" else text
-        for letter, text in zip(ascii_uppercase, shown.choices, strict=False)
-    )
-    return RenderedItem(shown.id, full_prompt(shown, kind), texts, shown.label)
+    return Look(recipe, taken, counts(taken), found, columns, others, longest, chat)
 
 
 def _own_order(example: Example) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
 def accuracy_on_items_of(
     candidate: VectorVersion, rule: ScoringRule, vector: SteeringVector
 ) -> float:
-    """Return a vector's accuracy on the test items of a candidate's run.
+    """Return a vector's accuracy on the test items of a candidate's run, asked as in that run.
 
     Raises:
         UserError: If the lake no longer holds those items.
@@ -196,7 +196,7 @@ def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decis
         unchanged = held.adds_the_same_as(vector)
         if not unchanged:
             accuracy = accuracy_on_items_of(
-                candidate, ScoringRule(**vector.provenance["rule"]), held
+                candidate, ScoringRule(**vector.provenance["rule"], prompt=vector.prompt), held
             )
     findings = (*judged.findings, _against_champion(evaluation, accuracy))
     check_overrule(findings, overrule)

@@ -1,6 +1,5 @@
 """Record: a training's tables in the lake, its MLflow run, and the vector as a candidate."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from prefect import task
 
-from pas.data.prompts import full_prompt
+from pas.data.prompts import full_prompt, user_text
 from pas.data.splits import SPLITS, Split
 from pas.evidence.evaluation import Evaluation
 from pas.methods.grid import Cell
@@ -56,7 +55,7 @@ def record(
     """
     lake = resources.lake()
     parts = read_split(lake, trail.split)
-    rule = resources.resolved(recipe).rule
+    rule, chat, first = resources.resolved(recipe).rule, resources.chat(recipe), parts.test[0]
     tables = run_tables(recipe, trail, parts, cells, evaluation)
     with open_run(
         resources.registry(),
@@ -70,12 +69,13 @@ def record(
         facts = run_facts(run_id, lineage)
         page = report_file(run_id)
         page.parent.mkdir(parents=True, exist_ok=True)
-        report = RunReport(recipe, evaluation, cells, tables, parts.test, cost, facts)
+        report = RunReport(recipe, evaluation, cells, tables, parts.test, cost, facts, rule, chat)
         page.write_text(run_page(report), encoding="utf-8")
         training = TrainingRecord(
             _vector(recipe, trail, evaluation),
             TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
-            full_prompt(parts.test[0], rule.kind),
+            # Serving puts it into the chat template.
+            user_text(first, rule.kind) if chat else full_prompt(first, rule.kind),
             model_name(recipe.model.slug, recipe.label),
             _version_tags(recipe, evaluation) if candidate else None,
             params=recipe.as_dict() | {"rule": rule.name},
@@ -121,12 +121,13 @@ def run_tables(
 ) -> dict[str, pa.Table]:
     """Return the run's tables by name, without their run id."""
     lake = resources.lake()
-    answered, kind = _answers(trail), resources.resolved(recipe).rule.kind
+    answered, chat = _answers(trail), resources.chat(recipe)
+    kind = resources.resolved(recipe).rule.kind
     items = [
         {
             "item_id": e.id,
             "split": split,
-            "prompt": full_prompt(e, kind),
+            "prompt": full_prompt(e, kind, chat),
             "choices": list(e.choices),
             "label": e.label,
             "n_choices": len(e.choices),
@@ -173,7 +174,7 @@ def _predictions(trail: Trail) -> pa.Table:
 
 
 def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVector:
-    at = evaluation.selected
+    at, setup = evaluation.selected, resources.resolved(recipe)
     return SteeringVector(
         direction=read_directions(trail.vectors).direction[at.method, at.layer],
         layer=at.layer,
@@ -181,15 +182,16 @@ def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVec
         strength=at.strength,
         method=at.method,
         model=recipe.model,
-        fingerprint=resources.resolved(recipe).fingerprint,
+        fingerprint=setup.fingerprint,
         task=recipe.task,
         provenance={
             "protocol": recipe.protocol,
             "seed": recipe.seed,
-            "rule": asdict(resources.resolved(recipe).rule),
+            "rule": setup.rule.as_dict(),
             **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
             "evaluation": evaluation.as_dict(),
         },
+        prompt=setup.rule.prompt,
     )
 
 
@@ -200,6 +202,7 @@ def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
         "model": recipe.model.slug,
         "protocol": recipe.protocol,
         "scoring": resources.resolved(recipe).rule.name,
+        "prompt": resources.resolved(recipe).rule.prompt.kind,
         "method": selected.method,
         "layer": selected.layer,
         "strength": f"{selected.strength:g}",

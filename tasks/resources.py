@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from pas.data.chat import Chat, chat_of
 from pas.engine.memory import Budget, fitting
 from pas.engine.scoring import Query
 from pas.models.files import model_folder, resolve_dtype
@@ -44,9 +45,15 @@ def resolved(recipe: Recipe) -> Setup:
     """Return the recipe's layers, strengths and rule with its model, worked out once per process.
 
     Raises:
-        UserError: If the model lacks one of the layers.
+        UserError: If the model lacks one of the layers, or its chat template cannot do what the
+            recipe asks for.
     """
     return resolve(recipe, model_info(recipe.model))
+
+
+def chat(recipe: Recipe) -> Chat | None:
+    """Return the chat template that the recipe's prompts are rendered with; None for plain ones."""
+    return chat_of(model_info(recipe.model), resolved(recipe).rule.prompt)
 
 
 def activation_dtype(spec: ModelSpec) -> str:

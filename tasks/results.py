@@ -4,6 +4,7 @@ import json
 
 import pyarrow as pa
 
+from pas.data.chat import PLAIN
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
@@ -40,6 +41,9 @@ def _content(recipe: Recipe) -> dict[str, object]:
     fields = recipe.as_dict() | {"data": None}
     if recipe.protocol == "paper":
         del fields["max_kl"]  # without effect there
+    if resources.resolved(recipe).rule.prompt == PLAIN:
+        for name in ("prompt", "system", "close_thinking"):
+            del fields[name]
     return {
         "split": split_stage(recipe, taken).address,
         "model": resources.resolved(recipe).fingerprint,

@@ -32,8 +32,10 @@ def give_shots(recipe: Recipe, split: str, predictions: str) -> pa.Table:
     """
     parts = read_split(resources.lake(), split)
     items = answered(parts, predictions)
+    rule = resources.resolved(recipe).rule
+    as_turns = rule.prompt.kind == "chat"
     return split_table(
-        with_shots(parts, items, recipe.shots, recipe.seed, resources.resolved(recipe).rule.kind)
+        with_shots(parts, items, recipe.shots, recipe.seed, rule.kind, as_turns=as_turns)
     )
 
 

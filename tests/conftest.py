@@ -29,13 +29,17 @@ from tests.helpers.tiny_models import save_tiny
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LoadedModel]:
-    """`tiny(arch)` is the tiny random model of `tiny_models`, through the production loader."""
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LoadedModel]:
+    """`tiny(arch)` is the tiny random model of `tiny_models`, through the production loader.
+
+    `tiny(arch, template)` has a chat template.
+    """
     home = tmp_path_factory.mktemp("tiny")
 
     @cache
-    def load(arch: str) -> LoadedModel:
-        folder = save_tiny(arch, home / arch)
+    def load(arch: str, chat_template: str | None = None) -> LoadedModel:
+        name = arch if chat_template is None else f"{arch}-{abs(hash(chat_template))}"
+        folder = save_tiny(arch, home / name, chat_template=chat_template)
         return load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
 
     return load

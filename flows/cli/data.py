@@ -30,7 +30,7 @@ Check the lengths for a model, and write a page for a colleague:
     pas data tickets.csv --model Qwen/Qwen2.5-0.5B-Instruct --html tickets.html
 """
 # What changes how items are read and shown; the rest of a recipe is about the training.
-_OF_DATA = {"protocol", "scoring", "seed", "keep_splits"}
+_OF_DATA = {"protocol", "scoring", "seed", "keep_splits", "prompt", "system", "close_thinking"}
 _SHOWN, _ON_PAGE = 3, 20
 # These parts of a mapping are found together with the choices.
 _PARTS = dict.fromkeys(
@@ -69,7 +69,8 @@ def data(
         str | None, typer.Option(help="Read it as this built-in task does (see pas tasks).")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Compare prompts with this model's context window.")
+        str | None,
+        typer.Option(help="Show prompts in this model's chat template, and its context window."),
     ] = None,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
@@ -161,7 +162,7 @@ def show_mapping(found: "Look") -> None:
     unused = ", ".join(unused_columns(taken))
     if unused:
         rows.append(("not used", unused, "no part of an item"))
-    rows.append(("scoring", *_scoring(found)))
+    rows += [("scoring", *_scoring(found)), ("prompt", *_prompt(found))]
     print_table(f"How {found.recipe.source.name} is read", ("part", "is", "why"), rows, ("part",))
     print_table("Counts", ("", ""), _counts(found))
 
@@ -179,6 +180,14 @@ def _scoring(found: "Look") -> tuple[str, str]:
     if found.taken.preference:
         return "choice", "an item has two texts, and the likelihood of each is compared"
     return "choice", "the likelihood of each choice's text after the question"
+
+
+def _prompt(found: "Look") -> tuple[str, str]:
+    if found.chat is not None:
+        return "chat", "the model's own chat template"
+    if found.longest is not None:
+        return "plain", "the text as it is"
+    return found.recipe.prompt, "shown as plain text; name the --model to see its chat template"
 
 
 def _counts(found: "Look") -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from flows.cli.training import show
 from flows.cli.vectors import show_decision
 
 # All items, for the test's power, and of the grid only a part where other seeds' validation items
-# showed an effect with little damage; `pas train --task demo` takes the whole grid.
+# showed an effect with little damage; `pas train --task demo --prompt plain` takes the whole grid.
 LAYERS, STRENGTHS = (16, 18), (0.5, 1.0)
 SHOWN, MAX_NEW_TOKENS = 3, 30
 
@@ -21,6 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    prompt: Annotated[
+        str, typer.Option(help="plain, for which the data were written, chat or auto.")
+    ] = "plain",
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -30,25 +33,28 @@ def demo(
     the first time; the second time everything is cached.
     """
     from flows.cli.session import begin, call, start_server
-
-    begin(verbose=verbose)
-    start_server()
     from pas.methods.contrast import METHODS
     from pas.reading import take_in
     from pas.recipe import Recipe
+
+    recipe = Recipe.read(
+        {
+            "task": "demo",
+            "prompt": prompt,
+            "layers": LAYERS,
+            "strengths": STRENGTHS,
+            "seed": seed,
+            "methods": tuple(METHODS),
+        }
+    )
+    begin(verbose=verbose)
+    start_server()
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
     from tasks.load import load_split
     from tasks.texts import sample_texts
 
-    recipe = Recipe(
-        task="demo",
-        layers=LAYERS,
-        strengths=STRENGTHS,
-        seed=seed,
-        methods=tuple(METHODS),
-    )
     say("model: SmolLM2-135M-Instruct (downloaded and converted the first time)")
     resources.model_info(recipe.model)
     from flows.promote import promote

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _EXAMPLES = """
 Fine-tune the demo's model on the demo's data, then steer the result:
 
-    pas finetune --task demo
+    pas finetune --task demo --prompt plain
 
-    pas train --task demo --model FOLDER --methods caa,random
+    pas train --task demo --prompt plain --model FOLDER --methods caa,random
 
 The methods that look at the model's mistakes need some among the training items; a model that has
 learnt them all makes none. Use --methods caa or fewer --epochs then.

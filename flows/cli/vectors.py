@@ -1,11 +1,15 @@
 """`pas promote`, `pas rollback`, `pas vectors` and `pas steer`."""
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pas.data.chat import Message
 
 REFUSED = 1
 _Name = Annotated[str, typer.Argument(help="Registered model, such as pas-<model>-<task>.")]
@@ -151,7 +155,14 @@ def _accuracies(tags: dict[str, str]) -> str:
 
 def steer(
     reference: Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME:version.")],
-    prompt: Annotated[str, typer.Argument(help="Text to continue.")],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="Text to continue, or to answer if the vector is for chat prompts."),
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(help="JSON file with a conversation instead: a list of role and content."),
+    ] = None,
     strength: Annotated[
         float | None, typer.Option(help="Factor on the vector; its own by default, 0 for none.")
     ] = None,
@@ -164,9 +175,17 @@ def steer(
     """Generate text with a vector.
 
     pas steer pas-smollm2-135m-instruct-demo "Customer: Where is my parcel?" --compare
+
+    The text is rendered as those that the vector was trained on: plain, or as the user's message in
+    the model's chat template.
     """
     from flows.cli.session import begin
+    from pas.errors import UserError
 
+    if (prompt is None) == (messages is None):
+        raise UserError("give a text to continue, or --messages FILE")
+    request = _conversation(messages) if messages else prompt
+    assert request is not None
     begin()
     from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve
@@ -178,13 +197,15 @@ def steer(
     if model.fingerprint != vector.fingerprint:
         say("note: the model or its libraries changed since training; the effect may differ")
     used = vector.strength if strength is None else strength
-    texts = {}
-    if compare:
-        texts["unsteered"] = generate(model, prompt, None, max_new_tokens=max_new_tokens)
-    texts["steered"] = generate(model, prompt, vector, strength=used, max_new_tokens=max_new_tokens)
+    strengths = ({"unsteered": 0.0} if compare else {}) | {"steered": used}
+    texts = {
+        kind: generate(model, request, vector, strength=factor, max_new_tokens=max_new_tokens)
+        for kind, factor in strengths.items()
+    }
     if json:
         print_json(
-            {"name": found.name, "version": found.version, "strength": used, "prompt": prompt}
+            {"name": found.name, "version": found.version, "strength": used}
+            | {"prompt" if messages is None else "messages": request}
             | texts
         )
     elif compare:
@@ -193,3 +214,22 @@ def steer(
         print_table(title, ("", "continuation"), rows)
     else:
         sys.stdout.write(texts["steered"].strip() + "\n")
+
+
+def _conversation(file: Path) -> "list[Message]":
+    """Read a conversation from a JSON file.
+
+    Raises:
+        UserError: If the file cannot be read, or is not a conversation.
+    """
+    import json
+
+    from pas.data.chat import read_messages
+    from pas.errors import UserError
+
+    try:
+        return read_messages(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--messages {file}: cannot be read as JSON ({error})") from error
+    except UserError as error:
+        raise UserError(f"--messages {file}: {error}") from error

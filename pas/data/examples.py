@@ -38,7 +38,8 @@ class Example:
         roles: A role for each choice, such as "biased" or "sycophantic", in the order of
             `choices`; empty if the data set has no roles.
         prefix: Worked examples at the start of the full prompt; statements have none
-            (`pas.data.fewshot`).
+            (`pas.data.fewshot`). For plain prompts.
+        turns: The same for chat prompts: what the user asks and the assistant answers, in turns.
         part: "train", "val" or "test", if the data's own splits are kept.
     """
 
@@ -52,6 +53,7 @@ class Example:
     positions: tuple[int, ...] = ()
     roles: tuple[str, ...] = ()
     prefix: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
     part: str = ""
 
 

@@ -1,8 +1,8 @@
 """In-context learning: worked examples before every full prompt.
 
-docs/method.md, "In-context examples": the prefix consists of k training items that the model
-answered wrongly, and vectors are built from the answers given with the prefix. That section also
-lists the details that the paper leaves open and how they are read here.
+docs/method.md, "In-context examples": the examples are k training items that the model answered
+wrongly, and vectors are built from the answers given with them. That section also lists the details
+that the paper leaves open and how they are read here.
 """
 
 import random
@@ -11,7 +11,7 @@ from dataclasses import replace
 from string import ascii_uppercase
 
 from pas.data.examples import Example, ItemAnswer
-from pas.data.prompts import Scoring, full_prompt, statement
+from pas.data.prompts import Scoring, full_prompt, statement, user_text
 from pas.data.splits import Split
 from pas.errors import UserError
 
@@ -47,22 +47,44 @@ def prefix_of(shown: Sequence[Example], scoring: Scoring) -> str:
     return "".join(text + _GAP for text in worked)
 
 
+def turns_of(shown: Sequence[Example], scoring: Scoring) -> tuple[tuple[str, str], ...]:
+    """Render exemplars as earlier turns of a conversation, answered correctly."""
+    return tuple(
+        (
+            user_text(e, scoring),
+            e.choices[e.label] if scoring == "choice" else ascii_uppercase[e.label],
+        )
+        for e in shown
+    )
+
+
 def with_shots(
-    parts: Split, items: Sequence[ItemAnswer], k: int, seed: int, scoring: Scoring
+    parts: Split,
+    items: Sequence[ItemAnswer],
+    k: int,
+    seed: int,
+    scoring: Scoring,
+    *,
+    as_turns: bool = False,
 ) -> Split:
-    """Give every item the prefix, and remove the exemplars from the training items.
+    """Give every item the exemplars, and remove these from the training items.
 
     Args:
-        parts: The split, without a prefix.
-        items: The training items and the model's answers without a prefix.
+        parts: The split, without exemplars.
+        items: The training items and the model's answers without exemplars.
         k: Number of exemplars.
         seed: Seed of the draw.
         scoring: How full prompts are rendered.
+        as_turns: For chat prompts; else for plain ones.
 
     Raises:
         UserError: If fewer than k items were answered wrongly.
     """
     shown = exemplars(items, k, seed)
-    prefix, taken = prefix_of(shown, scoring), {e.id for e in shown}
-    train, val, test = (tuple(replace(e, prefix=prefix) for e in part) for part in parts)
+    prefix = "" if as_turns else prefix_of(shown, scoring)
+    turns = turns_of(shown, scoring) if as_turns else ()
+    taken = {e.id for e in shown}
+    train, val, test = (
+        tuple(replace(e, prefix=prefix, turns=turns) for e in part) for part in parts
+    )
     return Split(tuple(e for e in train if e.id not in taken), val, test)

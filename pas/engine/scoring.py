@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from string import ascii_uppercase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from pas.data.chat import PLAIN, PromptStyle, chat_of
 from pas.data.examples import Example
-from pas.data.prompts import Scoring, encode, full_prompt
+from pas.data.prompts import Scoring, encode, full_prompt, warn_without_bos
 from pas.data.splits import Protocol
 from pas.engine.trie import common_length
 from pas.errors import UserError
@@ -31,18 +32,26 @@ class ScoringRule:
             choices. "choice" uses the log-probability of each choice's text after the question.
         variants: Letter scoring: "bare" uses `A`; "both" sums the probabilities of `A` and ` A`.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        prompt: How the text becomes what the model reads, see `pas.data.chat.prompt_style`.
     """
 
     kind: Scoring = "letter"
     variants: str = "both"
     length_norm: bool = True
+    prompt: PromptStyle = PLAIN
 
     @property
     def name(self) -> str:
         """A name that is different for each rule."""
         if self.kind == "letter":
-            return f"letter-{self.variants}"
-        return "choice-mean" if self.length_norm else "choice-sum"
+            name = f"letter-{self.variants}"
+        else:
+            name = "choice-mean" if self.length_norm else "choice-sum"
+        return name if self.prompt == PLAIN else f"{name}-{self.prompt.name}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, JSON-able, without the prompt, which a vector has as its own."""
+        return {"kind": self.kind, "variants": self.variants, "length_norm": self.length_norm}
 
 
 class ScoredSequence(NamedTuple):
@@ -117,11 +126,15 @@ def prepare(
         UserError: If a text exceeds the context window, a letter is not a single token, or a
             choice adds no token to the prompt.
     """
+    chat = chat_of(info, rule.prompt)
+    if chat is None:
+        warn_without_bos(info)
     prompt = encode(info, text).token_ids
     if rule.kind == "letter":
         letters = letter_tokens(info, len(choices), rule.variants)
         return Query((ScoredSequence(prompt, 1, ()),), letters, label)
-    wholes = [encode(info, f"{text} {choice}").token_ids for choice in choices]
+    gap = " " if chat is None else chat.gap
+    wholes = [encode(info, f"{text}{gap}{choice}").token_ids for choice in choices]
     # A tokenizer may merge across the border, so the prompt ends with the last common token.
     shared = min(common_length(prompt, whole) for whole in wholes)
     if not shared:
@@ -148,10 +161,13 @@ def query_of(info: ModelInfo, example: Example, rule: ScoringRule) -> Query:
         rule: How choices are scored.
 
     Raises:
-        UserError: See `prepare`.
+        UserError: See `prepare`; the message names the item.
     """
-    text = full_prompt(example, rule.kind)
-    return prepare(info, text, example.choices, example.label, rule)
+    text = full_prompt(example, rule.kind, chat_of(info, rule.prompt))
+    try:
+        return prepare(info, text, example.choices, example.label, rule)
+    except UserError as error:  # prompts may begin alike, in a chat template for example
+        raise UserError(f"item {example.id!r}: {error}") from error
 
 
 def query_key(fingerprint: str, question: Query) -> bytes:
@@ -220,13 +236,16 @@ def margin(scores: Sequence[float], label: int) -> float:
     return scores[label] - max(score for i, score in enumerate(scores) if i != label)
 
 
-def rule_of(scoring: str, protocol: Protocol, length_norm: bool) -> ScoringRule:
+def rule_of(
+    scoring: str, protocol: Protocol, length_norm: bool, prompt: PromptStyle = PLAIN
+) -> ScoringRule:
     """Return the scoring rule of a protocol.
 
     Args:
         scoring: "letter" or "choice".
         protocol: "paper" uses bare letters; "sound" also letters with a leading space.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        prompt: How the text becomes what the model reads.
 
     Raises:
         UserError: If the scoring is neither "letter" nor "choice".
@@ -234,4 +253,5 @@ def rule_of(scoring: str, protocol: Protocol, length_norm: bool) -> ScoringRule:
     if scoring not in ("letter", "choice"):
         raise UserError(f"--scoring {scoring}: give letter or choice")
     variants = "bare" if protocol == "paper" else "both"
-    return ScoringRule("letter" if scoring == "letter" else "choice", variants, length_norm)
+    kind: Scoring = "letter" if scoring == "letter" else "choice"
+    return ScoringRule(kind, variants, length_norm, prompt)

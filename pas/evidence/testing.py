@@ -4,7 +4,6 @@ docs/method.md, "Evidence".
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -77,5 +76,6 @@ def vector_of(
         model=model.spec,
         fingerprint=model.fingerprint,
         task=task,
-        provenance={"rule": asdict(swept.rule), "evaluation": evaluation.as_dict()} | provenance,
+        provenance={"rule": swept.rule.as_dict(), "evaluation": evaluation.as_dict()} | provenance,
+        prompt=swept.rule.prompt,
     )

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig
 
+from pas.data.chat import chat_of
 from pas.data.examples import Example
 from pas.data.prompts import full_prompt
 from pas.engine.scoring import ScoringRule, prepare
@@ -61,8 +62,8 @@ def require_libraries() -> None:
 def target(info: ModelInfo, example: Example, rule: ScoringRule) -> Target:
     """Return the tokens of the prompt and of the correct answer, as scoring reads them.
 
-    Letter scoring: the prompt and one letter, with a leading space if the rule uses that. Choice
-    scoring: the question, a space and the choice's text. The answer starts where
+    Letter scoring: the prompt and one letter, with a leading space if the rule uses that and the
+    letter follows one. Choice scoring: the question and the choice's text. The answer starts where
     `pas.engine.scoring.prepare` lets it start.
 
     Args:
@@ -73,10 +74,14 @@ def target(info: ModelInfo, example: Example, rule: ScoringRule) -> Target:
     Raises:
         UserError: If the text exceeds the context window or a letter is not a single token.
     """
-    prompt = full_prompt(example, rule.kind)
+    chat = chat_of(info, rule.prompt)
+    prompt = full_prompt(example, rule.kind, chat)
     query = prepare(info, prompt, example.choices, example.label, rule)
     if query.letters:
-        prompt_ids, answer = query.sequences[0].token_ids, query.letters[example.label][-1:]
+        # Variants are the bare letter and the one with a space.
+        variants = query.letters[example.label]
+        bare = chat is not None and not chat.gap
+        prompt_ids, answer = query.sequences[0].token_ids, variants[:1] if bare else variants[-1:]
         window = info.context_window
         if window is not None and len(prompt_ids) == window:
             raise UserError(

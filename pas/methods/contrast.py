@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pas.data.chat import Chat
 from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import Scoring, full_prompt, statement
 from pas.errors import UserError
@@ -30,35 +31,35 @@ class ContrastSet(NamedTuple):
     negatives: list[str]
 
 
-Estimator = Callable[[Sequence[ItemAnswer], Scoring], ContrastSet]
+Estimator = Callable[[Sequence[ItemAnswer], Scoring, Chat | None], ContrastSet]
 
 
-def pasf(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
+def pasf(items: Sequence[ItemAnswer], scoring: Scoring, chat: Chat | None) -> ContrastSet:
     """Contrast the full prompts answered correctly with those answered wrongly."""
-    prompts = [(full_prompt(item.example, scoring), item.correct) for item in items]
+    prompts = [(full_prompt(item.example, scoring, chat), item.correct) for item in items]
     return ContrastSet([p for p, ok in prompts if ok], [p for p, ok in prompts if not ok])
 
 
-def ipasa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
+def ipasa(items: Sequence[ItemAnswer], scoring: Scoring, chat: Chat | None) -> ContrastSet:
     """Contrast correct statements of right answers with chosen statements of wrong answers."""
     del scoring
     return ContrastSet(
-        [statement(i.example, i.example.label) for i in items if i.correct],
-        [statement(i.example, i.choice) for i in items if not i.correct],
+        [statement(i.example, i.example.label, chat) for i in items if i.correct],
+        [statement(i.example, i.choice, chat) for i in items if not i.correct],
     )
 
 
-def ipaswo(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
+def ipaswo(items: Sequence[ItemAnswer], scoring: Scoring, chat: Chat | None) -> ContrastSet:
     """Contrast the correct and the chosen statements of the items answered wrongly."""
     del scoring
     wrong = [item for item in items if not item.correct]
     return ContrastSet(
-        [statement(i.example, i.example.label) for i in wrong],
-        [statement(i.example, i.choice) for i in wrong],
+        [statement(i.example, i.example.label, chat) for i in wrong],
+        [statement(i.example, i.choice, chat) for i in wrong],
     )
 
 
-def caa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
+def caa(items: Sequence[ItemAnswer], scoring: Scoring, chat: Chat | None) -> ContrastSet:
     """Contrast the correct and one wrong statement of every item (CAA, arXiv 2312.06681).
 
     The model's answers are not used. The wrong choice is drawn by the item's id alone, so every
@@ -66,8 +67,8 @@ def caa(items: Sequence[ItemAnswer], scoring: Scoring) -> ContrastSet:
     """
     del scoring
     return ContrastSet(
-        [statement(i.example, i.example.label) for i in items],
-        [statement(i.example, _wrong_choice(i.example)) for i in items],
+        [statement(i.example, i.example.label, chat) for i in items],
+        [statement(i.example, _wrong_choice(i.example), chat) for i in items],
     )
 
 
@@ -83,7 +84,10 @@ METHODS: dict[str, Estimator] = {"pasf": pasf, "ipasa": ipasa, "ipaswo": ipaswo,
 
 
 def contrast_sets(
-    methods: Sequence[str], items: Sequence[ItemAnswer], scoring: Scoring
+    methods: Sequence[str],
+    items: Sequence[ItemAnswer],
+    scoring: Scoring,
+    chat: Chat | None = None,
 ) -> dict[str, ContrastSet]:
     """Build the contrast set of every method. The random control has none.
 
@@ -94,6 +98,7 @@ def contrast_sets(
         methods: Names of `METHODS`, and "random".
         items: The training items and the model's answers.
         scoring: "letter" or "choice", for the form of full prompts.
+        chat: The chat template; None for plain text.
 
     Raises:
         UserError: If a method is unknown, or no method has a contrast.
@@ -105,7 +110,7 @@ def contrast_sets(
         if method not in METHODS:
             known = ", ".join([*METHODS, RANDOM])
             raise UserError(f"methods (--methods): {method!r} is not one of {known}")
-        contrast = METHODS[method](items, scoring)
+        contrast = METHODS[method](items, scoring, chat)
         if all(contrast):
             sets[method] = contrast
     if not sets:
@@ -120,7 +125,9 @@ def contrast_sets(
     return sets
 
 
-def possible_texts(methods: Sequence[str], example: Example, scoring: Scoring) -> dict[str, None]:
+def possible_texts(
+    methods: Sequence[str], example: Example, scoring: Scoring, chat: Chat | None = None
+) -> dict[str, None]:
     """Return every text of an item that a method could average over, for any answer.
 
     These texts are known before the model has answered, so answers and activations come from one
@@ -130,6 +137,7 @@ def possible_texts(methods: Sequence[str], example: Example, scoring: Scoring) -
         methods: Names of `METHODS`, and "random".
         example: The item.
         scoring: "letter" or "choice", for the form of full prompts.
+        chat: The chat template; None for plain text.
 
     Returns:
         The distinct texts, in a fixed order, as the keys of a dict.
@@ -138,7 +146,7 @@ def possible_texts(methods: Sequence[str], example: Example, scoring: Scoring) -
     for choice in range(len(example.choices)):
         for method in methods:
             if method != RANDOM:
-                for texts in METHODS[method]([ItemAnswer(example, choice)], scoring):
+                for texts in METHODS[method]([ItemAnswer(example, choice)], scoring, chat):
                     distinct |= dict.fromkeys(texts)
     return distinct
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pas.data.chat import Chat, chat_of
 from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import encode
 from pas.data.splits import Protocol
@@ -32,6 +33,7 @@ class Extraction(NamedTuple):
         methods: The methods for which the texts were read.
         layers: Blocks that directions are added to, in the order of `activations.layers`.
         rule: How the items were scored.
+        chat: The chat template of the texts; None for plain text.
     """
 
     answers: tuple[ItemAnswer, ...]
@@ -40,6 +42,7 @@ class Extraction(NamedTuple):
     methods: tuple[str, ...]
     layers: tuple[int, ...]
     rule: ScoringRule
+    chat: Chat | None
 
 
 def answer_and_extract(
@@ -72,7 +75,9 @@ def answer_and_extract(
         known = ", ".join([*METHODS, RANDOM])
         raise UserError(f"methods (--methods): {unknown[0]!r} is not one of {known}")
     write_layers = tuple(sorted(set(range(model.n_layers) if layers is None else layers)))
-    texts = {text for item in items for text in possible_texts(methods, item, rule.kind)}
+    queries = [query_of(model.info, item, rule) for item in items]
+    chat = chat_of(model.info, rule.prompt)
+    texts = {text for item in items for text in possible_texts(methods, item, rule.kind, chat)}
     # Sorted by key, so that prompts of several texts are read once and in one order.
     prompts = {text: encode(model.info, text) for text in texts}
     distinct = {prompt.key: prompt for prompt in prompts.values()}
@@ -81,7 +86,7 @@ def answer_and_extract(
         [distinct[key] for key in sorted(distinct)],
         [read_layer(layer, protocol) for layer in write_layers],
         site,
-        [query_of(model.info, item, rule) for item in items],
+        queries,
         length_norm=rule.length_norm,
     )
     return Extraction(
@@ -94,6 +99,7 @@ def answer_and_extract(
         tuple(methods),
         write_layers,
         rule,
+        chat,
     )
 
 
@@ -110,7 +116,9 @@ def estimate(extraction: Extraction, seed: int = 0) -> Directions:
         UserError: If no method has a contrast.
         ValueError: If an activation is not finite; the message names the prompt and the layer.
     """
-    sets = contrast_sets(extraction.methods, extraction.answers, extraction.rule.kind)
+    sets = contrast_sets(
+        extraction.methods, extraction.answers, extraction.rule.kind, extraction.chat
+    )
     weights = contrast_weights(sets, extraction.keys)
     directions = estimate_directions(weights, extraction.activations, extraction.layers)
     return with_random(directions, seed) if RANDOM in extraction.methods else directions

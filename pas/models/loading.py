@@ -30,6 +30,7 @@ class ModelInfo:
         n_layers: Number of decoder blocks.
         d_model: Width of the residual stream.
         n_parameters: Approximate number of parameters, for estimates of the work.
+        bos_token_id: The start token of the model's configuration, if it has one.
     """
 
     tokenizer: Any
@@ -38,6 +39,7 @@ class ModelInfo:
     n_layers: int
     d_model: int
     n_parameters: int
+    bos_token_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,7 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
         n_layers=config.num_hidden_layers,
         d_model=config.hidden_size,
         n_parameters=weights * 8 // stored.bits,
+        bos_token_id=getattr(config, "bos_token_id", None),
     )
 
 

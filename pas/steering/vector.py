@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pas.data.chat import PLAIN, PromptStyle
 from pas.errors import UserError
 from pas.models.spec import ModelSpec
 
@@ -35,6 +36,8 @@ class SteeringVector:
         fingerprint: Fingerprint of that model.
         task: The task that the vector was trained for.
         provenance: JSON-able record of the training and its evidence.
+        prompt: How the texts that the vector was trained on were rendered, and how texts to be
+            continued with it are.
     """
 
     direction: np.ndarray[Any, np.dtype[np.float32]]
@@ -46,6 +49,7 @@ class SteeringVector:
     fingerprint: str
     task: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    prompt: PromptStyle = PLAIN
 
     @property
     def digest(self) -> str:
@@ -54,7 +58,7 @@ class SteeringVector:
         The provenance is included, because other evidence may give another verdict.
         `trust_remote_code` is not included, because it is not stored with the vector.
         """
-        facts = {k: v for k, v in asdict(self).items() if k != "direction"}
+        facts = self._facts()
         facts["model"] = {k: v for k, v in facts["model"].items() if k != "trust_remote_code"}
         # Through JSON once, so that a vector and its copy from disk agree (tuples become lists).
         plain = json.loads(json.dumps(facts))
@@ -62,13 +66,23 @@ class SteeringVector:
         digest.update(np.ascontiguousarray(self.direction, dtype="<f4").tobytes())
         return digest.hexdigest()
 
+    def _facts(self) -> dict[str, Any]:
+        """Return the fields without the direction.
+
+        A plain prompt is left out, so that such a vector keeps the digest it had before there were
+        others.
+        """
+        left_out = {"direction"} | ({"prompt"} if self.prompt == PLAIN else set())
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
+
     def adds_the_same_as(self, other: "SteeringVector") -> bool:
-        """Return whether both add the same numbers at the same layer and site of one model."""
-        return (self.layer, self.site, self.strength, self.fingerprint) == (
+        """Return whether both add the same numbers in the same place, after the same prompts."""
+        return (self.layer, self.site, self.strength, self.fingerprint, self.prompt) == (
             other.layer,
             other.site,
             other.strength,
             other.fingerprint,
+            other.prompt,
         ) and np.array_equal(self.direction, other.direction)
 
     def save(self, folder: str | Path) -> None:
@@ -77,7 +91,7 @@ class SteeringVector:
         folder.mkdir(parents=True, exist_ok=True)
         direction = np.ascontiguousarray(self.direction, dtype=np.float32)
         save_file({"direction": direction}, folder / WEIGHTS_FILE)
-        facts = {k: v for k, v in asdict(self).items() if k != "direction"}
+        facts = self._facts()
         (folder / STEERING_FILE).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
     @classmethod
@@ -95,7 +109,8 @@ class SteeringVector:
                 raise ValueError("the direction is not a vector of finite numbers")
             # The person who loads a vector decides whether to run code that the model brings.
             model = ModelSpec(**facts.pop("model") | {"trust_remote_code": False})
-            return cls(direction=direction, model=model, **facts)
+            prompt = PromptStyle(**facts.pop("prompt", {}))
+            return cls(direction=direction, model=model, prompt=prompt, **facts)
         except _UNREADABLE as error:
             raise UserError(
                 f"{folder.name}: not a steering vector ({error}). Give a folder that "

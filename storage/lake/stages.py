@@ -34,6 +34,7 @@ _EXAMPLES = pa.schema(
         pa.field("positions", pa.list_(pa.int32())),
         pa.field("roles", pa.list_(pa.string())),
         pa.field("prefix", pa.string()),
+        pa.field("turns", pa.list_(pa.list_(pa.string(), 2))),
     ]
 )
 
@@ -130,6 +131,7 @@ def split_table(split: Split) -> pa.Table:
             "positions": list(e.positions),
             "roles": list(e.roles),
             "prefix": e.prefix,
+            "turns": [list(turn) for turn in e.turns],
         }
         for name, part in zip(SPLITS, split, strict=True)
         for e in part
@@ -145,5 +147,7 @@ def read_split(lake: Lake, address: str) -> Split:
         sequences: dict[str, Sequence[Any]] = {
             name: tuple(row.pop(name)) for name in ("choices", "positions", "roles")
         }
+        # A split of an older version has no turns.
+        sequences["turns"] = tuple(map(tuple, row.pop("turns", ())))
         part.append(Example(**row, **sequences))  # type: ignore[arg-type]
     return Split(*(tuple(parts[name]) for name in SPLITS))

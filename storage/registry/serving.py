@@ -1,4 +1,4 @@
-"""The file that MLflow keeps as a vector's model: text in, steered continuation out.
+"""The file that MLflow keeps as a vector's model: text or conversation in, steered text out.
 
 It runs wherever MLflow serves the model, so it imports only `pas` (a copy is stored with it),
 MLflow and pandas. The base model is loaded by reference. `model_config` can set another `model`
@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from pas.data.chat import Message, read_messages
 from pas.errors import UserError
 from pas.models.loading import load_model
 from pas.steering.generate import generate
@@ -60,9 +61,14 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
     ) -> list[str]:
         """Continue each prompt greedily.
 
+        A text is rendered as the texts that the vector was trained on: plain, or as the user's
+        message in the model's chat template. A conversation always goes through the template.
+
         Args:
             context: MLflow's; not needed.
-            model_input: A list of texts, or a table or mapping with the column `prompt`.
+            model_input: A list of texts; or a table or mapping with the column `prompt` of texts,
+                or the column `messages` of conversations, which are lists of messages with `role`
+                and `content`.
             params: `strength` (the vector's own by default), `enabled` (False: unsteered) and
                 `max_new_tokens`.
 
@@ -70,34 +76,44 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             The continuations, without the prompts.
 
         Raises:
-            MlflowException: If there are no texts in the input; a server answers with status 400.
+            MlflowException: If the input has neither, or one of them is not usable; a server
+                answers with status 400.
         """
         options = params or {}
-        return [
-            generate(
-                self.model,
-                prompt,
-                self.vector if options.get("enabled", True) else None,
-                strength=options.get("strength"),
-                max_new_tokens=options.get("max_new_tokens", 60),
-            )
-            for prompt in _prompts(model_input)
-        ]
+        requests = _requests(model_input)
+        try:
+            return [
+                generate(
+                    self.model,
+                    request,
+                    self.vector,
+                    strength=options.get("strength") if options.get("enabled", True) else 0.0,
+                    max_new_tokens=options.get("max_new_tokens", 60),
+                )
+                for request in requests
+            ]
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
-def _prompts(model_input: Any) -> list[str]:
-    """Return the texts of a request, in whichever form MLflow hands it over.
+def _requests(model_input: Any) -> list[str] | list[list[Message]]:
+    """Return the texts or conversations of a request, in whichever form MLflow hands it over.
 
     Raises:
-        MlflowException: If it has no column `prompt`, or what is there is not text.
+        MlflowException: If it has neither the column `prompt` nor `messages`, or both, or what is
+            there is neither text nor a conversation.
     """
     if isinstance(model_input, Mapping | pd.DataFrame):
-        if "prompt" not in model_input:
-            names = ", ".join(map(str, model_input)) or "none"
+        names = [name for name in ("prompt", "messages") if name in model_input]
+        if len(names) != 1:
+            known = ", ".join(map(str, model_input)) or "none"
             raise MlflowException.invalid_parameter_value(
-                f"give a list of texts, or a column `prompt`; the columns here are: {names}"
+                "give a list of texts, or a column `prompt` or `messages`; the columns here are: "
+                + known
             )
-        model_input = model_input["prompt"]
+        model_input = model_input[names[0]]
+        if names == ["messages"]:
+            return _conversations(model_input)
     if isinstance(model_input, np.ndarray):
         model_input = model_input.ravel().tolist()
     prompts = [model_input] if isinstance(model_input, str) else list(model_input)
@@ -107,6 +123,21 @@ def _prompts(model_input: Any) -> list[str]:
                 f"a prompt is text, not {type(prompt).__name__}: {str(prompt)[:80]}"
             )
     return prompts
+
+
+def _conversations(column: Any) -> list[list[Message]]:
+    """Return the conversations of a column `messages`, or the one conversation that it is.
+
+    Raises:
+        MlflowException: If a message has no role or content.
+    """
+    held = list(column)
+    if held and isinstance(held[0], Mapping):
+        held = [held]
+    try:
+        return [read_messages(list(messages)) for messages in held]
+    except (UserError, TypeError) as error:
+        raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 set_model(SteeredModel())

@@ -1,11 +1,13 @@
 """The test items whose answers steering turned: which, and how far the scores moved."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from string import ascii_uppercase
 from typing import NamedTuple
 
 import numpy as np
 
+from pas.data.chat import Chat
 from pas.data.examples import Example
 from pas.data.prompts import Scoring, full_prompt
 from pas.engine.scoring import margin
@@ -59,6 +61,7 @@ def flips(
     selected: Configuration,
     scoring: Scoring,
     most: int = 5,
+    chat: Chat | None = None,
 ) -> tuple[Flips, Flips]:
     """Find the items that went from wrong to right, and those from right to wrong.
 
@@ -68,6 +71,7 @@ def flips(
         selected: The configuration to compare with the unsteered model.
         scoring: How the prompt is rendered.
         most: How many to show of each, by how far the margin moved.
+        chat: The chat template of the prompt; None for plain text.
 
     Raises:
         ValueError: If the answers are not to these items.
@@ -82,6 +86,7 @@ def flips(
             answers.scores_of()[index],
             answers.scores_of(selected)[index],
             scoring,
+            chat,
         )
         (to_right if after[index] else to_wrong).append(flip)
     return _farthest(to_right, most), _farthest(to_wrong, most)
@@ -92,7 +97,9 @@ def _farthest(found: Sequence[Flip], most: int) -> Flips:
     return Flips(len(found), tuple(ranked[:most]))
 
 
-def _flip(example: Example, before: np.ndarray, after: np.ndarray, scoring: Scoring) -> Flip:
+def _flip(
+    example: Example, before: np.ndarray, after: np.ndarray, scoring: Scoring, chat: Chat | None
+) -> Flip:
     choices = tuple(
         Choice(
             letter=ascii_uppercase[i],
@@ -108,8 +115,8 @@ def _flip(example: Example, before: np.ndarray, after: np.ndarray, scoring: Scor
     )
     return Flip(
         example.id,
-        full_prompt(example, scoring).removeprefix(example.prefix),
-        bool(example.prefix),
+        full_prompt(replace(example, prefix="", turns=()), scoring, chat),
+        bool(example.prefix or example.turns),
         choices,
         margin(before.tolist(), example.label),
         margin(after.tolist(), example.label),

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pas.data.chat import Chat, described
 from pas.data.examples import Example
 from pas.data.splits import SPLITS
+from pas.engine.scoring import ScoringRule
 from pas.evidence.bias import BiasScores
 from pas.evidence.checks import Limits
 from pas.evidence.evaluation import Evaluation, LetterCounts
@@ -52,6 +54,8 @@ class RunReport(NamedTuple):
         cost: What the training took.
         facts: Facts for the end of the page, such as the run id and versions; see
             `tasks.reports.command.run_facts`.
+        rule: How the items were scored.
+        chat: The chat template of the prompts; None for plain text.
     """
 
     recipe: Recipe
@@ -61,6 +65,8 @@ class RunReport(NamedTuple):
     test: Sequence[Example]
     cost: Cost
     facts: Mapping[str, str]
+    rule: ScoringRule
+    chat: Chat | None
 
 
 def run_page(report: RunReport) -> str:
@@ -84,7 +90,9 @@ def run_page(report: RunReport) -> str:
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
-            turned=flips(report.test, answers, selected, recipe.rule.kind),
+            turned=flips(report.test, answers, selected, report.rule.kind, chat=report.chat),
+            rule=report.rule,
+            prompt="; ".join(described(report.chat)),
             letters=_letters(evaluation.letters) if evaluation.letters else None,
             bias=_bias(evaluation),
             groups=len({e.group for e in report.test}),

@@ -37,7 +37,7 @@ def test_the_main_example_is_about_fifteen_lines() -> None:
 @pytest.mark.demo_model
 def test_the_page_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     parts = blocks()
-    assert len(parts) == 4
+    assert len(parts) == 5
     code = f"\nprint({MARK!r})\n".join(code for code, _ in parts)
     done = run_without(PIPELINE, code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

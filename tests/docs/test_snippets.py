@@ -27,6 +27,7 @@ from pas.data.mapping_file import read_mapping
 from pas.study.file import read_study
 from storage.registry.versions import list_versions, load_vector
 from storage.settings import settings
+from tests.helpers.chat_templates import CHATML
 from tests.helpers.made_up_data import write_made_up
 from tests.helpers.places import ROOT, STUDIES
 from tests.helpers.tiny_models import save_tiny
@@ -96,7 +97,7 @@ def commands(text: str) -> list[str]:
 def folder(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the pages name, small ones, and a home of its own."""
     for name in ("demo", "Qwen2.5-7B-Instruct"):
-        save_tiny("llama", tmp_path / "models" / name)
+        save_tiny("llama", tmp_path / "models" / name, chat_template=CHATML.text)
     write_made_up(tmp_path)
     shutil.copy(tmp_path / "bbq" / "Age.jsonl", tmp_path / "Age.jsonl")
     shutil.copytree(STUDIES, tmp_path / "studies")

@@ -57,8 +57,9 @@ def test_the_flow_trains_on_training_items_once_and_a_vector_is_made_on_top(
     split_at = load(recipe)
     assert folder == sft_folder(recipe, split_at, tuning) and folder.parent == home / "models"
     parts = read_split(resources.lake(), split_at)
+    rule = resources.resolved(recipe).rule
     alone = finetune(
-        recipe.model, settings().cache_dir, parts.train, recipe.rule, tuning, tmp_path / "alone", 0
+        recipe.model, settings().cache_dir, parts.train, rule, tuning, tmp_path / "alone", 0
     )
     assert same(weights(folder), weights(alone.folder))
 

@@ -7,12 +7,17 @@ import pytest
 
 import pas
 from flows.train import train
+from pas.data.chat import PLAIN
 from pas.methods.contrast import METHODS, RANDOM
 from pas.methods.grid import Configuration
 from pas.recipe import Recipe, resolve
 from storage.catalogue.views import query
+from storage.registry.versions import load_vector
+from storage.registry.versions import resolve as resolve_version
 from tasks import resources
+from tests.helpers.chat_templates import LLAMA3
 from tests.helpers.data_files import write_toy
+from tests.helpers.tiny_models import save_tiny
 
 pytestmark = pytest.mark.server
 
@@ -33,11 +38,14 @@ def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])
-@pytest.mark.parametrize("protocol", ["sound", "paper"])
+@pytest.mark.parametrize("way", ["sound", "paper", "chat"])
 def test_library_and_pipeline_make_the_same_vector(
-    recipe: Recipe, tmp_path: Path, scoring: str, protocol: str
+    recipe: Recipe, tmp_path: Path, scoring: str, way: str
 ) -> None:
-    recipe = recipe.but(scoring=scoring, protocol=protocol)
+    recipe = recipe.but(scoring=scoring, protocol="paper" if way == "paper" else "sound")
+    if way == "chat":
+        folder = save_tiny("llama", tmp_path / "chat", chat_template=LLAMA3.text)
+        recipe = recipe.but(model=str(folder), system="Be brief.")
     trained = train(recipe)
 
     examples = pas.read_examples(recipe.source, recipe.mapping)
@@ -46,6 +54,9 @@ def test_library_and_pipeline_make_the_same_vector(
     setup = resolve(recipe, model.info)
     read = pas.answer_and_extract(
         model, split.train, (*METHODS, RANDOM), (1, 2), setup.rule, protocol=recipe.protocol
+    )
+    assert setup.rule.prompt == (
+        pas.prompt_style(model.info, "chat", "Be brief.") if way == "chat" else PLAIN
     )
     directions = pas.estimate(read, recipe.seed)
     rows = query(resources.lake(), "SELECT * FROM vectors").to_pylist()
@@ -76,4 +87,9 @@ def test_library_and_pipeline_make_the_same_vector(
     vector.save(tmp_path / "vector")
     kept = pas.SteeringVector.load(tmp_path / "vector")
     assert kept.adds_the_same_as(vector)
+    registered = load_vector(
+        resources.registry(), resolve_version(resources.registry(), trained.outcome.model_name)
+    )
+    assert kept.prompt == registered.prompt == setup.rule.prompt
+    assert kept.provenance["rule"] == registered.provenance["rule"]
     assert kept.provenance["evaluation"]["verdict"]["label"] == evaluation.verdict.label

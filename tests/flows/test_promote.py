@@ -11,6 +11,7 @@ import pytest
 from flows.outcome import Outcome
 from flows.promote import promote, rollback
 from flows.train import train
+from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
 from pas.evidence.checks import CHECKS
 from pas.evidence.clusters import ClusteredInterval
@@ -26,8 +27,15 @@ from storage.registry.promotion import promote as move_alias
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import find_aliases, load_vector, resolve
 from tasks import resources
-from tasks.promote import CHAMPION_CHECK, evaluation_of, find_candidate
+from tasks.promote import (
+    CHAMPION_CHECK,
+    accuracy_on_items_of,
+    evaluation_of,
+    find_candidate,
+)
+from tests.helpers.chat_templates import LLAMA3
 from tests.helpers.data_files import write_toy
+from tests.helpers.tiny_models import save_tiny
 
 pytestmark = pytest.mark.server
 
@@ -178,6 +186,25 @@ def test_a_champion_that_is_as_good_on_the_same_items_stays(trained: Outcome) ->
     with pytest.raises(UserError, match="--accept champion: that is not a finding"):
         promote(name, version, accept=("champion",), reason="we like it")
     assert find_aliases(registry, name)["champion"] == trained.version
+
+
+@pytest.mark.parametrize("scoring", ["letter", "choice"])
+def test_the_items_of_a_chat_training_are_asked_as_it_asked_them(
+    home: Path, tmp_path: Path, scoring: str
+) -> None:
+    data = write_toy(tmp_path / "toy.jsonl", 40)
+    model = save_tiny("llama", tmp_path / "model", chat_template=LLAMA3.text)
+    outcome = train(
+        Recipe(
+            task="toy", data=str(data), group_col="topic", model=str(model), layers="1",
+            strengths="4", methods=("caa",), max_kl=None, scoring=scoring, system="Be brief.",
+        )
+    ).outcome  # fmt: skip
+    candidate = find_candidate(outcome.model_name, None)
+    vector = load_vector(resources.registry(), candidate)
+    rule = ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)
+    assert accuracy_on_items_of(candidate, rule, vector) == outcome.steered_accuracy
+    assert candidate.tags["prompt"] == rule.prompt.kind == "chat"
 
 
 def test_a_team_may_overrule_a_finding_for_a_reason(trained: Outcome) -> None:

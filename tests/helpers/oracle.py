@@ -1,7 +1,8 @@
 """A literal, slow statement of the method that the production code is tested against.
 
 Section names in the docstrings are those of Cui & Chen, arXiv 2509.22739, as the project
-restates them: "Pipeline", "Contrast sets", "Prompt, scoring, injection", "Two protocols".
+restates them: "Pipeline", "Contrast sets", "Prompt, scoring, injection", "Two protocols". Chat
+prompts follow docs/method.md, "Chat prompts".
 Nothing is shared, cached or batched: every prompt, layer and configuration costs its own full
 forward pass with a batch of one. The only imports are torch and the standard library, so a
 mistake in ``pas`` cannot hide here. Models are expected in fp32, on the CPU, in eval mode.
@@ -49,12 +50,30 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Chat:
+    """How questions are put to a chat model. The facts of the template are the test's, by hand.
+
+    ``header`` and ``close`` come after the rendered conversation, ``gap`` before the text of an
+    answer; ``variables`` are the template's.
+    """
+
+    tokenizer: Any
+    template: str
+    system: str | None = None
+    gap: str = ""
+    header: str = ""
+    close: str = ""
+    variables: tuple[tuple[str, bool], ...] = ()
+
+
+@dataclass(frozen=True)
 class Scoring:
     """How an item is answered: by the letter after a full prompt, or by choice likelihood."""
 
     kind: Literal["letter", "choice"] = "letter"
     variants: Variants = "bare"
     length_norm: bool = False
+    chat: Chat | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +112,51 @@ def full_prompt(question: str, choices: Sequence[str], fact: str | None = None) 
     return "\n".join(lines)
 
 
-def statement(question: str, choice: str) -> str:
+def statement(question: str, choice: str, gap: str = " ") -> str:
     """The question followed by one choice's text ("Contrast sets")."""
-    return question + " " + choice
+    return question + gap + choice
+
+
+def chat_text(chat: Chat, question: str, earlier: Sequence[tuple[str, str]] = ()) -> str:
+    """The conversation up to where the assistant answers ``question`` ("Chat prompts")."""
+    messages = [] if chat.system is None else [{"role": "system", "content": chat.system}]
+    for asked, answered in earlier:
+        messages.append({"role": "user", "content": asked})
+        messages.append({"role": "assistant", "content": answered})
+    messages.append({"role": "user", "content": question})
+    text = chat.tokenizer.apply_chat_template(
+        messages,
+        chat_template=chat.template,
+        tokenize=False,
+        add_generation_prompt=True,
+        **dict(chat.variables),
+    )
+    return str(text) + chat.header + chat.close
+
+
+def chat_question(question: str, choices: Sequence[str], fact: str | None = None) -> str:
+    """What the user asks under letter scoring ("Chat prompts"): no ``Answer:`` at the end."""
+    return full_prompt(question, choices, fact).removesuffix("\nAnswer:")
+
+
+def prompt_of(item: Item, scoring: Scoring) -> str:
+    """The full prompt of an item. In choice scoring it is the question alone."""
+    shown = item.shown_choices
+    if scoring.chat is None:
+        if scoring.kind == "choice":
+            return item.question
+        return full_prompt(item.question, shown, item.fact)
+    if scoring.kind == "choice":
+        return chat_text(scoring.chat, item.question)
+    return chat_text(scoring.chat, chat_question(item.question, shown, item.fact))
+
+
+def statement_of(item: Item, choice: int, scoring: Scoring) -> str:
+    """The statement of the choice at an original index."""
+    if scoring.chat is None:
+        return statement(item.question, item.choices[choice])
+    opened = chat_text(scoring.chat, item.question)
+    return statement(opened, item.choices[choice], scoring.chat.gap)
 
 
 def paper_order(n_choices: int, seed: int) -> tuple[int, ...]:
@@ -129,11 +190,16 @@ def find_blocks(model: Any) -> Any:
 
 
 def token_ids_of(tokenizer: Any, text: str) -> list[int]:
-    """Token ids with the tokenizer's own special tokens, such as a BOS at the front.
+    """Token ids with one BOS at the front, if the tokenizer adds one or the text has one.
 
-    "Prompt, scoring, injection": no chat template, so nothing else is added.
+    Nothing is added at the end: the model shall continue the text.
     """
-    return list(tokenizer(text)["input_ids"])
+    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    bos = tokenizer.bos_token_id
+    has_one = bos is not None and bos in (*ids[:1], *tokenizer("")["input_ids"][:1])
+    while has_one and ids[:1] == [bos]:
+        ids = ids[1:]
+    return [bos, *ids] if has_one else ids
 
 
 def next_token_logits(model: Any, token_ids: Sequence[int]) -> torch.Tensor:
@@ -279,7 +345,7 @@ def letter_scores(
 
 
 def split_choices(
-    tokenizer: Any, question: str, choices: Sequence[str]
+    tokenizer: Any, question: str, choices: Sequence[str], gap: str = " "
 ) -> tuple[int, list[list[int]]]:
     """(P, token ids of every statement), P the number of tokens that count as prompt.
 
@@ -289,7 +355,7 @@ def split_choices(
     small model", choice likelihood).
     """
     question_ids = token_ids_of(tokenizer, question)
-    rows = [token_ids_of(tokenizer, statement(question, choice)) for choice in choices]
+    rows = [token_ids_of(tokenizer, statement(question, choice, gap)) for choice in choices]
     n_prompt = 0
     while n_prompt < len(question_ids) and all(
         n_prompt < len(row) and row[n_prompt] == question_ids[n_prompt] for row in rows
@@ -309,13 +375,14 @@ def choice_scores(
     choices: Sequence[str],
     length_norm: bool,
     steering: Steering | None = None,
+    gap: str = " ",
 ) -> list[float]:
     """Log likelihood of every choice's tokens after the question, in nats.
 
     "Measured facts about the small model": steering acts on the last prompt token and on every
     choice token, as it would in generation. ``length_norm`` divides by the number of tokens.
     """
-    n_prompt, rows = split_choices(tokenizer, question, choices)
+    n_prompt, rows = split_choices(tokenizer, question, choices, gap)
     scores = []
     for row in rows:
         positions = range(n_prompt - 1, len(row))
@@ -330,10 +397,10 @@ def item_scores(
     model: Any, tokenizer: Any, item: Item, scoring: Scoring, steering: Steering | None = None
 ) -> list[float]:
     """Scores of one item's choices in the shown order ("Prompt, scoring, injection")."""
-    shown = item.shown_choices
+    shown, text = item.shown_choices, prompt_of(item, scoring)
     if scoring.kind == "choice":
-        return choice_scores(model, tokenizer, item.question, shown, scoring.length_norm, steering)
-    text = full_prompt(item.question, shown, item.fact)
+        gap = " " if scoring.chat is None else scoring.chat.gap
+        return choice_scores(model, tokenizer, text, shown, scoring.length_norm, steering, gap)
     return letter_scores(model, tokenizer, text, len(shown), scoring.variants, steering)
 
 
@@ -373,14 +440,10 @@ def contrast(
     signed: list[tuple[str, int]] = []
     for item, prediction in zip(items, predictions, strict=True):
         correct = prediction == item.shown_label
-        right = statement(item.question, item.choices[item.label])
-        picked = statement(item.question, item.choices[item.order[prediction]])
+        right = statement_of(item, item.label, scoring)
+        picked = statement_of(item, item.order[prediction], scoring)
         if method == "pasf":
-            if scoring.kind == "choice":
-                prompt = item.question
-            else:
-                prompt = full_prompt(item.question, item.shown_choices, item.fact)
-            signed.append((prompt, +1 if correct else -1))
+            signed.append((prompt_of(item, scoring), +1 if correct else -1))
         elif method == "ipasa":
             signed.append((right, +1) if correct else (picked, -1))
         elif method == "ipaswo":
@@ -389,7 +452,7 @@ def contrast(
         elif method == "caa":
             wrong_indices = [i for i in range(len(item.choices)) if i != item.label]
             wrong = random.Random(f"caa:{item.id}").choice(wrong_indices)
-            signed += [(right, +1), (statement(item.question, item.choices[wrong]), -1)]
+            signed += [(right, +1), (statement_of(item, wrong, scoring), -1)]
         else:
             raise ValueError(f"unknown method {method!r}")
     return signed

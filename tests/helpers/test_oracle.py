@@ -38,6 +38,35 @@ def test_prompt_and_statement_are_the_papers_text() -> None:
     assert oracle.statement("Who?", "he") == "Who? he"
 
 
+def test_a_conversation_is_rendered_with_earlier_turns_and_what_the_test_knows() -> None:
+    tokenizer = tiny_models.tiny_tokenizer()
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}"
+        "{% if add_generation_prompt and not short %} A{% endif %}"
+    )
+    chat = oracle.Chat(tokenizer, template, "Be brief.", header="(", close=")")
+    assert oracle.chat_text(chat, "Who?", [("What?", "he")]) == (
+        "system: Be brief.;user: What?;assistant: he;user: Who?; A()"
+    )
+    short = oracle.Chat(tokenizer, template, gap="_", variables=(("short", True),))
+    scoring = oracle.Scoring("choice", chat=short)
+    item = oracle.Item("i", "Who?", ("he", "she"), 0, (1, 0), "all are people")
+    assert oracle.statement_of(item, 1, scoring) == "user: Who?;_she"
+    assert oracle.prompt_of(item, oracle.Scoring(chat=short)) == (
+        "user: Who?\nA: she\nB: he\nRemember, all are people.\nRespond with a single letter.;"
+    )
+
+
+def test_there_is_one_bos_and_no_end_token() -> None:
+    for bos in (True, False):
+        tokenizer = tiny_models.tiny_tokenizer(bos=bos)
+        plain = tokenizer("Who?", add_special_tokens=False)["input_ids"]
+        front = [tokenizer.bos_token_id]
+        assert oracle.token_ids_of(tokenizer, "Who?") == (front if bos else []) + plain
+        for n in (1, 2):
+            assert oracle.token_ids_of(tokenizer, tiny_models.BOS * n + "Who?") == front + plain
+
+
 def test_paper_order_is_one_permutation_and_sound_order_is_per_item() -> None:
     expected = list(range(4))
     random.Random(3).shuffle(expected)

@@ -5,6 +5,7 @@ than a usual initialisation, and norms and biases are perturbed too, so that att
 flat, predictions vary between items, and a parameter left out somewhere shows in the result.
 """
 
+import copy
 import random
 from functools import cache
 from pathlib import Path
@@ -170,11 +171,13 @@ def tiny_model(arch: str, seed: int = 0) -> Any:
     return model.float().eval()
 
 
-def save_tiny(arch: str, folder: Path, seed: int = 0) -> Path:
+def save_tiny(arch: str, folder: Path, seed: int = 0, chat_template: str | None = None) -> Path:
     """Write the tiny model (safetensors) and its tokenizer to ``folder`` in hub format."""
     folder.mkdir(parents=True, exist_ok=True)
     tiny_model(arch, seed).save_pretrained(folder)
-    tokenizer_for(arch).save_pretrained(folder)
+    tokenizer = copy.deepcopy(tokenizer_for(arch))
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
     return folder
 
 

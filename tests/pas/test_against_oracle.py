@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pas.data.chat import chat_of, prompt_style
 from pas.data.examples import Example, ItemAnswer
 from pas.data.intake import parse_rows
 from pas.data.prompts import encode, full_prompt, statement
@@ -16,12 +17,13 @@ from pas.data.splits import Protocol, order_choices
 from pas.datasets import benchmarks
 from pas.engine.extract import capture
 from pas.engine.prefix import Steering
-from pas.engine.scoring import Query, ScoringRule, prepare, rule_of
+from pas.engine.scoring import ScoringRule, query_of, rule_of
 from pas.engine.sweep import score_rows
 from pas.methods.contrast import METHODS, contrast_sets
 from pas.methods.grid import read_layer
-from pas.models.loading import LoadedModel
+from pas.models.loading import LoadedModel, ModelInfo
 from tests.helpers import oracle
+from tests.helpers.chat_templates import LLAMA3, TEMPLATE_OF, ChatTemplate
 from tests.helpers.tiny_models import ONE_FAST, toy_questions
 
 SEED = 11
@@ -32,16 +34,27 @@ class Case(NamedTuple):
     protocol: Protocol
     scoring: str
     length_norm: bool = False
+    template: ChatTemplate | None = None
+    system: str | None = None
+    close_thinking: bool = False
 
-    @property
-    def rule(self) -> ScoringRule:
-        return rule_of(self.scoring, self.protocol, self.length_norm)
+    def rule(self, info: ModelInfo) -> ScoringRule:
+        asked = "plain" if self.template is None else "chat"
+        style = prompt_style(info, asked, self.system, self.close_thinking)
+        return rule_of(self.scoring, self.protocol, self.length_norm, style)
 
-    @property
-    def oracle_scoring(self) -> oracle.Scoring:
+    def oracle_scoring(self, tokenizer: Any) -> oracle.Scoring:
+        chat = None
+        if self.template is not None:
+            facts = self.template
+            chat = oracle.Chat(
+                tokenizer, facts.fixed, self.system, facts.gap, facts.header,
+                facts.close if self.close_thinking else "",
+            )  # fmt: skip
         if self.scoring == "choice":
-            return oracle.Scoring("choice", length_norm=self.length_norm)
-        return oracle.Scoring("letter", "bare" if self.protocol == "paper" else "both")
+            return oracle.Scoring("choice", length_norm=self.length_norm, chat=chat)
+        variants = "bare" if self.protocol == "paper" else "both"
+        return oracle.Scoring("letter", variants, chat=chat)
 
 
 CASES = {
@@ -75,17 +88,12 @@ def oracle_item(example: Example, protocol: Protocol) -> oracle.Item:
     )
 
 
-def ready(model: LoadedModel, examples: Sequence[Example], rule: ScoringRule) -> list[Query]:
-    return [
-        prepare(model.info, full_prompt(e, rule.kind), e.choices, e.label, rule) for e in examples
-    ]
-
-
 def vectors_of(
     model: LoadedModel, answered: list[ItemAnswer], case: Case, sized: Sized
 ) -> dict[tuple[str, int], np.ndarray]:
     """mean(positives) - mean(negatives) in float64, from captured activations."""
-    sets = contrast_sets(sized.methods, answered, case.rule.kind)
+    rule = case.rule(model.info)
+    sets = contrast_sets(sized.methods, answered, rule.kind, chat_of(model.info, rule.prompt))
     texts = sorted({text for chosen in sets.values() for side in chosen for text in side})
     reads = {layer: read_layer(layer, case.protocol) for layer in sized.layers}
     acts = capture(model, [encode(model.info, t) for t in texts], list(reads.values()))
@@ -112,18 +120,18 @@ def compare(
 ) -> None:
     shown = [order_choices(e, SEED, case.protocol) for e in raw]
     items = [oracle_item(e, case.protocol) for e in raw]
-    scoring, kind = case.oracle_scoring, case.rule.kind
+    scoring, rule = case.oracle_scoring(model.tokenizer), case.rule(model.info)
+    kind, chat = rule.kind, chat_of(model.info, rule.prompt)
     for example, item in zip(shown, items, strict=True):
         assert list(example.choices) == item.shown_choices
         assert (example.label, example.positions) == (item.shown_label, item.order)
-        expected = oracle.full_prompt(item.question, item.shown_choices, item.fact)
-        assert full_prompt(example, "letter") == expected
-        assert full_prompt(example, "choice") == item.question
-        for at, choice in enumerate(item.shown_choices):
-            assert statement(example, at) == oracle.statement(item.question, choice)
+        assert full_prompt(example, kind, chat) == oracle.prompt_of(item, scoring)
+        for at, original in enumerate(item.order):
+            expected = oracle.statement_of(item, original, scoring)
+            assert statement(example, at, chat) == expected
 
     n, network, tokenizer = sized.n_train, model.model, model.tokenizer
-    questions = ready(model, shown, case.rule)
+    questions = [query_of(model.info, e, rule) for e in shown]
     plain = score_rows(model, questions[:n], [], length_norm=case.length_norm)
     picks = [int(s[0].numpy().argmax()) for s in plain]
     assert picks == oracle.predict(network, tokenizer, items[:n], scoring)
@@ -168,6 +176,40 @@ def test_tiny_models(tiny: Callable[[str], LoadedModel], arch: str, case: Case) 
     raw = [Example(**row, group=row["id"]) for row in toy_questions(16, seed=3)]
     sized = Sized(n_train=12, methods=tuple(METHODS), layers=(0, 2, 3), strengths=(-1.0, 4.0))
     compare(tiny(arch), raw, case, sized, tolerance=2e-4)
+
+
+@pytest.mark.parametrize("arch", ONE_FAST)
+@pytest.mark.parametrize(
+    ("scoring", "system", "close_thinking"),
+    [("letter", None, False), ("letter", "Be brief.", True), ("choice", None, True)],
+)
+def test_chat_prompts_of_tiny_models(
+    tiny: Callable[..., LoadedModel],
+    arch: str,
+    scoring: str,
+    system: str | None,
+    close_thinking: bool,
+) -> None:
+    template = TEMPLATE_OF[arch]
+    case = Case(
+        "sound", scoring, True, template, system if template.takes_system else None,
+        close_thinking and bool(template.close),
+    )  # fmt: skip
+    raw = [Example(**row, group=row["id"]) for row in toy_questions(14, seed=5)]
+    sized = Sized(n_train=10, methods=tuple(METHODS), layers=(1, 3), strengths=(-1.0, 4.0))
+    compare(tiny(arch, template.text), raw, case, sized, tolerance=2e-4)
+
+
+@pytest.mark.parametrize("template", [None, LLAMA3], ids=["plain", "chat"])
+def test_26_choices(tiny: Callable[..., LoadedModel], template: ChatTemplate | None) -> None:
+    raw = [
+        Example(f"wide-{i}", f"Which number is {i} squared?", choices, (7 * i) % 26, f"{i}")
+        for i in range(8)
+        for choices in [tuple(str(n * n + i) for n in range(26))]
+    ]
+    model = tiny("llama") if template is None else tiny("llama", template.text)
+    sized = Sized(5, ("pasf", "caa"), (2,), (4.0,))
+    compare(model, raw, Case("sound", "letter", template=template), sized, tolerance=2e-4)
 
 
 @pytest.mark.parametrize(("protocol", "method"), [("paper", "pasf"), ("sound", "ipaswo")])

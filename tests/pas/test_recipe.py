@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pas.data.chat import PLAIN
 from pas.data.mapping import DataMapping
 from pas.data.sources import Source
+from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
 from pas.models.spec import ModelSpec
 from pas.options import as_table, options_of
 from pas.recipe import Recipe, resolve
+from tests.helpers.chat_templates import LLAMA3
 from tests.helpers.places import ROOT
+
+PROTOCOLS = ("sound", "paper")
 
 FLAT = {
     "task": "toy", "data": "a.csv", "data_revision": "r", "choices_col": ["good", "bad"],
@@ -73,7 +78,8 @@ def test_a_recipe_stored_before_it_was_nested_is_read() -> None:
     }  # fmt: skip
     again = json.loads(json.dumps(Recipe.model_validate(stored).as_dict()))
     unsaid = ("data_revision", "data_config", "data_split", "group_col", "id_col")
-    assert again == {k: v for k, v in stored.items() if k not in unsaid} | {"max_kl": 0.1}
+    new = {"max_kl": 0.1, "prompt": "auto", "system": None, "close_thinking": False}
+    assert again == {k: v for k, v in stored.items() if k not in unsaid} | new
 
 
 def test_changes_keep_the_rest_and_are_checked() -> None:
@@ -96,6 +102,7 @@ def test_changes_keep_the_rest_and_are_checked() -> None:
         ({"layers": [1.5]}, "--layers 1.5: give auto, all or numbers"),
         ({"layers": ""}, "--layers : give auto, all or numbers"),
         ({"strengths": "nan"}, "--strengths nan: a number must be finite"),
+        ({"prompt": "chatml"}, "--prompt chatml: give auto, plain or chat$"),
         ({"protocol": "fast"}, "--protocol fast: give sound or paper$"),
         ({"site": "head"}, "--site head: give residual, attention, mlp or mlp_norm$"),
         ({"dtype": "int3"}, "--dtype int3: give auto, float32, float16 or bfloat16$"),
@@ -124,7 +131,7 @@ def test_a_task_is_needed() -> None:
 def test_every_option_is_described_and_named_once() -> None:
     options = options_of(Recipe)
     assert all(option.description.endswith(".") for option in options)
-    assert len({option.name for option in options}) == len(options) == 51
+    assert len({option.name for option in options}) == len(options) == 54
 
 
 def test_the_documentation_has_the_table() -> None:
@@ -144,9 +151,37 @@ def test_a_recipe_resolved_for_a_model(tiny: Any, protocol: Any) -> None:
     assert setup.write_layers == (0, 3) and setup.fingerprint == info.fingerprint
     assert setup.read_layers == ((0, 3) if protocol == "sound" else (-1, 2))
     assert setup.strengths == ((0.0, 1.0, 4.0) if protocol == "sound" else (1.0, 4.0))
-    assert setup.rule == recipe.rule
+    variants = "both" if protocol == "sound" else "bare"
+    assert setup.rule == ScoringRule("letter", variants, prompt=PLAIN)
     with pytest.raises(UserError, match="--layers 99: layer 99 does not exist"):
         resolve(recipe.but(layers="99"), info)
+
+
+def test_auto_is_chat_where_there_is_a_template_except_under_the_paper_protocol(tiny: Any) -> None:
+    without, with_one = tiny("llama").info, tiny("llama", LLAMA3.text).info
+    sound, paper = (Recipe(task="toy", data="a.csv", layers="1", protocol=p) for p in PROTOCOLS)
+    assert resolve(sound, without).rule.prompt == PLAIN
+    assert resolve(sound, with_one).rule.prompt.kind == "chat"
+    assert resolve(paper, with_one).rule.prompt == PLAIN
+    assert resolve(paper.but(prompt="chat"), with_one).rule.prompt.kind == "chat"
+    assert resolve(sound.but(prompt="plain"), with_one).rule.name == "letter-both"
+    names = {
+        resolve(sound.but(**changes), with_one).rule.name
+        for changes in ({}, {"system": "a"}, {"system": ""}, {"scoring": "choice"})
+    }
+    assert len(names) == 4 and all("-chat-" in name for name in names)
+    for recipe, info, message in (
+        (paper.but(system="x"), with_one, "^--system: this needs a chat prompt, and the protocol"),
+        (sound.but(system="x"), without, "^--system: .*the model has no chat template; leave it"),
+        (
+            sound.but(prompt="plain", close_thinking=True),
+            with_one,
+            "^--close-thinking: .* is plain",
+        ),
+        (sound.but(prompt="chat"), without, "^--prompt chat: .* no chat template; use --prompt"),
+    ):
+        with pytest.raises(UserError, match=message):
+            resolve(recipe, info)
 
 
 def test_a_recipe_and_the_help_of_its_options_need_no_torch() -> None:

@@ -18,8 +18,10 @@ from storage.lake.files import open_lake
 from storage.lake.tables import write_run_table
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.settings import Registry, settings
+from tests.helpers.chat_templates import THINKING
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
+from tests.helpers.tiny_models import save_tiny
 
 LONG_NAME = "pas-smollm2-135m-instruct-demo"
 
@@ -73,6 +75,18 @@ MISTAKES = {
                           ["--max-kl 0", "none"]),
     "damage in words": (lambda d: [*TOY, write_toy(d / "t.jsonl"), "--max-kl", "little"],
                         ["--max-kl little", "none"]),
+    "system without a template": (
+        lambda d: [*TOY, write_toy(d / "t.jsonl"), "--model", "MODEL", "--system", "Be brief."],
+        ["--system", "no chat template"]),
+    "chat without a template": (
+        lambda d: [*TOY, write_toy(d / "t.jsonl"), "--model", "MODEL", "--prompt", "chat"],
+        ["--prompt chat", "--prompt plain"]),
+    "steer with nothing": (lambda d: ["steer", "pas-x-y"], ["--messages"]),
+    "steer with both": (lambda d: ["steer", "pas-x-y", "a", "--messages", d / "a"], ["--messages"]),
+    "no conversation": (lambda d: ["steer", "pas-x-y", "--messages", write(d, "m.json", "{}")],
+                        ["m.json", "role and content"]),
+    "no file of messages": (lambda d: ["steer", "pas-x-y", "--messages", d / "none.json"],
+                            ["--messages", "none.json"]),
     "no such vector": (lambda d: ["steer", "pas-x-y", "hello"], ["pas-x-y"]),
     "promote nothing": (lambda d: ["promote", "pas-x-y"], ["pas-x-y"]),
     "writing sql": (lambda d: ["sql", "DROP VIEW items"], ["sql", "items"]),
@@ -152,6 +166,30 @@ def test_paper_and_sound_reports_say_how_they_differ(pas, toy, tiny_folder) -> N
     paper, sound = (pas(*options, "--protocol", p).out for p in ("paper", "sound"))
     assert "one permutation" in paper and "block L-1" in paper and "groups on both sides" in paper
     assert "per item" in sound and "groups on both sides" not in sound
+
+
+@pytest.mark.server
+def test_a_vector_for_a_chat_model_from_training_to_text(pas, toy, tmp_path, home) -> None:
+    model = save_tiny("llama", tmp_path / "chat-model", chat_template=THINKING.text)
+    options = ["train", "--task", "toy", "--data", toy, "--model", model, "--methods", "caa",
+               "--layers", "1", "--strengths", "4", "--max-kl", "none"]  # fmt: skip
+    ran = pas(*options)
+    told = "first words in it; --close-thinking"
+    assert told in ran.err and told in " ".join(ran.out.split())
+    [page] = (home / "runs").glob("*.html")
+    assert "the template opens a thinking block" in page.read_text()
+    assert "after an empty thinking block" in pas(*options, "--close-thinking").err
+
+    name = "pas-chat-model-toy"
+    conversation = [{"role": "user", "content": "Where does the heron"}]
+    file = write(tmp_path, "messages.json", json.dumps(conversation))
+    end = ["--strength", "8", "--compare", "--max-new-tokens", "12", "--json"]
+    text, messages = (
+        json.loads(pas("steer", name, *request, *end).out)
+        for request in (["Where does the heron"], ["--messages", file])
+    )
+    assert messages.pop("messages") == conversation and text.pop("prompt")
+    assert text == messages and text["steered"] != text["unsteered"]
 
 
 def test_csv_with_one_column_per_choice(pas, tmp_path, tiny_folder) -> None:

@@ -11,8 +11,9 @@ import torch
 from trl import SFTTrainer
 
 import pas.finetune.lora
+from pas.data.chat import chat_of, prompt_style
 from pas.data.examples import Example
-from pas.data.prompts import full_prompt
+from pas.data.prompts import encode, full_prompt
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
 from pas.finetune.lora import passes_of
@@ -20,6 +21,7 @@ from pas.finetune.settings import FineTuning
 from pas.finetune.training import IGNORED, finetune, is_fine_tuned, read_fine_tuned, target
 from pas.models.loading import LoadedModel, load_model, load_model_info
 from pas.models.spec import ModelSpec
+from tests.helpers.chat_templates import CHATML, INST
 from tests.helpers.tiny_models import save_tiny, tiny_tokenizer, toy_questions
 from tests.helpers.weights import same, weights
 
@@ -85,6 +87,20 @@ def test_a_bare_letter_is_taught_where_the_bare_one_is_read(tiny):
         assert list(found.token_ids) == [*ids(tokens.tokenizer, full_prompt(example, "letter")),
                                          letter]  # fmt: skip
         assert found.labels[-1] == letter and set(found.labels[:-1]) == {IGNORED}
+
+
+@pytest.mark.parametrize("template", [CHATML, INST], ids=["no gap", "gap"])
+def test_an_answer_is_taught_as_the_template_places_it(tiny, template):
+    tokens = tiny("llama", template.text).info
+    style = prompt_style(tokens, "chat")
+    for rule in (replace(BOTH, prompt=style), replace(CHOICE, prompt=style)):
+        for example in items():
+            opened = full_prompt(example, rule.kind, chat_of(tokens, style))
+            found = target(tokens, example, rule)
+            answered = f"{opened}{template.gap}{right(example, rule)}"
+            assert found.token_ids == encode(tokens, answered).token_ids
+            n_prompt = len(encode(tokens, opened).token_ids)
+            assert found.labels.count(IGNORED) == n_prompt
 
 
 def test_where_tokens_cross_the_border_the_answer_begins_before_it(tiny):

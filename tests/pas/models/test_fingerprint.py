@@ -12,9 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from pas.models.fingerprint import fingerprint
 from pas.models.spec import ModelSpec
-from tests.helpers.tiny_models import (
-    save_tiny,
-)
+from tests.helpers.tiny_models import save_tiny
 
 
 @pytest.fixture
@@ -44,7 +42,25 @@ def change_tokenizer(folder: Path) -> None:
     path.write_text(path.read_text() + "\n")
 
 
-@pytest.mark.parametrize("change", [change_weights, change_config, change_tokenizer])
+def change_chat_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+
+
+def change_chat_template_of_older_versions(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ 1 }}"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_weights,
+        change_config,
+        change_tokenizer,
+        change_chat_template,
+        change_chat_template_of_older_versions,
+    ],
+)
 def test_the_fingerprint_follows_the_files(folder: Path, change: Callable[[Path], None]) -> None:
     copy = Path(shutil.copytree(folder, folder.parent / "copy"))
     before = fingerprint_of(folder)

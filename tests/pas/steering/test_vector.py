@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pas.data.chat import PromptStyle
 from pas.errors import UserError
 from pas.models.spec import ModelSpec
 from pas.steering.vector import STEERING_FILE, WEIGHTS_FILE, SteeringVector
@@ -28,6 +30,16 @@ def test_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(found.direction, VECTOR.direction)
     for name in set(VECTOR.__dataclass_fields__) - {"direction"}:
         assert getattr(found, name) == getattr(VECTOR, name), name
+
+
+def test_a_prompt_is_kept_and_a_plain_one_changes_nothing(tmp_path: Path) -> None:
+    chat = replace(VECTOR, prompt=PromptStyle("chat", "Be brief.", True, "0123456789abcdef"))
+    for vector in (VECTOR, chat):
+        vector.save(tmp_path)
+        found = SteeringVector.load(tmp_path)
+        assert (found.prompt, found.digest) == (vector.prompt, vector.digest)
+    assert VECTOR.digest == "793aee0829aa56bb3e304e90441c9c15", "as before there were other prompts"
+    assert chat.digest != VECTOR.digest and not chat.adds_the_same_as(VECTOR)
 
 
 def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:

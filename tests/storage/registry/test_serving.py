@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
 
+from pas.data.chat import PLAIN, prompt_style
 from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
@@ -21,6 +23,8 @@ from pas.steering.vector import SteeringVector
 from storage.registry.promotion import promote
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.settings import Registry
+from tests.helpers import oracle
+from tests.helpers.chat_templates import CHATML
 from tests.helpers.tiny_models import D_MODEL, save_tiny
 
 NAME = "pas-tiny-toy"
@@ -102,7 +106,9 @@ def test_a_request_is_a_list_or_has_a_column_prompt(serve: Any, base: LoadedMode
     for request in (PROMPTS, np.array(PROMPTS), frame, frame["prompt"], {"prompt": PROMPTS}):
         assert list(served.predict(request, params={"max_new_tokens": N_TOKENS})) == expected
     assert served.predict(PROMPTS[0], params={"max_new_tokens": N_TOKENS}) == expected[:1]
-    with pytest.raises(MlflowException, match="a column `prompt`; the columns here are: id"):
+    with pytest.raises(
+        MlflowException, match="a column `prompt` or `messages`; the columns here are: id"
+    ):
         served.predict(frame[["id"]])
     with pytest.raises(MlflowException, match="text, not int: 7"):
         served.predict(["x", 7])
@@ -126,6 +132,75 @@ def test_a_scoring_server_takes_the_same_requests(serve: Any, base: LoadedModel)
         assert (answer.status_code, answer.json()) == (200, {"predictions": expected}), request
     refused = server.post("/invocations", json={"inputs": {"text": PROMPTS}})
     assert refused.status_code == 400 and "column `prompt`" in refused.text
+
+
+@pytest.fixture(scope="module")
+def chatty(home: Path, registry: Registry) -> tuple[LoadedModel, SteeringVector]:
+    """A chat model and its vector, registered as `pas-tiny-chat`."""
+    folder = save_tiny("llama", home / "chat", chat_template=CHATML.text)
+    model = load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
+    vector = replace(a_vector(model), prompt=prompt_style(model.info, "chat", "Be brief."))
+    log(registry, "pas-tiny-chat", vector)
+    return model, vector
+
+
+def test_texts_and_conversations_are_rendered_as_in_training(
+    serve: Any, chatty: tuple[LoadedModel, SteeringVector]
+) -> None:
+    model, vector = chatty
+    served, options = serve("pas-tiny-chat"), {"max_new_tokens": N_TOKENS}
+    conversations = [
+        [{"role": "user", "content": PROMPTS[0]}],
+        [{"role": "user", "content": PROMPTS[1]}, {"role": "assistant", "content": "clover"},
+         {"role": "user", "content": PROMPTS[0]}],
+    ]  # fmt: skip
+    said = oracle.Chat(model.tokenizer, CHATML.text, "Be brief.")
+    opened = [
+        oracle.chat_text(said, PROMPTS[0]),
+        oracle.chat_text(said, PROMPTS[0], ((PROMPTS[1], "clover"),)),
+    ]
+    plain = replace(vector, prompt=PLAIN)
+    steered = [generate(model, text, plain, **options) for text in opened]
+    unsteered = [generate(model, text, None, **options) for text in opened]
+    assert steered != unsteered
+    frame = pd.DataFrame({"messages": conversations})
+    for request in (frame, {"messages": conversations}):
+        assert list(served.predict(request, params=options)) == steered
+        off = options | {"enabled": False}
+        assert list(served.predict(request, params=off)) == unsteered
+    assert list(served.predict(PROMPTS[:1], params=options)) == steered[:1]
+    assert list(served.predict({"messages": conversations[1]}, params=options)) == steered[1:]
+    for wrong, message in (
+        ({"messages": [["hello"]]}, "message 1 needs role and content"),
+        ({"messages": [3]}, "int"),
+        ({"messages": conversations, "prompt": PROMPTS}, "`prompt` or `messages`; the columns"),
+        ([" "], "the prompt is empty"),
+    ):
+        with pytest.raises(MlflowException, match=message):
+            served.predict(wrong)
+
+
+def test_a_scoring_server_takes_conversations(
+    serve: Any, chatty: tuple[LoadedModel, SteeringVector]
+) -> None:
+    from mlflow.pyfunc import scoring_server
+
+    model, vector = chatty
+    messages = [{"role": "user", "content": PROMPTS[0]}]
+    expected = [generate(model, PROMPTS[0], vector, max_new_tokens=N_TOKENS)]
+    server = TestClient(scoring_server.init(serve("pas-tiny-chat")))
+    for request in (
+        {"inputs": {"messages": [messages]}},
+        {"inputs": PROMPTS[:1]},
+        {"dataframe_records": [{"messages": messages}]},
+        {"dataframe_split": {"columns": ["messages"], "data": [[messages]]}},
+    ):
+        answer = server.post(
+            "/invocations", json=request | {"params": {"max_new_tokens": N_TOKENS}}
+        )
+        assert (answer.status_code, answer.json()) == (200, {"predictions": expected}), request
+    refused = server.post("/invocations", json={"inputs": {"messages": [["hello"]]}})
+    assert refused.status_code == 400 and "role and content" in refused.text
 
 
 def test_the_base_model_is_referenced_not_copied(registry: Registry, home: Path) -> None:

@@ -99,6 +99,8 @@ def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> RunReport:
         recipe, evaluation, cells, run_tables(recipe, trail, parts, cells, evaluation), parts.test,
         cost,
         run_facts(outcome.run_id, LINEAGE),
+        resources.resolved(recipe).rule,
+        resources.chat(recipe),
     )  # fmt: skip
 
 
@@ -256,7 +258,7 @@ def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
         ] if at.strength else before  # fmt: skip
         found = flips(
             run.test, run_answers(run.tables["predictions"], run.tables["items"])[TEST],
-            at, run.recipe.rule.kind, most=100,
+            at, run.rule.kind, most=100,
         )  # fmt: skip
         expected: list[set[str]] = [set(), set()]
         for item in before.index:
