@@ -182,7 +182,7 @@ def _read_pack(
     seen: dict[int, torch.Tensor] = {}
 
     def see(layer: int, hidden: torch.Tensor) -> None:
-        seen[layer] = hidden[0, last]
+        seen[layer] = hidden[0, last.to(hidden.device)].to(model.device)
 
     with observing(model.model, layers if prompts else (), site, see):
         done = prefill(model, pack, root, [])

@@ -91,9 +91,10 @@ def read_scores(
         reads: One for each item.
 
     Returns:
-        For each item [n_rows, n_choices] float32, on the model's device.
+        For each item [n_rows, n_choices] float32, on the device of the output head.
     """
     head = model.model.get_output_embeddings()
+    hidden = hidden.to(head.weight.device)
     cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
 
     def capped(logits: torch.Tensor) -> torch.Tensor:
@@ -136,6 +137,8 @@ def _letters(
             for part in torch.split(last.flatten(end_dim=1), step)
         ]
         scores = torch.cat(parts).view(*last.shape[:2], -1)
+    elif not head.weight.is_floating_point():  # a quantised head has no rows of its own
+        scores = letter_scores(capped(head(last))[..., columns], letters)
     else:
         bias = None if getattr(head, "bias", None) is None else head.bias[columns]
         logits = capped(nn.functional.linear(last, head.weight[columns], bias))
@@ -173,7 +176,7 @@ def read_unsteered(
         reads: One for each item.
 
     Returns:
-        For each item [1, n_choices] float32, on the model's device.
+        For each item [1, n_choices] float32, on the device of the output head.
     """
     if reads[0].letters:
         tails = torch.from_numpy(np.stack([stem.tail for stem in stems])).to(final.device)

@@ -187,11 +187,11 @@ def test_normalising_leaves_choice_scores_alone(tiny: Tiny) -> None:
 FOREIGN: dict[str, Any] = {
     # Alibi in attention code of its own.
     "bloom": (lambda: transformers.BloomConfig(hidden_size=48, n_layer=3, n_head=4), "their own"),
-    # The prefill goes through; only the walk finds the final norm out of reach.
+    # The prefill goes through; only the walk finds that there is no final norm.
     "opt": (
         lambda: transformers.OPTConfig(
             hidden_size=48, word_embed_proj_dim=48, num_hidden_layers=3, num_attention_heads=4,
-            ffn_dim=96, max_position_embeddings=256,
+            ffn_dim=96, max_position_embeddings=256, do_layer_norm_before=False,
         ),
         "no final norm",
     ),

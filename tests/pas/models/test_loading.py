@@ -79,7 +79,7 @@ def test_a_wrong_spec_is_refused(
     [
         ("config.json", None, "the folder has no config.json"),
         ("config.json", "{", "cannot be read"),
-        ("model.safetensors", None, "the folder has no safetensors weights"),
+        ("model.safetensors", None, "the folder has no weights"),
         ("model.safetensors", "xx", "cannot be read"),
         ("tokenizer.json", None, "cannot be read"),
         ("tokenizer.json", "{", "cannot be read"),
