@@ -86,10 +86,9 @@ Part = TypeVar("Part", Group, Rows)
 
 def moved(part: Part, device: torch.device) -> Part:
     """Return a group or rows with all tensors on a device, where the blocks are on several."""
-    fields: dict[str, Any] = part._asdict()
-    return part._replace(
-        **{name: v.to(device) for name, v in fields.items() if isinstance(v, torch.Tensor)}
-    )
+    own = part._asdict().items()
+    changes: dict[str, Any] = {n: v.to(device) for n, v in own if isinstance(v, torch.Tensor)}
+    return part._replace(**changes)
 
 
 current: ContextVar[Pass] = ContextVar("pas_pass")

@@ -121,10 +121,13 @@ def sound_order(n_choices: int, seed: int, item_id: str) -> tuple[int, ...]:
 def find_blocks(model: Any) -> Any:
     """The decoder blocks of a Llama, Mistral, Qwen2, Gemma2 or GPT-2 causal LM, in order.
 
-    "Prompt, scoring, injection": what is read and written is a decoder block's output.
+    In a model for text and images they are those of its text part. "Prompt, scoring, injection":
+    what is read and written is a decoder block's output.
     """
     if hasattr(model, "transformer"):
         return model.transformer.h
+    if hasattr(model.model, "language_model"):
+        return model.model.language_model.layers
     return model.model.layers
 
 

@@ -37,6 +37,9 @@ class _Placed(torch.Tensor):
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
 
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

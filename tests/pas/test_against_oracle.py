@@ -162,7 +162,7 @@ def compare(
         assert compared >= 0.97 * len(configurations) * len(items[n:])
 
 
-@pytest.mark.parametrize("arch", ONE_FAST)
+@pytest.mark.parametrize("arch", [*ONE_FAST, pytest.param("llava", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_tiny_models(tiny: Callable[[str], LoadedModel], arch: str, case: Case) -> None:
     raw = [Example(**row, group=row["id"]) for row in toy_questions(16, seed=3)]
