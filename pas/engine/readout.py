@@ -11,6 +11,7 @@ import torch
 from scipy.linalg import block_diag
 from torch import nn
 
+from pas.engine.decisions import not_finite
 from pas.engine.prefix import Stem
 from pas.engine.scoring import Query, letter_scores
 from pas.models.loading import LoadedModel
@@ -193,6 +194,26 @@ def read_unsteered(
         by_item += torch.split(scores, [r.spread.shape[1] for r in reads[start:stop]], dim=1)
         start = stop
     return by_item
+
+
+def require_finite(
+    model: LoadedModel, questions: Sequence[Query], scores: Sequence[torch.Tensor]
+) -> None:
+    """Refuse unsteered scores that are not finite.
+
+    Args:
+        model: The model.
+        questions: The items.
+        scores: For each item [n_choices].
+
+    Raises:
+        UserError: The message shows how the first such prompt starts.
+    """
+    bad = [i for i, values in enumerate(scores) if not bool(values.isfinite().all())]
+    if bad:
+        ids = questions[bad[0]].sequences[0].token_ids
+        text = model.tokenizer.decode(ids, skip_special_tokens=True)
+        raise not_finite(f"the unsteered scores after {text[:60]!r} ({len(bad)} such items)")
 
 
 def _joined(stems: Sequence[Stem], reads: Sequence[Reads]) -> tuple[Reads, np.ndarray]:

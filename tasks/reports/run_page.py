@@ -84,6 +84,7 @@ def run_page(report: RunReport) -> str:
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
+            doubts=words.doubts(evaluation.doubts, recipe.rule.ties),
             turned=flips(report.test, answers, selected, recipe.rule.kind),
             letters=_letters(evaluation.letters) if evaluation.letters else None,
             bias=_bias(evaluation),

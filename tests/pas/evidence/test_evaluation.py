@@ -11,7 +11,7 @@ from pas.data.splits import Split
 from pas.evidence.damage import Damage
 from pas.evidence.evaluation import Evaluation, EvaluationAnswers, evaluate, random_controls
 from pas.evidence.verdict import verdict
-from pas.methods.answers import Answers
+from pas.methods.answers import Answers, decided
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.methods.selection import Selection
@@ -40,7 +40,7 @@ def answers(items: list[Example], picks: dict[Configuration | None, np.ndarray])
         for at, chosen in picks.items()
     }
     labels = np.array([e.label for e in items])
-    return Answers(tuple(e.id for e in items), labels, scores)
+    return decided([e.id for e in items], labels, scores)
 
 
 def evaluated(

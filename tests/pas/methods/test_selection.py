@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pas.errors import UserError
-from pas.methods.answers import Answers
+from pas.methods.answers import decided
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.methods.selection import (
@@ -230,7 +230,7 @@ def test_the_limit_holds_under_sound_and_can_be_lifted(protocol, max_kl, chosen)
     rows = {Configuration("m", 3, 4.0): "1111", Configuration("m", 3, 1.0): "1110"}
     cells, right = answered(rows)
     scores = {at: [np.array([h, not h], float) for h in hits] for at, hits in right.items()}
-    answers = Answers(("a", "b", "c", "d"), np.zeros(4, int), scores)
+    answers = decided(("a", "b", "c", "d"), np.zeros(4, int), scores)
     meter = Meter({Configuration("m", 3, 4.0): 0.7, Configuration("m", 3, 1.0): 0.03})
     selection = choose(cells, protocol, answers=answers, damage=meter, max_kl=max_kl)
     assert selection.selected.configuration.strength == chosen
