@@ -90,7 +90,7 @@ def heat_map_markdown(cells: list[Cell]) -> str:
     for method in dict.fromkeys(c.configuration.method for c in cells):
         own = {c.configuration[1:]: c for c in cells if c.configuration.method == method}
         strengths = sorted({strength for _, strength in own})
-        best = max(c.correct / c.n for c in own.values())
+        best = max((c.correct / c.n for c in own.values() if not c.undecided), default=0.0)
         lines += [f"### {method}", "", "| layer \\ strength |"]
         lines[-1] += "".join(f" {s:g} |" for s in strengths)
         lines.append("|---" * (len(strengths) + 1) + "|")

@@ -35,7 +35,7 @@ def decide(
         [n_items] int64, index of the chosen choice, or `UNDECIDED`.
     """
     table, real = _table(scores)
-    top = table == table.max(axis=1, initial=-np.inf, keepdims=True)
+    top = table == table.max(axis=1, keepdims=True)
     answers = top.argmax(axis=1)
     if ties == "even":
         for row in np.flatnonzero(top.sum(axis=1) > 1).tolist():
@@ -52,7 +52,7 @@ def tied(scores: Sequence[np.ndarray]) -> np.ndarray:
         scores: For each item [n_choices], in log units.
     """
     table, real = _table(scores)
-    top = table == table.max(axis=1, initial=-np.inf, keepdims=True)
+    top = table == table.max(axis=1, keepdims=True)
     several = top.sum(axis=1) > 1
     return np.asarray(several & np.isfinite(table).all(axis=1, where=real))
 
@@ -72,7 +72,7 @@ def not_finite(what: str) -> UserError:
 def _table(scores: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores as [n_items, most choices] float64, and which of its entries are real."""
     lengths = np.array([len(item) for item in scores], np.int64)
-    real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    real = np.arange(lengths.max(initial=1)) < lengths[:, None]
     table = np.full(real.shape, -np.inf)
     if len(scores):
         table[real] = np.concatenate([np.asarray(item, np.float64) for item in scores])

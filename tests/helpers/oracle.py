@@ -55,6 +55,7 @@ class Scoring:
     kind: Literal["letter", "choice"] = "letter"
     variants: Variants = "bare"
     length_norm: bool = False
+    ties: Literal["first", "even"] = "first"
 
 
 @dataclass(frozen=True)
@@ -340,9 +341,16 @@ def item_scores(
     return letter_scores(model, tokenizer, text, len(shown), scoring.variants, steering)
 
 
-def argmax(scores: Sequence[float]) -> int:
-    """The first index of the largest score ("Prompt, scoring, injection", prediction)."""
-    return list(scores).index(max(scores))
+def answer(scores: Sequence[float], item_id: str, scoring: Scoring) -> int:
+    """The index of the largest score, -1 if a score is not finite.
+
+    "Prompt, scoring, injection", prediction. Of equal ones, "first" takes the first as the paper
+    does, and "even" draws one, seeded by the item's id.
+    """
+    if not all(math.isfinite(score) for score in scores):
+        return -1
+    best = [i for i, score in enumerate(scores) if score == max(scores)]
+    return best[0] if scoring.ties == "first" else random.Random(f"tie:{item_id}").choice(best)
 
 
 def predict(
@@ -353,7 +361,10 @@ def predict(
     steering: Steering | None = None,
 ) -> list[int]:
     """The shown index that the model picks for every item ("Pipeline", 2)."""
-    return [argmax(item_scores(model, tokenizer, item, scoring, steering)) for item in items]
+    return [
+        answer(item_scores(model, tokenizer, item, scoring, steering), item.id, scoring)
+        for item in items
+    ]
 
 
 def accuracy(items: Sequence[Item], predictions: Sequence[int]) -> float:
@@ -452,7 +463,7 @@ def sweep(
         for strength in strengths:
             steering = Steering(layer, strength * vector)
             scores = [item_scores(model, tokenizer, i, scoring, steering) for i in items]
-            predictions = [argmax(row) for row in scores]
+            predictions = [answer(s, i.id, scoring) for s, i in zip(scores, items, strict=True)]
             cell = Cell(scores, predictions, accuracy(items, predictions))
             cells[method, layer, strength] = cell
     return cells

@@ -14,6 +14,7 @@ from pas.data.prompts import encode, full_prompt, statement
 from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, order_choices
 from pas.datasets import benchmarks
+from pas.engine.decisions import decide
 from pas.engine.extract import capture
 from pas.engine.prefix import Steering
 from pas.engine.scoring import Query, ScoringRule, prepare, rule_of
@@ -39,9 +40,10 @@ class Case(NamedTuple):
 
     @property
     def oracle_scoring(self) -> oracle.Scoring:
+        ties: Any = "first" if self.protocol == "paper" else "even"
         if self.scoring == "choice":
-            return oracle.Scoring("choice", length_norm=self.length_norm)
-        return oracle.Scoring("letter", "bare" if self.protocol == "paper" else "both")
+            return oracle.Scoring("choice", length_norm=self.length_norm, ties=ties)
+        return oracle.Scoring("letter", "bare" if ties == "first" else "both", ties=ties)
 
 
 CASES = {
@@ -125,7 +127,8 @@ def compare(
     n, network, tokenizer = sized.n_train, model.model, model.tokenizer
     questions = ready(model, shown, case.rule)
     plain = score_rows(model, questions[:n], [], length_norm=case.length_norm)
-    picks = [int(s[0].numpy().argmax()) for s in plain]
+    ids = [e.id for e in shown]
+    picks = decide([s[0].numpy() for s in plain], ids[:n], case.rule.ties).tolist()
     assert picks == oracle.predict(network, tokenizer, items[:n], scoring)
 
     answered = [ItemAnswer(e, p) for e, p in zip(shown[:n], picks, strict=True)]
@@ -158,7 +161,8 @@ def compare(
                 best, second = sorted(expected_scores, reverse=True)[:2]
                 if best - second > NEAR_TIE:
                     compared += 1
-                    assert int(scores.argmax()) == cells[at].predictions[item], (engine, at, item)
+                    (found_answer,) = decide([scores], [items[n + item].id], case.rule.ties)
+                    assert found_answer == cells[at].predictions[item], (engine, at, item)
         assert compared >= 0.97 * len(configurations) * len(items[n:])
 
 
