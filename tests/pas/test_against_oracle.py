@@ -174,6 +174,20 @@ def test_tiny_models(tiny: Callable[[str], LoadedModel], arch: str, case: Case) 
     compare(tiny(arch), raw, case, sized, tolerance=2e-4)
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_items_with_a_choice_for_every_letter(
+    tiny: Callable[[str], LoadedModel], case: Case
+) -> None:
+    raw = []
+    for at, row in enumerate(toy_questions(10, seed=5)):
+        choices = tuple(f"{row['choices'][0]}, {n} or {n + at + 1}" for n in range(26))
+        raw.append(
+            Example(row["id"], row["question"], choices, (7 * at) % 26, row["id"], fact=row["fact"])
+        )
+    sized = Sized(n_train=6, methods=("pasf", "caa"), layers=(1,), strengths=(2.0,))
+    compare(tiny("llama"), raw, case, sized, tolerance=2e-4)
+
+
 @pytest.mark.parametrize(("protocol", "method"), [("paper", "pasf"), ("sound", "ipaswo")])
 def test_bbq_with_a_trained_model(
     smollm: LoadedModel, shared_data: Path, protocol: Protocol, method: str

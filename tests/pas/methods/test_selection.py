@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pas.data.splits import Protocol
 from pas.errors import UserError
 from pas.methods.answers import decided
 from pas.methods.contrast import RANDOM
@@ -12,6 +13,7 @@ from pas.methods.grid import Cell, Configuration
 from pas.methods.selection import (
     Correct,
     Guard,
+    Rule,
     candidates,
     choose,
     rule_named,
@@ -236,3 +238,29 @@ def test_the_limit_holds_under_sound_and_can_be_lifted(protocol, max_kl, chosen)
     assert selection.selected.configuration.strength == chosen
     assert selection.methods["m"] == selection.selected
     assert selection.configurations == [selection.selected.configuration]
+
+
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+@pytest.mark.parametrize("rule", ["best", "one-se", "least-damage"])
+def test_a_broken_configuration_is_never_selected(protocol: Protocol, rule: Rule) -> None:
+    """Not even where it is the most accurate, the gentlest and the least damaging."""
+    cells, right = answered({A: "1111", B: "1110", C: "1110"})
+    cells[0] = cells[0]._replace(undecided=1)
+    meter = Meter({A: 0.0, B: 0.1, C: 0.2})
+    chosen = select(cells, protocol, rule, correct=right, damage=meter)
+    assert chosen == cells[1]
+    assert A not in meter.asked
+    every = [c._replace(undecided=2) for c in cells]
+    with pytest.raises(UserError, match=r"all 3 configurations.*m at layer 3, strength 0\.5"):
+        select(every, protocol, rule, correct=right, damage=meter)
+
+
+def test_damage_that_is_not_a_number_is_not_the_least() -> None:
+    first, second = Configuration("m", 3, 1.0), Configuration("n", 3, 1.0)
+    cells, right = answered({first: "1111", second: "1111"})
+    meter = Meter({first: float("nan"), second: 0.3})
+    assert select(cells, "sound", "least-damage", correct=right, damage=meter) == cells[1]
+    meter = Meter({first: float("nan"), second: float("nan")})
+    assert select(cells, "sound", "least-damage", correct=right, damage=meter) == cells[0]
+    with pytest.raises(UserError, match="does more damage"):
+        select(cells, "sound", guard=Guard(meter, 0.1))
