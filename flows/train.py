@@ -30,6 +30,7 @@ from tasks.load import load
 from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
+from tasks.scorable import check_scorable
 from tasks.shots import with_worked_examples
 from tasks.sweep import read_directions, sweep
 
@@ -68,6 +69,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     with watch.step("load"):
         split = load(recipe)
         parts = read_split(lake, split)
+        check_scorable(recipe, parts)
         log.info("load: %d train, %d validation, %d test items", *map(len, parts))
 
     if recipe.shots:

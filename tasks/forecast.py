@@ -12,6 +12,7 @@ from pas.study.plan import StudyCell
 from tasks import resources
 from tasks.extract import Plan, plan, question
 from tasks.load import load_split, read_examples
+from tasks.scorable import check_scorable
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
 
@@ -63,6 +64,7 @@ def forecast(recipe: Recipe) -> Forecast:
         UserError: For every mistake that can be found without running the model.
     """
     parts = load_split(recipe, read_examples(recipe))
+    check_scorable(recipe, parts)
     todo = plan(recipe, parts.train)
     asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
     setup = resources.resolved(recipe)
