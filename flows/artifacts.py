@@ -88,9 +88,9 @@ def heat_map_markdown(cells: list[Cell]) -> str:
     """Return a table for each method: validation accuracy, layers down, strengths across."""
     lines = []
     for method in dict.fromkeys(c.configuration.method for c in cells):
-        own = {c.configuration[1:]: c.correct / c.n for c in cells if c.configuration[0] == method}
+        own = {c.configuration[1:]: c for c in cells if c.configuration.method == method}
         strengths = sorted({strength for _, strength in own})
-        best = max(own.values())
+        best = max((c.correct / c.n for c in own.values() if not c.undecided), default=0.0)
         lines += [f"### {method}", "", "| layer \\ strength |"]
         lines[-1] += "".join(f" {s:g} |" for s in strengths)
         lines.append("|---" * (len(strengths) + 1) + "|")
@@ -101,7 +101,10 @@ def heat_map_markdown(cells: list[Cell]) -> str:
     return "\n".join(lines)
 
 
-def _shown(value: float, best: float) -> str:
+def _shown(cell: Cell, best: float) -> str:
+    if cell.undecided:
+        return "broken"
+    value = cell.correct / cell.n
     return f"**{value:.3f}**" if value == best else f"{value:.3f}"
 
 

@@ -12,6 +12,8 @@ from pas.evidence.evaluation import Evaluation
 from pas.evidence.paired import Comparison
 from pas.evidence.power import smallest_gain
 from pas.recipe import Recipe
+from tasks import resources
+from tasks.reports.words import doubts
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def findings(
                 "share of probability, unsteered / steered",
             )
         )
+    rows += doubts(evaluation.doubts, resources.resolved(recipe).rule.ties)
     shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
     read = "block L-1" if recipe.protocol == "paper" else "block L"
     rows.append(("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"))

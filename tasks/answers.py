@@ -49,14 +49,15 @@ def answer_items(
         site: Where the deltas are added; by default the recipe's.
     """
     queries = [question(recipe, example) for example in examples]
-    model = resources.model(recipe.model)
+    model, rule = resources.model(recipe.model), resources.resolved(recipe).rule
     return answer(
         model,
         examples,
         queries,
         deltas,
         site or recipe.site,
-        length_norm=resources.resolved(recipe).rule.length_norm,
+        length_norm=rule.length_norm,
+        ties=rule.ties,
         normalise=normalise,
         budget=resources.budget(model, queries),
     )
@@ -69,14 +70,18 @@ def answers_table(answers: Mapping[str, Answers]) -> pa.Table:
         | {
             "item_id": item,
             "condition": condition,
-            "choice": int(np.argmax(scores)),
-            "label": int(label),
+            "choice": choice,
+            "label": label,
             "scores": scores.tolist(),
         }
         for condition, part in answers.items()
         for configuration in part.scores
-        for item, label, scores in zip(
-            part.item_ids, part.labels, part.scores_of(configuration), strict=True
+        for item, choice, label, scores in zip(
+            part.item_ids,
+            part.choices(configuration).tolist(),
+            part.labels.tolist(),
+            part.scores_of(configuration),
+            strict=True,
         )
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -103,7 +108,7 @@ def run_answers(predictions: pa.Table, items: pa.Table) -> dict[str, Answers]:
 
 
 def _answers_by(table: pa.Table, column: str) -> dict[str, Answers]:
-    """Read rows (item_id, label, method, layer, strength, scores), apart by a column."""
+    """Read rows (item_id, label, method, layer, strength, choice, scores), apart by a column."""
     frame = table.drop_columns(["scores"]).to_pandas()
     scores = table["scores"].combine_chunks()
     values, offsets = scores.flatten().to_numpy(), scores.offsets.to_numpy()
@@ -113,6 +118,7 @@ def _answers_by(table: pa.Table, column: str) -> dict[str, Answers]:
         items: tuple[str, ...] = ()
         labels = np.empty(0, np.int64)
         by_configuration: dict[Configuration | None, list[np.ndarray]] = {}
+        picked: dict[Configuration | None, np.ndarray] = {}
         for key, part in rows.groupby(["method", "layer", "strength"], sort=False):
             ids = tuple(part["item_id"])
             if items and ids != items:
@@ -124,5 +130,6 @@ def _answers_by(table: pa.Table, column: str) -> dict[str, Answers]:
             by_configuration[configuration] = [
                 values[offsets[i] : offsets[i + 1]] for i in part.index
             ]
-        answers[str(part_name)] = Answers(items, labels, by_configuration)
+            picked[configuration] = part["choice"].to_numpy(np.int64)
+        answers[str(part_name)] = Answers(items, labels, by_configuration, picked)
     return answers

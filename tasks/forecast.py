@@ -14,6 +14,7 @@ from pas.study.plan import StudyCell
 from tasks import resources
 from tasks.extract import Plan, plan, question
 from tasks.load import load_split
+from tasks.scorable import scorable
 
 _PACK = 2048  # tokens of a forward pass; how they are cut changes little
 
@@ -70,7 +71,7 @@ def forecast(recipe: Recipe, taken: Intake | None = None) -> Forecast:
     """
     taken = taken or take_in(recipe)
     recipe = mapped(recipe, taken)
-    parts = load_split(recipe, taken.examples)
+    parts, _ = scorable(recipe, load_split(recipe, taken.examples))
     todo = plan(recipe, parts.train)
     asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
     setup = resources.resolved(recipe)

@@ -1,5 +1,7 @@
 """Load: from a source to a validated, split data set in the lake."""
 
+from collections.abc import Sequence
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -11,6 +13,7 @@ from pas.reading import take_in
 from pas.recipe import Recipe
 from storage.lake.stages import Stage, split_table, stage
 from tasks import resources
+from tasks.scorable import scorable
 
 
 def load_split(recipe: Recipe, examples: list[Example]) -> Split:
@@ -33,9 +36,16 @@ def load_split(recipe: Recipe, examples: list[Example]) -> Split:
     return parts._replace(train=parts.train[: recipe.train_items])
 
 
-def split_stage(recipe: Recipe, taken: Intake) -> Stage:
-    """Return where the split of these items is stored; rows left out are an ingredient too."""
-    skipped = {"skipped": list(taken.skipped)} if taken.skipped else {}
+def split_stage(recipe: Recipe, taken: Intake, unscorable: Sequence[str] = ()) -> Stage:
+    """Return where the split of these items is stored; what was left out is an ingredient too.
+
+    Args:
+        recipe: The recipe.
+        taken: Its data.
+        unscorable: Items that were left out because the model cannot be asked them.
+    """
+    left_out = [*taken.skipped, *unscorable]
+    skipped = {"skipped": left_out} if left_out else {}
     return stage(
         resources.lake(),
         "splits",
@@ -58,8 +68,9 @@ def load(recipe: Recipe) -> str:
         UserError: If the source is absent, a row is unusable, or the data cannot be split.
     """
     lake, taken = resources.lake(), take_in(recipe)
-    where = split_stage(recipe, taken)
+    parts, unscorable = scorable(recipe, load_split(recipe, taken.examples))
+    where = split_stage(recipe, taken, unscorable)
     if lake.exists(where.address):
         return where.address
-    table = split_table(load_split(recipe, taken.examples))
+    table = split_table(parts)
     return lake.write_table(where.address, table, where.metadata)

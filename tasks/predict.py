@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from pas.data.examples import ItemAnswer
 from pas.data.splits import Split
+from pas.engine.decisions import UNDECIDED, decide, not_finite
 from pas.engine.scoring import canonical, query_key
 from pas.recipe import Recipe
 from storage.lake.answers import read_answers
@@ -23,6 +24,7 @@ def predictions_stage(recipe: Recipe, split: str) -> Stage:
         model=setup.fingerprint,
         rule=setup.rule.name,
         split=split,
+        **resources.decided_by(recipe),
     )
 
 
@@ -36,6 +38,7 @@ def predict(recipe: Recipe, split: str) -> pa.Table:
 
     Raises:
         LookupError: If an item has not been answered.
+        UserError: If a score is not finite.
     """
     lake, setup = resources.lake(), resources.resolved(recipe)
     train = read_split(lake, split).train
@@ -50,11 +53,14 @@ def predict(recipe: Recipe, split: str) -> pa.Table:
         shown = np.empty(len(found[key]))
         shown[canonical(item)] = found[key]
         scores.append(shown)
+    ids = [e.id for e in train]
+    picked = decide(scores, ids, setup.rule.ties)
+    if (picked == UNDECIDED).any():
+        raise not_finite(f"the unsteered scores of item {ids[int(picked.argmin())]!r}")
     return pa.table(
         {
-            "item_id": [e.id for e in train],
-            # NumPy takes the first of equal scores; torch promises no particular one.
-            "choice": [int(np.argmax(shown)) for shown in scores],
+            "item_id": ids,
+            "choice": picked,
             "scores": [shown.tolist() for shown in scores],
         }
     )

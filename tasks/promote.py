@@ -171,6 +171,7 @@ def accuracy_on_items_of(
         deltas,
         vector.site,
         length_norm=rule.length_norm,
+        ties=rule.ties,
         budget=resources.budget(model, queries),
     )
     return answers.accuracy(at)

@@ -62,6 +62,16 @@ def activation_dtype(spec: ModelSpec) -> str:
     return str(resolve_dtype(spec, folder)).removeprefix("torch.")
 
 
+def decided_by(recipe: Recipe) -> dict[str, str]:
+    """Return what decides an answer besides the scores, as ingredients of a stage.
+
+    In float32 nothing does, and stages keep the addresses that they had before there was a rule for
+    ties. In 16 bits scores are often equal, or not finite.
+    """
+    half = activation_dtype(recipe.model) != "float32"
+    return {"ties": resolved(recipe).rule.ties} if half else {}
+
+
 @lru_cache(maxsize=1)
 def _model(spec: ModelSpec) -> LoadedModel:
     return load_model(spec, settings().cache_dir)

@@ -32,6 +32,7 @@ def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:
         split=split,
         vectors=vectors,
         strengths=setup.strengths,
+        **resources.decided_by(recipe),
     )
 
 

@@ -1,8 +1,9 @@
 """What the command line prints: tables for people on a terminal, JSON for machines."""
 
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,19 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's o
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; bytes as hex, times in ISO 8601."""
-    sys.stdout.write(json.dumps(value, default=_plain, indent=2) + "\n")
+    """Print a value as JSON; bytes as hex, times in ISO 8601, NaN and infinities as text."""
+    sys.stdout.write(json.dumps(_strict(value), default=_plain, indent=2, allow_nan=False) + "\n")
+
+
+def _strict(value: Any) -> Any:
+    """Return the value with the numbers that JSON does not have as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(part) for part in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -210,12 +210,16 @@ def usable_rows(
             problems.append(f"row {number} (id {example.id!r}): {'; '.join(faults)}")
         else:
             examples.append(example)
-    _refuse(problems, len(rows), place, bad_rows)
+    refuse_bad_rows(problems, len(rows), place, bad_rows)
     return examples, tuple(problems)
 
 
-def _refuse(problems: Sequence[str], n_rows: int, place: str, bad_rows: BadRows) -> None:
-    """Refuse bad rows unless they may be left out and are few."""
+def refuse_bad_rows(problems: Sequence[str], n_rows: int, place: str, bad_rows: BadRows) -> None:
+    """Refuse bad rows unless they may be left out and are few.
+
+    Raises:
+        UserError: If they are refused. The message lists them.
+    """
     if not problems:
         return
     if not bad_rows.skip:

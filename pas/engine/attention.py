@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
-from pas.engine.passes import KeyValues, Pass, Rows, current
+from pas.engine.passes import KeyValues, Pass, Rows, current, moved
 from pas.models.loading import LoadedModel
 from pas.models.sites import UnsupportedArchitectureError
 
@@ -66,7 +66,8 @@ def _attention(
     state = current.get()
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if state.rows is not None:
-        return _attend_rows(state, state.rows, module, query, key, value, scale, softcap), None
+        rows = moved(state.rows, query.device)
+        return _attend_rows(state, rows, module, query, key, value, scale, softcap), None
     if attention_mask is None:
         raise UnsupportedArchitectureError(f"{type(module).__name__} got no mask")
     # By token, so that a token's keys of all heads are gathered in one piece.
@@ -108,7 +109,7 @@ def _attend_pack(
     heads, kv_heads = query.shape[1], pack.key.shape[1]
     by_token = query[0].transpose(0, 1).contiguous()
     out = query.new_empty(query.shape[2], heads, pack.value.shape[-1])
-    for number, group in enumerate(state.groups):
+    for number, group in enumerate(moved(group, query.device) for group in state.groups):
         n_root = 0 if root is None else len(root.key)
         end = n_root + group.keys.shape[1]
         mask = _cut(state, pack.mask, ("own", number), group.depths, n_root, end)
@@ -210,7 +211,7 @@ def _cut(
     The result is None if all are visible. All modules of one kind share a mask, so it is cut once
     per pass.
     """
-    key = (mask.data_ptr(), *part)
+    key = (mask.data_ptr(), mask.device, *part)
     if key not in state.masks:
         seen = mask[:, start:stop][depths]
         if seen.shape[-1] < stop - start:  # padding beyond the greatest depth

@@ -13,11 +13,12 @@ from tqdm.auto import tqdm
 
 from pas.data.prompts import Prompt
 from pas.engine.attention import shared_prefix
+from pas.engine.decisions import not_finite
 from pas.engine.hooked import batches, last_hidden, score_padded
 from pas.engine.memory import fitting, halving
 from pas.engine.packed import root_of
 from pas.engine.prefix import Conditions, Root, prefill, shared_root
-from pas.engine.readout import place, read_unsteered
+from pas.engine.readout import place, read_unsteered, require_finite
 from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
 from pas.engine.trie import lay_out, packs
@@ -95,7 +96,8 @@ def read(
         engine: "prefix", "hooks", or "auto", which is "prefix" if it covers the model.
 
     Raises:
-        UserError: If the model has no such layer or site.
+        UserError: If the model has no such layer or site, or a number is not finite; the message
+            names the layer and the prompt.
         ValueError: If there are no prompts and no questions.
     """
     order = tuple(sorted(set(layers)))
@@ -124,6 +126,14 @@ def read(
             bar.update(len(part.prompts) + len(part.scores))
     if values is None:
         values = torch.empty(0, len(order), model.info.d_model)
+    bad = (~values.isfinite().all(dim=-1)).nonzero()
+    if len(bad):
+        prompt, layer = bad[0].tolist()
+        raise not_finite(
+            f"the activations at layer {order[layer]} of the prompt {prompts[prompt].text[:60]!r} "
+            f"({len(bad)} such vectors of {values[..., 0].numel()})"
+        )
+    require_finite(model, questions, scores)
     return Reading(Activations(tuple(p.key for p in prompts), lengths, order, values), scores)
 
 
@@ -182,7 +192,7 @@ def _read_pack(
     seen: dict[int, torch.Tensor] = {}
 
     def see(layer: int, hidden: torch.Tensor) -> None:
-        seen[layer] = hidden[0, last]
+        seen[layer] = hidden[0, last.to(hidden.device)].to(model.device)
 
     with observing(model.model, layers if prompts else (), site, see):
         done = prefill(model, pack, root, [])

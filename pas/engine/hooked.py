@@ -106,7 +106,8 @@ def last_hidden(
     seen: dict[int, torch.Tensor] = {}
 
     def see(layer: int, hidden: torch.Tensor) -> None:
-        seen[layer] = hidden[rows, batch.last]
+        at = rows.to(hidden.device), batch.last.to(hidden.device)
+        seen[layer] = hidden[at].to(model.device)
 
     with observing(model.model, tuple(layers), site, see):
         # The decoder without the output head, because no logits are needed.

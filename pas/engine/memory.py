@@ -56,7 +56,7 @@ def fitting(
     passing = (8 * width + 3 * inner) * size  # one token's intermediate values in a block
     scores = 12 * heads * length  # attention scores in float32, three copies
     cached = 2 * width * shared // heads * model.n_layers * size  # keys and values
-    available = _SHARE * free_bytes(model.device)
+    available = _SHARE * min(map(free_bytes, model.devices))
     most = _MOST.get(model.device.type, _MOST_ELSEWHERE)
     fits = (int(available // (cached + passing + scores)), int(available // (passing + scores)))
     chosen = [max(_FEWEST, min(fit, top)) for fit, top in zip(fits, most, strict=True)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Pass:
         root: Keys and values of the leading tokens that all sequences share.
         recorded: Keys and values that the prefill recorded.
         rows: The rows of the walk; None during the prefill.
-        masks: Masks already cut, by module mask and part.
+        masks: Masks already cut, by module mask, its device and part.
     """
 
     length: int
@@ -78,7 +78,17 @@ class Pass:
     root: dict[nn.Module, KeyValues]
     recorded: dict[nn.Module, KeyValues] = field(default_factory=dict)
     rows: Rows | None = None
-    masks: dict[tuple[int, str, int], Any] = field(default_factory=dict)
+    masks: dict[tuple[int, torch.device, str, int], Any] = field(default_factory=dict)
+
+
+Part = TypeVar("Part", Group, Rows)
+
+
+def moved(part: Part, device: torch.device) -> Part:
+    """Return a group or rows with all tensors on a device, where the blocks are on several."""
+    own = part._asdict().items()
+    changes: dict[str, Any] = {n: v.to(device) for n, v in own if isinstance(v, torch.Tensor)}
+    return part._replace(**changes)
 
 
 current: ContextVar[Pass] = ContextVar("pas_pass")

@@ -30,6 +30,7 @@ from pas.models.sites import (
     editing,
     final_norm,
     hidden_of,
+    text_decoder,
 )
 
 _DROPPED = ("attention_mask", "past_key_values", "past_key_value", "use_cache", "cache_position")
@@ -165,18 +166,19 @@ def prefill(model: LoadedModel, pack: Pack, root: Root, keep: Sequence[np.ndarra
             bound.update(bound.pop("kwargs", {}))
             hidden = bound.pop("hidden_states")
             if layer == 0:
-                done.hidden[EMBEDDING] = hidden[0, chosen]
+                done.hidden[EMBEDDING] = hidden[0, chosen.to(hidden.device)]
             done.kwargs[layer] = bound
 
         def after(_: nn.Module, __: Any, output: Any, layer: int = index) -> None:
-            done.hidden[layer] = hidden_of(output)[0, chosen]
+            hidden = hidden_of(output)
+            done.hidden[layer] = hidden[0, chosen.to(hidden.device)]
 
         handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(block.register_forward_hook(after))
     ids = torch.from_numpy(pack.tokens).to(device)[None]
     try:
         with running(state):
-            done.final = model.model.base_model(
+            done.final = text_decoder(model.model)(
                 # Without a mask of ones, transformers would look for packed sequences.
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -229,18 +231,19 @@ def walk(
     for index in range(rows[0].layer, len(blocks)):
         deltas = [row.delta for row in rows if row.layer == index]
         if deltas:
+            source = done.hidden[index if site == "residual" else index - 1]
+            joining = source[done.place[tails].to(source.device)].repeat(1, len(deltas), 1)
+            hidden = hidden.to(joining.device)
             shift = torch.stack(deltas).to(hidden).repeat_interleave(tail, dim=0)
             shift = shift.expand(len(stems), -1, -1)
-            source = index if site == "residual" else index - 1
-            joining = done.hidden[source][done.place[tails]].repeat(1, len(deltas), 1)
         if deltas and site != "residual":
             # The delta is added inside the block, so new rows start from the block's input.
-            add = partial(torch.add, torch.cat([torch.zeros_like(hidden), shift], dim=1))
+            added = torch.cat([torch.zeros_like(hidden), shift], dim=1)
             hidden = torch.cat([hidden, joining], dim=1)
         if hidden.shape[1]:
             steered = Rows(hidden.shape[1] // tail, prefix, real, depths, ancestors)
             if deltas and site != "residual":
-                with editing(model.model, index, site, add):
+                with editing(model.model, index, site, partial(_sum, added)):
                     hidden = _block(done, blocks[index], index, hidden, steered, tails)
             else:
                 hidden = _block(done, blocks[index], index, hidden, steered, tails)
@@ -248,6 +251,10 @@ def walk(
             hidden = torch.cat([hidden, joining + shift], dim=1)
     normed: torch.Tensor = final_norm(model.model)(hidden)
     return normed.view(len(stems), len(rows), tail, width)
+
+
+def _sum(added: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    return hidden + added.to(hidden.device)
 
 
 def _padded(stem: Stem, n_prefix: int, tail: int) -> tuple[np.ndarray, ...]:
@@ -286,13 +293,13 @@ def _replayed(kwargs: dict[str, Any], tails: torch.Tensor, n_rows: int) -> dict[
     """Return the block's keyword arguments for the tail's tokens, repeated for every row."""
 
     def tiled(name: str, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
         if isinstance(value, tuple):
             return tuple(tiled(name, v) for v in value)
         if name in ("position_embeddings", "position_ids"):
-            part = value[0][tails]
+            part = value[0][tails.to(value.device)]
             return part.repeat(1, n_rows, *[1] * (part.ndim - 2))
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
         raise UnsupportedArchitectureError(f"the blocks take an argument {name!r}")
 
     passed = {k: v for k, v in kwargs.items() if k not in _DROPPED}

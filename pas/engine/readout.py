@@ -11,6 +11,7 @@ import torch
 from scipy.linalg import block_diag
 from torch import nn
 
+from pas.engine.decisions import not_finite
 from pas.engine.prefix import Stem
 from pas.engine.scoring import Query, letter_scores
 from pas.models.loading import LoadedModel
@@ -91,9 +92,10 @@ def read_scores(
         reads: One for each item.
 
     Returns:
-        For each item [n_rows, n_choices] float32, on the model's device.
+        For each item [n_rows, n_choices] float32, on the device of the output head.
     """
     head = model.model.get_output_embeddings()
+    hidden = hidden.to(head.weight.device)
     cap = getattr(model.model.config.get_text_config(), "final_logit_softcapping", None)
 
     def capped(logits: torch.Tensor) -> torch.Tensor:
@@ -136,6 +138,8 @@ def _letters(
             for part in torch.split(last.flatten(end_dim=1), step)
         ]
         scores = torch.cat(parts).view(*last.shape[:2], -1)
+    elif not head.weight.is_floating_point():  # a quantised head has no rows of its own
+        scores = letter_scores(capped(head(last))[..., columns], letters)
     else:
         bias = None if getattr(head, "bias", None) is None else head.bias[columns]
         logits = capped(nn.functional.linear(last, head.weight[columns], bias))
@@ -173,7 +177,7 @@ def read_unsteered(
         reads: One for each item.
 
     Returns:
-        For each item [1, n_choices] float32, on the model's device.
+        For each item [1, n_choices] float32, on the device of the output head.
     """
     if reads[0].letters:
         tails = torch.from_numpy(np.stack([stem.tail for stem in stems])).to(final.device)
@@ -190,6 +194,26 @@ def read_unsteered(
         by_item += torch.split(scores, [r.spread.shape[1] for r in reads[start:stop]], dim=1)
         start = stop
     return by_item
+
+
+def require_finite(
+    model: LoadedModel, questions: Sequence[Query], scores: Sequence[torch.Tensor]
+) -> None:
+    """Refuse unsteered scores that are not finite.
+
+    Args:
+        model: The model.
+        questions: The items.
+        scores: For each item [n_choices].
+
+    Raises:
+        UserError: The message shows how the first such prompt starts.
+    """
+    bad = [i for i, values in enumerate(scores) if not bool(values.isfinite().all())]
+    if bad:
+        ids = questions[bad[0]].sequences[0].token_ids
+        text = model.tokenizer.decode(ids, skip_special_tokens=True)
+        raise not_finite(f"the unsteered scores after {text[:60]!r} ({len(bad)} such items)")
 
 
 def _joined(stems: Sequence[Stem], reads: Sequence[Reads]) -> tuple[Reads, np.ndarray]:

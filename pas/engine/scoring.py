@@ -1,7 +1,7 @@
 """Scoring of multiple-choice answers: by letter, or by the likelihood of the choices' texts.
 
-docs/method.md, "Prompt and scoring". Both give one score per choice. The prediction is the choice
-with the highest score, or the first of several equal ones.
+docs/method.md, "Prompt and scoring". Both give one score per choice. `pas.engine.decisions` makes
+an answer of them.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite, nan
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pas.data.chat import PLAIN, PromptStyle, chat_of
 from pas.data.examples import Example
 from pas.data.prompts import Scoring, encode, full_prompt, warn_without_bos
 from pas.data.splits import Protocol
+from pas.engine.decisions import Ties
 from pas.engine.trie import common_length
 from pas.errors import UserError
 from pas.models.loading import ModelInfo
@@ -30,7 +32,8 @@ class ScoringRule:
     Attributes:
         kind: "letter" uses the next-token logits of the letters after a prompt that lists the
             choices. "choice" uses the log-probability of each choice's text after the question.
-        variants: Letter scoring: "bare" uses `A`; "both" sums the probabilities of `A` and ` A`.
+        variants: "bare" is the paper's rule: letter scoring uses `A`, and of equal scores the first
+            one is taken. "both" sums the probabilities of `A` and ` A`.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
         prompt: How the text becomes what the model reads, see `pas.data.chat.prompt_style`.
     """
@@ -52,6 +55,11 @@ class ScoringRule:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-able, without the prompt, which a vector has as its own."""
         return {"kind": self.kind, "variants": self.variants, "length_norm": self.length_norm}
+
+    @property
+    def ties(self) -> Ties:
+        """Which one of equally high scores is taken: "first" under the paper's rule."""
+        return "first" if self.variants == "bare" else "even"
 
 
 class ScoredSequence(NamedTuple):
@@ -123,8 +131,8 @@ def prepare(
         rule: How choices are scored.
 
     Raises:
-        UserError: If a text exceeds the context window, a letter is not a single token, or a
-            choice adds no token to the prompt.
+        UserError: If a text exceeds the context window, a letter is not a single token, a choice
+            adds no token to the prompt, or two choices are the same tokens.
     """
     chat = chat_of(info, rule.prompt)
     if chat is None:
@@ -141,6 +149,11 @@ def prepare(
         raise UserError(
             f"the prompt {text[:60]!r} and its choices have no first token in common; "
             "use another prompt or model"
+        )
+    if len(set(wholes)) < len(wholes):
+        raise UserError(
+            f"two choices after the prompt {text[:60]!r} are the same tokens for this model; "
+            "give texts that its tokenizer can tell apart"
         )
     tails = tuple(
         ScoredSequence(whole[:-1], len(whole) - shared, whole[shared:]) for whole in wholes
@@ -168,6 +181,26 @@ def query_of(info: ModelInfo, example: Example, rule: ScoringRule) -> Query:
         return prepare(info, text, example.choices, example.label, rule)
     except UserError as error:  # prompts may begin alike, in a chat template for example
         raise UserError(f"item {example.id!r}: {error}") from error
+
+
+def unscorable(info: ModelInfo, examples: Sequence[Example], rule: ScoringRule) -> dict[str, str]:
+    """Return the reason for each item that this model's tokenizer does not let be scored.
+
+    Args:
+        info: The tokenizer.
+        examples: The items.
+        rule: How choices are scored.
+
+    Returns:
+        Reasons by the items' ids, in the order of the items; see `prepare` for what they can be.
+    """
+    reasons = {}
+    for example in examples:
+        try:
+            query_of(info, example, rule)
+        except UserError as error:
+            reasons[example.id] = str(error)
+    return reasons
 
 
 def query_key(fingerprint: str, question: Query) -> bytes:
@@ -226,13 +259,18 @@ def target_log_probs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 def margin(scores: Sequence[float], label: int) -> float:
     """Return the correct choice's score minus the best score among the others.
 
-    Above 0 the answer is correct and below 0 it is wrong. At 0 the answer is the first of the
-    choices with this score. See docs/method.md, "Margin".
+    Above 0 the answer is correct and below 0 it is wrong. At 0 it is a tie. See docs/method.md,
+    "Margin".
 
     Args:
         scores: [n_choices], in log units.
         label: Index of the correct choice.
+
+    Returns:
+        NaN if a score is not finite.
     """
+    if not all(map(isfinite, scores)):
+        return nan
     return scores[label] - max(score for i, score in enumerate(scores) if i != label)
 
 

@@ -61,7 +61,9 @@ def _agrees(model: LoadedModel, site: Site, sample: Tokens) -> bool:
     for _, tail, scores in score_padded(model, [question], conditions, 1 << 12):
         slow[:, tail] = scores[:, 0]
     error = float((fast - slow).abs().max())
-    if not error <= (1e-3 if model.model.dtype == torch.float32 else 0.25):
+    # Quantised weights round to 16 bits on the way.
+    exact = model.model.dtype == torch.float32 and not getattr(model.model, "is_quantized", False)
+    if not error <= (1e-3 if exact else 0.25):
         log.warning(
             "%s: the shared-prefix engine differs by %.2g from hooked passes; "
             "using padded batches and hooks, which are slower",

@@ -15,6 +15,7 @@ from pas.engine.hooked import score_padded
 from pas.engine.memory import Budget, fitting, halving
 from pas.engine.packed import root_of, score_pack
 from pas.engine.prefix import Conditions, Steering, shared_root
+from pas.engine.readout import require_finite
 from pas.engine.scoring import Query
 from pas.engine.selfcheck import covered
 from pas.engine.trie import packs
@@ -52,10 +53,10 @@ def score_rows(
 
     Returns:
         For each question [1 + n_rows, n_choices] float32 on the CPU; row 0 is unsteered, the
-        others are in the order of `rows`.
+        others are in the order of `rows`. Steered scores are not finite if the model overflows.
 
     Raises:
-        UserError: If the model has no such layer or site.
+        UserError: If the model has no such layer or site, or an unsteered score is not finite.
     """
     if not questions:
         return []
@@ -74,6 +75,7 @@ def score_rows(
             for index, scores in _packed(model, questions, conditions, budget):
                 tables[index] = scores
                 bar.update()
+    require_finite(model, questions, [scores[0] for scores in tables])
     return [scores[row_of] for scores in tables]
 
 

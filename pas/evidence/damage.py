@@ -194,10 +194,11 @@ def _sums(
     vocabulary = model.model.config.get_text_config().vocab_size
     step = max(1, LOGIT_FLOATS // (_COPIES * len(sequences) * vocabulary))
     sums = torch.zeros(len(rows), 3, dtype=torch.float64, device=model.device)
-    positions = torch.arange(_PROMPT - 1, length - 1, device=model.device)
-    for part in torch.split(positions, step):
-        real = batch.mask[:, part + 1].bool()
-        targets = batch.input_ids[:, part + 1][real][:, None]
+    for start in range(_PROMPT - 1, length - 1, step):
+        part = slice(start, min(start + step, length - 1))
+        following = slice(part.start + 1, part.stop + 1)
+        real = batch.mask[:, following].bool()
+        targets = batch.input_ids[:, following][real][:, None]
         before = _log_probs(model, batch, plain[top], part)[real]
         for row_sums, end in zip(sums, ends, strict=True):
             after = _log_probs(model, batch, end, part)[real]
@@ -224,11 +225,15 @@ def _run(model: LoadedModel, batch: Batch, layers: set[int]) -> dict[int, Any]:
     return outputs
 
 
-def _log_probs(model: LoadedModel, batch: Batch, end: Any, positions: torch.Tensor) -> torch.Tensor:
-    """Return [batch, len(positions), vocabulary] float32 from the last block's output."""
+def _log_probs(model: LoadedModel, batch: Batch, end: Any, part: slice) -> torch.Tensor:
+    """Return [batch, positions, vocabulary] float32 from the last block's output."""
+    ids, mask, positions, last = batch
+    batch = Batch(ids[:, part], mask[:, part], positions[:, part], last)
+    hidden = hidden_of(end)[:, part]
+    output = (hidden, *end[1:]) if isinstance(end, tuple) else hidden
     # The model's own code computes the logits, because some architectures cap or scale them.
-    with _recalling(decoder_blocks(model.model), end):
-        logits: torch.Tensor = model.model(**batch.inputs(), logits_to_keep=positions).logits
+    with _recalling(decoder_blocks(model.model), output):
+        logits: torch.Tensor = model.model(**batch.inputs()).logits
     return logits.float().log_softmax(dim=-1)
 
 

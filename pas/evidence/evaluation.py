@@ -13,6 +13,7 @@ import numpy as np
 
 from pas.data.examples import Example
 from pas.data.splits import Split, order_choices
+from pas.engine.decisions import UNDECIDED
 from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 from pas.evidence.clusters import clustered_interval
 from pas.evidence.controls import Controls
@@ -68,6 +69,27 @@ class LetterCounts:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Answers that do not follow from a single highest score.
+
+    Attributes:
+        answers: Number of answers that were looked at: to the validation items, unsteered and
+            under every configuration of the sweep, and to the test items, unsteered and under
+            the winner.
+        ties: Number of these for which several choices had exactly the highest score.
+        undecided: Number of test items for which a score under the winner is not finite. They
+            count as wrong.
+        broken: Configurations of the sweep under which a score is not finite, with the number of
+            such validation items. They cannot be selected.
+    """
+
+    answers: int = 0
+    ties: int = 0
+    undecided: int = 0
+    broken: tuple[tuple[Configuration, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The evaluation of a training on its test items. The winner is the selected configuration.
 
@@ -81,6 +103,7 @@ class Evaluation:
         letters: Counts of letters; None under choice scoring.
         damage: The winner's damage to neutral text.
         verdict: The verdict, with the finding of every check.
+        doubts: Ties, and scores that are not finite; None if there are none.
     """
 
     selected: Configuration
@@ -92,6 +115,7 @@ class Evaluation:
     letters: LetterCounts | None
     damage: Damage
     verdict: Verdict
+    doubts: Doubts | None = None
 
     @property
     def test(self) -> Comparison:
@@ -100,8 +124,10 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the evaluation as a JSON-able dict; numbers that are not finite become strings."""
-        document: dict[str, Any] = _plain(self)
-        return document | {"verdict": self.verdict.as_dict()}
+        document: dict[str, Any] = _plain(self) | {"verdict": self.verdict.as_dict()}
+        if self.doubts is None:  # a vector without any keeps the digest that it always had
+            del document["doubts"]
+        return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Evaluation":
@@ -171,18 +197,13 @@ def answer_test(
         (c._replace(method=f"{RANDOM}-{draw}"), delta) for draw, (c, delta) in enumerate(random)
     ]
     answers = ask(test, [*chosen, *named])
-    draws = [
-        Answers(answers.item_ids, answers.labels, {c: answers.scores_of(name)})
-        for (c, _), (name, _) in zip(random, named, strict=True)
-    ]
-    scores = {c: answers.scores[c] for c in (None, *(c for c, _ in chosen))}
+    draws = [answers.under({c: name}) for (c, _), (name, _) in zip(random, named, strict=True)]
+    own = answers.under({c: c for c in (None, *(c for c, _ in chosen))})
     reshuffled = None
     if letters:
         other = [order_choices(example, f"reshuffled:{seed}", "sound") for example in test]
         reshuffled = ask(other, directions.deltas([winner.configuration]))
-    return EvaluationAnswers(
-        Answers(answers.item_ids, answers.labels, scores), tuple(draws), reshuffled
-    )
+    return EvaluationAnswers(own, tuple(draws), reshuffled)
 
 
 def evaluate(
@@ -255,20 +276,46 @@ def evaluate(
         letters=_letters(test, chosen, winner) if letters else None,
         damage=damage,
         verdict=verdict(controls),
+        doubts=_doubts(validation, chosen, winner),
     )
 
 
+def _doubts(validation: Answers, chosen: Answers, winner: Configuration) -> Doubts | None:
+    looked_at = [(validation, at) for at in validation.scores]
+    looked_at += [(chosen, at) for at in dict.fromkeys((None, winner if winner.strength else None))]
+    found = Doubts(
+        answers=sum(len(part.item_ids) for part, _ in looked_at),
+        ties=sum(part.ties(at) for part, at in looked_at),
+        undecided=chosen.undecided(winner),
+        broken=tuple(
+            (at, validation.undecided(at))
+            for at in validation.configurations
+            if validation.undecided(at)
+        ),
+    )
+    return found if found.ties or found.undecided or found.broken else None
+
+
 def bias_of(test: Sequence[Example], choices: np.ndarray) -> BiasScores | None:
-    """Return BBQ's bias scores of answers; None if no choice of the items has the role "unknown".
+    """Return BBQ's bias scores of answers.
 
     Args:
         test: The items.
-        choices: [n_items] int64, the index of the chosen choice of each item.
+        choices: [n_items] int64, the index of the chosen choice of each item, or `UNDECIDED`.
+
+    Returns:
+        None if no choice of the items has the role "unknown", or no answer has a role.
     """
     if not any(UNKNOWN in example.roles for example in test):
         return None
+    picked = [
+        e.roles[choice] if e.roles and choice != UNDECIDED else None
+        for e, choice in zip(test, choices, strict=True)
+    ]
+    if not any(picked):
+        return None
     return bias_scores(
-        [e.roles[choice] if e.roles else None for e, choice in zip(test, choices, strict=True)],
+        picked,
         [e.stratum for e in test],
         [bool(choice == e.label) for e, choice in zip(test, choices, strict=True)],
     )
@@ -289,7 +336,7 @@ def _letters(test: Sequence[Example], answers: Answers, winner: Configuration) -
 
 
 def _top_share(choices: np.ndarray) -> float:
-    return float(np.bincount(choices).max() / len(choices))
+    return float(np.bincount(choices[choices != UNDECIDED], minlength=1).max() / len(choices))
 
 
 def _plain(value: Any) -> Any:

@@ -35,12 +35,14 @@ def outside_share(scores: Sequence[np.ndarray] | np.ndarray) -> float:
 
     Args:
         scores: For each item [n_choices], log-probabilities of the letters over the whole
-            vocabulary, see `pas.engine.sweep.score_rows` with `normalise=True`.
+            vocabulary, see `pas.engine.sweep.score_rows` with `normalise=True`. If they are not
+            finite, there is no letter, and the whole probability is outside.
 
     Raises:
         ValueError: If there are no items, or the scores are not log-probabilities.
     """
     inside = np.array([np.exp(np.asarray(item, np.float64)).sum() for item in scores])
+    inside[~np.isfinite(inside)] = 0.0
     if not len(inside) or inside.max() > 1 + 1e-4:
         raise ValueError("the share outside the letters needs scores made with normalise=True")
     return float(1 - inside.clip(max=1).mean())

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers import AutoConfig
 
 from pas.data.chat import chat_of
 from pas.data.examples import Example
@@ -25,7 +24,7 @@ from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.finetune.lora import randomness_restored, train_adapters
 from pas.finetune.settings import FineTuning, Target
-from pas.models.files import model_folder
+from pas.models.files import model_folder, stored_dtype
 from pas.models.loading import ModelInfo, load_model, load_model_info
 from pas.models.spec import Dtype, ModelSpec, resolve_device
 
@@ -140,7 +139,7 @@ def finetune(
     begun = time.monotonic()
     info = load_model_info(spec, cache_dir)
     targets = [target(info, example, rule) for example in examples]
-    stored = _stored_dtype(spec, model_folder(spec, cache_dir))
+    stored: torch.dtype = getattr(torch, stored_dtype(model_folder(spec, cache_dir)))
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     dtype: Dtype = "bfloat16" if half and stored == torch.bfloat16 else "float32"
     model = load_model(replace(spec, dtype=dtype), cache_dir)
@@ -182,9 +181,3 @@ def read_fine_tuned(folder: Path) -> FineTunedModel:
     """Return the result of `finetune` for this folder."""
     record = json.loads((folder / _RECORD).read_text())
     return FineTunedModel(folder, record["n_items"], tuple(record["losses"]), record["seconds"])
-
-
-def _stored_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
-    options = {"trust_remote_code": spec.trust_remote_code}
-    dtype = AutoConfig.from_pretrained(folder, **options).get_text_config().dtype
-    return getattr(torch, str(dtype or "float32").removeprefix("torch."))  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pas.data.examples import Example
+from pas.engine.decisions import UNDECIDED, Ties, decide, tied
 from pas.engine.memory import Budget
 from pas.engine.prefix import Steering
 from pas.engine.scoring import Query
@@ -30,11 +31,14 @@ class Answers:
         item_ids: Ids of the items, in the order of the scores.
         labels: [n_items] int64, index of the correct choice.
         scores: For each configuration and item [n_choices] float64, in log units.
+        picked: For each configuration [n_items] int64, index of the chosen choice, or
+            `pas.engine.decisions.UNDECIDED` where a score is not finite.
     """
 
     item_ids: tuple[str, ...]
     labels: np.ndarray
     scores: Mapping[Configuration | None, Sequence[np.ndarray]]
+    picked: Mapping[Configuration | None, np.ndarray]
 
     @property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -50,14 +54,24 @@ class Answers:
         Raises:
             LookupError: If there are no answers under this configuration.
         """
+        return self.scores[self._key(configuration)]
+
+    def choices(self, configuration: Configuration | None = None) -> np.ndarray:
+        """Return the chosen index of each item: [n_items] int64, `UNDECIDED` for none.
+
+        Args:
+            configuration: As for `scores_of`.
+
+        Raises:
+            LookupError: If there are no answers under this configuration.
+        """
+        return self.picked[self._key(configuration)]
+
+    def _key(self, configuration: Configuration | None) -> Configuration | None:
         key = configuration if configuration is not None and configuration.strength else None
         if key not in self.scores:
             raise LookupError(f"there are no answers under {key or 'the unsteered model'}")
-        return self.scores[key]
-
-    def choices(self, configuration: Configuration | None = None) -> np.ndarray:
-        """Return the chosen index of each item: [n_items] int64, the first of equal scores."""
-        return np.array([int(np.argmax(s)) for s in self.scores_of(configuration)], np.int64)
+        return key
 
     def correct(self, configuration: Configuration | None = None) -> np.ndarray:
         """Return which items are answered correctly: [n_items] bool."""
@@ -66,6 +80,45 @@ class Answers:
     def accuracy(self, configuration: Configuration | None = None) -> float:
         """Return the share of items answered correctly."""
         return float(self.correct(configuration).mean())
+
+    def undecided(self, configuration: Configuration | None = None) -> int:
+        """Return the number of items with a score that is not finite."""
+        return int((self.choices(configuration) == UNDECIDED).sum())
+
+    def ties(self, configuration: Configuration | None = None) -> int:
+        """Return the number of items with several choices of exactly the highest score."""
+        return int(tied(self.scores_of(configuration)).sum())
+
+    def under(self, names: Mapping[Configuration | None, Configuration | None]) -> "Answers":
+        """Return the answers under some configurations, by other names.
+
+        Args:
+            names: For each new name the configuration that has the answers.
+        """
+        return Answers(
+            self.item_ids,
+            self.labels,
+            {name: self.scores[at] for name, at in names.items()},
+            {name: self.picked[at] for name, at in names.items()},
+        )
+
+
+def decided(
+    item_ids: Sequence[str],
+    labels: np.ndarray,
+    scores: Mapping[Configuration | None, Sequence[np.ndarray]],
+    ties: Ties = "even",
+) -> Answers:
+    """Return the answers that follow from scores.
+
+    Args:
+        item_ids: Ids of the items, in the order of the scores.
+        labels: [n_items] int64, index of the correct choice.
+        scores: For each configuration and item [n_choices], in log units.
+        ties: Which one of equally high scores is taken.
+    """
+    picked = {at: decide(found, item_ids, ties) for at, found in scores.items()}
+    return Answers(tuple(item_ids), labels, scores, picked)
 
 
 def answer(
@@ -76,6 +129,7 @@ def answer(
     site: Site,
     *,
     length_norm: bool = True,
+    ties: Ties = "even",
     normalise: bool = False,
     budget: Budget | None = None,
 ) -> Answers:
@@ -89,11 +143,12 @@ def answer(
             configuration of strength 0 is not needed.
         site: Where the deltas are added.
         length_norm: Choice scoring: mean log-probability per token instead of the sum.
+        ties: Which one of equally high scores is taken.
         normalise: Letter scoring: log-probabilities over the whole vocabulary.
         budget: Limits of a forward pass, by default chosen from the free memory.
 
     Raises:
-        UserError: If the model has no such layer or site.
+        UserError: If the model has no such layer or site, or an unsteered score is not finite.
     """
     steerings = [Steering(c.layer, torch.from_numpy(delta)) for c, delta in deltas]
     tables = score_rows(
@@ -101,8 +156,9 @@ def answer(
     )
     rows = [table.double().numpy() for table in tables]
     keys: list[Configuration | None] = [None, *(c for c, _ in deltas)]
-    return Answers(
-        tuple(example.id for example in examples),
+    return decided(
+        [example.id for example in examples],
         np.array([example.label for example in examples], np.int64),
         {key: tuple(row[i] for row in rows) for i, key in enumerate(keys)},
+        ties,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from pas.engine.extract import Activations
 from pas.methods.contrast import RANDOM, ContrastSet, random_direction
-from pas.methods.grid import Directions
+from pas.methods.grid import Directions, not_finite_direction
 
 Weights = Mapping[tuple[str, bytes], float]
 """For each (method, prompt key) the factor on the prompt's activation."""
@@ -53,6 +53,7 @@ def estimate_directions(
 
     Raises:
         LookupError: If a weighted prompt has no activation.
+        UserError: If a direction is not finite; the message names the method and the layer.
         ValueError: If an activation is not finite (the message names the prompt and the layer), or
             the numbers of layers differ.
     """
@@ -84,9 +85,13 @@ def estimate_directions(
                 f"the activation of prompt {used[bad[0]].hex()} at layer "
                 f"{activations.layers[index]} is not finite ({bad.size} such prompts)"
             )
-        for method, vector in zip(methods, (matrix @ values).astype(np.float32), strict=True):
+        with np.errstate(over="ignore"):  # looked at below, by its place
+            vectors = (matrix @ values).astype(np.float32)
+        for method, vector in zip(methods, vectors, strict=True):
             direction[method, layer] = vector
             norm[method, layer] = float(np.linalg.norm(vector.astype(np.float64)))
+            if not np.isfinite(norm[method, layer]):
+                raise not_finite_direction(method, layer)
     order = sorted(direction)
     return Directions({k: direction[k] for k in order}, {k: norm[k] for k in order})
 

@@ -7,12 +7,11 @@ model has answered (`pas.methods.contrast.possible_texts`), so one pass is enoug
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from pas.data.chat import Chat, chat_of
 from pas.data.examples import Example, ItemAnswer
 from pas.data.prompts import encode
 from pas.data.splits import Protocol
+from pas.engine.decisions import decide
 from pas.engine.extract import Activations, read
 from pas.engine.scoring import ScoringRule, query_of
 from pas.errors import UserError
@@ -89,11 +88,10 @@ def answer_and_extract(
         queries,
         length_norm=rule.length_norm,
     )
+    ids = [item.id for item in items]
+    picked = decide([scores.numpy() for scores in reading.scores], ids, rule.ties)
     return Extraction(
-        tuple(
-            ItemAnswer(item, int(np.argmax(scores.numpy())))
-            for item, scores in zip(items, reading.scores, strict=True)
-        ),
+        tuple(map(ItemAnswer, items, picked.tolist())),
         reading.activations,
         {text: prompt.key for text, prompt in prompts.items()},
         tuple(methods),

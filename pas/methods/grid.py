@@ -55,6 +55,15 @@ class Directions(NamedTuple):
         return [(c, self.delta(c)) for c in configurations if c.strength]
 
 
+def not_finite_direction(method: str, layer: int) -> UserError:
+    """Return the error for a direction with a number that is not finite in float32."""
+    return UserError(
+        f"the direction of method {method} at layer {layer} is not finite. If `pas cache verify` "
+        "finds stored activations broken, remove them. Otherwise they differ by more than float32 "
+        "holds: leave out the layer (--layers) or the method (--methods)."
+    )
+
+
 class Cell(NamedTuple):
     """The validation result of a configuration.
 
@@ -63,12 +72,15 @@ class Cell(NamedTuple):
         n: Number of validation items.
         correct: Number of items answered correctly.
         effect: L2 norm of what the configuration adds.
+        undecided: Number of items with a score that is not finite, which count as wrong. With one
+            or more, the configuration is broken and cannot be selected.
     """
 
     configuration: Configuration
     n: int
     correct: int
     effect: float
+    undecided: int = 0
 
 
 def grid(directions: Directions, strengths: Sequence[float]) -> list[Configuration]:

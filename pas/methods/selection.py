@@ -103,7 +103,10 @@ def count(
         LookupError: If there are no answers under a configuration.
     """
     n = len(answers.item_ids)
-    return [Cell(c, n, int(answers.correct(c).sum()), directions.effect(c)) for c in configurations]
+    return [
+        Cell(c, n, int(answers.correct(c).sum()), directions.effect(c), answers.undecided(c))
+        for c in configurations
+    ]
 
 
 def choose(
@@ -126,7 +129,7 @@ def choose(
         max_kl: Largest divergence on neutral text, in nats per token; None for no limit.
 
     Raises:
-        UserError: If the damage of every configuration exceeds the limit.
+        UserError: If the damage of every configuration exceeds the limit, or all are broken.
         ValueError: If the rule needs `answers` or `damage`, and it is not given.
     """
     guard = None
@@ -144,7 +147,7 @@ def choose(
         for method in dict.fromkeys(c.configuration.method for c in _estimated(cells))
     }
     # "best" is the best of the methods' cells. The other rules compare with the best cell of all.
-    selected = choice(list(methods.values()) if rule == "best" else cells)
+    selected = choice(list(methods.values()) if rule == "best" and methods else cells)
     return Selection(selected, methods)
 
 
@@ -157,7 +160,7 @@ def select(
     damage: Damage | None = None,
     guard: Guard | None = None,
 ) -> Cell:
-    """Return the selected cell. The random control is never selected.
+    """Return the selected cell. The random control and broken configurations are never selected.
 
     "best" is the cell with the highest validation accuracy. Among equal cells, `paper` selects the
     highest layer, then the lowest strength. `sound` selects the smallest effect, so that steering
@@ -176,7 +179,7 @@ def select(
         guard: Cells that it refuses are not selected.
 
     Raises:
-        UserError: If the guard refuses every cell.
+        UserError: If the guard refuses every cell, or all are broken.
         ValueError: If the rule needs `correct` or `damage`, and it is not given, or if all cells
             are of the random control.
     """
@@ -196,7 +199,9 @@ def select(
     # The damage of a cell that adds nothing is 0 and is not measured.
     measured = iter(damage([cell.configuration for cell in gentle if cell.effect]))
     harm = [next(measured) if cell.effect else 0.0 for cell in gentle]
-    return gentle[int(np.argmin(harm))]  # the first of equal ones has the smallest effect
+    if not np.isfinite(harm).any():
+        return best
+    return gentle[int(np.nanargmin(harm))]  # the first of equal ones has the smallest effect
 
 
 def candidates(
@@ -298,13 +303,22 @@ def _ranked(cells: Sequence[Cell], protocol: Protocol) -> list[Cell]:
         return (-cell.correct / cell.n, cell.effect, layer)
 
     ranked = sorted(_estimated(cells), key=rank)
-    if not ranked:
+    if ranked:
+        return ranked
+    broken = [cell for cell in cells if cell.undecided and cell.configuration.method != RANDOM]
+    if not broken:
         raise ValueError("there is no cell but those of the random control")
-    return ranked
+    method, layer, strength = broken[0].configuration
+    raise UserError(
+        f"--strengths: all {len(broken)} configurations of the sweep have scores that are not "
+        f"finite, the first is {method} at layer {layer}, strength {strength:g}. Give smaller "
+        "strengths, or load the model with dtype bfloat16 or float32."
+    )
 
 
 def _estimated(cells: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in cells if cell.configuration.method != RANDOM]
+    """Return the cells that can be selected: of estimators, and not broken."""
+    return [c for c in cells if c.configuration.method != RANDOM and not c.undecided]
 
 
 def _gentleness(cell: Cell) -> tuple[float, ...]:

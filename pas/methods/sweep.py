@@ -69,6 +69,7 @@ def answer_examples(
         deltas,
         site,
         length_norm=rule.length_norm,
+        ties=rule.ties,
         normalise=normalise,
     )
 

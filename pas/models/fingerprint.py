@@ -5,8 +5,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from pas.errors import UserError
-from pas.models.files import WEIGHTS, file_hash, model_folder, read_config, resolve_dtype
+from pas.models.files import file_hash, model_folder, read_config, resolve_dtype, weight_files
 from pas.models.spec import ModelSpec
 
 _TOKENIZER = (
@@ -27,16 +26,13 @@ def fingerprint(spec: ModelSpec, cache_dir: Path) -> str:
     the versions of torch and transformers. The device is left out, because activations differ
     between devices only by rounding.
 
+    Of several copies of the weights in one folder, the one that is loaded counts.
+
     Raises:
-        UserError: If there is no such model.
+        UserError: If there is no such model, or files with its weights are missing.
     """
     folder = model_folder(spec, cache_dir)
-    weights = sorted({p for pattern in WEIGHTS for p in folder.glob(pattern)})
-    if not weights:
-        raise UserError(
-            f"--model {spec.id}: the folder has no safetensors weights; convert the model, "
-            "or give another one"
-        )
+    weights = weight_files(spec, folder)
     tokenizer = sorted({p for pattern in _TOKENIZER for p in folder.glob(pattern)})
     identity = {
         "config": read_config(folder),

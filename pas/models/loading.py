@@ -1,22 +1,32 @@
 """Load models and tokenizers."""
 
+import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
-from pas.models.files import model_folder, resolve_dtype
+from pas.models.files import model_folder, resolve_dtype, stored_dtype, weight_files
 from pas.models.fingerprint import fingerprint
 from pas.models.sites import decoder_blocks
-from pas.models.spec import ModelSpec, resolve_device
+from pas.models.spec import EVERY_GPU, ModelSpec, resolve_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +80,13 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights and of inputs."""
-        return torch.device(self.model.device)
+        """The device of inputs. Further blocks may be on other devices."""
+        return torch.device(self.model.get_input_embeddings().weight.device)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """The devices that have weights."""
+        return tuple({p.device: None for p in self.model.parameters()})
 
     @property
     def n_layers(self) -> int:
@@ -96,12 +111,27 @@ def _reading(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except pickle.UnpicklingError as error:
         raise UserError(
-            f"--model {name}: its files cannot be read ({type(error).__name__}: {reason}). "
-            "Download or convert the model again, or give another one."
+            f"--model {name}: a .bin file holds more than tensors. It could run code, so it is not "
+            "loaded. Give a copy of the model in safetensors."
         ) from error
+    except ImportError as error:
+        raise UserError(
+            f"--model {name}: it needs a package that is not installed ({_first_line(error)}). "
+            "Install it, or give another model."
+        ) from error
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"--model {name}: its files cannot be read ({type(error).__name__}: "
+            f"{_first_line(error)}). Download or convert the model again, or give another one."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
@@ -117,19 +147,31 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
     options = {"trust_remote_code": spec.trust_remote_code}
     with _reading(spec.id):
         folder = model_folder(spec, cache_dir)
+        weights = weight_files(spec, folder)
         config = AutoConfig.from_pretrained(folder, **options).get_text_config()
+        _require_sentencepiece(spec, folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-    weights = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
-    stored = torch.finfo(getattr(torch, str(config.dtype or "float32").removeprefix("torch.")))
-    return ModelInfo(
-        tokenizer=tokenizer,
-        fingerprint=fingerprint(spec, cache_dir),
-        context_window=getattr(config, "max_position_embeddings", None),
-        n_layers=config.num_hidden_layers,
-        d_model=config.hidden_size,
-        n_parameters=weights * 8 // stored.bits,
-        bos_token_id=getattr(config, "bos_token_id", None),
-    )
+        bits = torch.finfo(getattr(torch, stored_dtype(folder))).bits
+        return ModelInfo(
+            tokenizer=tokenizer,
+            fingerprint=fingerprint(spec, cache_dir),
+            context_window=getattr(config, "max_position_embeddings", None),
+            n_layers=config.num_hidden_layers,
+            d_model=config.hidden_size,
+            n_parameters=sum(p.stat().st_size for p in weights) * 8 // bits,
+            bos_token_id=getattr(config, "bos_token_id", None),
+        )
+
+
+def _require_sentencepiece(spec: ModelSpec, folder: Path) -> None:
+    """Refuse a tokenizer that only sentencepiece can read where it is not installed."""
+    only = (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
+    if only and find_spec("sentencepiece") is None:
+        raise UserError(
+            f"--model {spec.id}: its tokenizer is a tokenizer.model without a tokenizer.json, and "
+            "reading it needs sentencepiece. Install it with "
+            "pip install 'painless-steering[sentencepiece]'."
+        )
 
 
 def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedModel:
@@ -155,18 +197,43 @@ def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedMo
         options["attn_implementation"] = "eager"
     if spec.quantization:
         options["quantization_config"] = _quantized(spec)
+    if spec.device == EVERY_GPU:
+        options["device_map"] = "auto"
+    elif spec.quantization or getattr(config, "quantization_config", None):
+        # Quantised weights cannot be moved once they are loaded.
         options["device_map"] = {"": resolve_device(spec)}
-    dtype = resolve_dtype(spec, folder)
     with _reading(spec.id):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
-    if not spec.quantization:
+        model, report = _auto_class(config).from_pretrained(
+            folder, dtype=resolve_dtype(spec, folder), output_loading_info=True, **options
+        )
+    # transformers would go on with random numbers in their place.
+    absent = sorted({*report["missing_keys"]} & {name for name, _ in model.named_parameters()})
+    if absent:
+        raise UserError(
+            f"--model {spec.id}: its files lack {len(absent)} of the model's weights, the first is "
+            f"{absent[0]}. Download or convert the model again, or give another one."
+        )
+    if "device_map" not in options:
         model = model.to(resolve_device(spec))
+    places = {*getattr(model, "hf_device_map", {}).values()}
+    # Blocks that do not fit have no weights on a device, and are loaded anew in every pass.
+    if len(places) > 1 and places & {"cpu", "disk"}:
+        raise UserError(
+            f"--model {spec.id}: it does not fit on the GPUs. Free their memory, or load it with "
+            "another dtype or quantization."
+        )
     return LoadedModel(model.eval(), info, spec)
 
 
-def _quantized(spec: ModelSpec) -> Any:
-    from importlib.util import find_spec
+def _auto_class(config: Any) -> Any:
+    """Return the class that loads a model that writes text, which may also read images."""
+    reads_images = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if reads_images and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
+
+def _quantized(spec: ModelSpec) -> Any:
     if find_spec("bitsandbytes") is None:
         raise UserError(
             f"quantization {spec.quantization} needs bitsandbytes. Install it with "

@@ -17,15 +17,7 @@ from pas.models.spec import Site as Site
 
 EMBEDDING = -1
 
-_BLOCKS = (
-    "model.layers",
-    "model.language_model.layers",
-    "transformer.h",
-    "gpt_neox.layers",
-    "model.decoder.layers",
-    "transformer.blocks",
-    "backbone.layers",
-)
+_BLOCKS = ("layers", "h", "blocks")
 _NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm", "norm_f")
 _PARTS: dict[Site, tuple[str, ...]] = {
     "residual": ("",),
@@ -40,18 +32,32 @@ class UnsupportedArchitectureError(Exception):
     """The shared-prefix engine does not cover this model. Plain hooks give the same results."""
 
 
+def text_decoder(model: Any) -> nn.Module:
+    """Return the part of a model that reads token ids and returns the last hidden states.
+
+    It has the blocks and the final norm but not the output head. In a model for text and images it
+    is the language model, without the part that reads images.
+
+    Args:
+        model: A transformers model.
+    """
+    decoder: nn.Module = model.get_decoder()
+    return decoder
+
+
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     """Return the model's decoder blocks in order.
 
     Raises:
         UserError: If the model has no list of blocks under a known name.
     """
-    for path in _BLOCKS:
-        blocks = _attribute(model, path)
+    decoder = text_decoder(model)
+    for name in _BLOCKS:
+        blocks = getattr(decoder, name, None)
         if isinstance(blocks, nn.ModuleList) and len(blocks):
             return blocks
     raise UserError(
-        f"{type(model).__name__} has no decoder blocks under {', '.join(_BLOCKS)}; "
+        f"{type(decoder).__name__} has no decoder blocks under {', '.join(_BLOCKS)}; "
         "this architecture is not supported"
     )
 
@@ -68,7 +74,7 @@ def site_module(model: nn.Module, layer: int, site: Site) -> nn.Module:
             f"layer {layer} does not exist: the model has layers 0 to {len(blocks) - 1}"
         )
     for name in _PARTS[site]:
-        module = _attribute(blocks[layer], name) if name else blocks[layer]
+        module = getattr(blocks[layer], name, None) if name else blocks[layer]
         if isinstance(module, nn.Module):
             return module
     raise UserError(
@@ -84,17 +90,10 @@ def final_norm(model: nn.Module) -> nn.Module:
         UnsupportedArchitectureError: If the model has no norm under a known name.
     """
     for name in _NORMS:
-        norm = getattr(model.base_model, name, None)
+        norm = getattr(text_decoder(model), name, None)
         if isinstance(norm, nn.Module):
             return norm
     raise UnsupportedArchitectureError(f"{type(model).__name__} has no final norm in {_NORMS}")
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    attribute: Any = module
-    for name in path.split("."):
-        attribute = getattr(attribute, name, None)
-    return attribute
 
 
 def hidden_of(output: Any) -> torch.Tensor:

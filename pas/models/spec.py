@@ -14,6 +14,7 @@ DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Quantization = Literal["4bit", "8bit"]
+EVERY_GPU = "all"
 Site = Literal["residual", "attention", "mlp", "mlp_norm"]
 SITES: tuple[Site, ...] = get_args(Site)
 
@@ -35,9 +36,16 @@ class ModelSpec:
             "description": "Of the weights; auto is float32 on a CPU, elsewhere the checkpoint's."
         },
     )
-    device: str = field(default="auto", metadata={"description": "auto, cpu, cuda, cuda:1 or mps."})
+    device: str = field(
+        default="auto",
+        metadata={
+            "description": "auto, cpu, cuda, cuda:1 or mps; all for a model larger than one GPU, "
+            "which puts its blocks on every GPU."
+        },
+    )
     quantization: Quantization | None = field(
-        default=None, metadata={"description": "Needs bitsandbytes and CUDA."}
+        default=None,
+        metadata={"description": "Of the weights, when they are loaded; needs bitsandbytes."},
     )
     trust_remote_code: bool = field(
         default=False, metadata={"description": "Run code that comes with the model."}
@@ -74,16 +82,18 @@ class ModelSpec:
 def resolve_device(spec: ModelSpec) -> "torch.device":
     """Return the torch device; "auto" is CUDA, MPS or the CPU, the first that is available.
 
+    For "all" this is the device of the first blocks.
+
     Raises:
         UserError: If torch does not know the device, or CUDA is requested and not available.
     """
     import torch
 
-    if spec.device != "auto":
+    if spec.device not in ("auto", EVERY_GPU):
         try:
             device = torch.device(spec.device)
         except RuntimeError:
-            raise UserError(f"device {spec.device!r}: give auto, cpu, cuda or mps") from None
+            raise UserError(f"device {spec.device!r}: give auto, all, cpu, cuda or mps") from None
         if device.type == "cuda" and not torch.cuda.is_available():
             raise UserError(f"device {spec.device}: torch finds no CUDA here; give auto or cpu")
         return device

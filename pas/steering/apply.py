@@ -33,7 +33,7 @@ def steered(
 
     def edit(hidden: torch.Tensor) -> torch.Tensor:
         hidden = hidden.clone()
-        hidden[:, -tail:] += delta
+        hidden[:, -tail:] += delta.to(hidden.device)
         return hidden
 
     with model.lock, editing(model.model, layer, site, edit):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pas.methods.grid import not_finite_direction
 from storage.catalogue.aggregation import DIRECTIONS, aggregate, choose_shards
 from storage.catalogue.session import (
     naming_broken_shards,
@@ -62,6 +63,7 @@ def estimate(
         by method and layer.
 
     Raises:
+        UserError: If a direction is not finite; the message names the method and the layer.
         ValueError: If a weight, key or method is NULL, or `threads` is below 1.
         LookupError: If a weighted prompt has no activation at one of the layers.
     """
@@ -86,4 +88,7 @@ def estimate(
                 f"{fingerprint} at every layer of {wanted}; extract them first"
             )
         found = aggregate(connection, files, weights, wanted, workers)
+    bad = found.filter(pc.invert(pc.is_finite(found["norm"]))).sort_by("layer").to_pylist()
+    if bad:
+        raise not_finite_direction(bad[0]["method"], bad[0]["layer"])
     return found.sort_by([("method", "ascending"), ("layer", "ascending")])

@@ -83,7 +83,11 @@ TABLES: dict[str, RunTable] = {
                 _METHOD._replace(text="contrast method; 'none' is the unsteered model"),
                 _LAYER._replace(text="steered block; NULL for the unsteered model", nullable=True),
                 _STRENGTH,
-                Column("choice", pa.int32(), "index of the answered choice"),
+                Column(
+                    "choice",
+                    pa.int32(),
+                    "index of the answered choice; -1 if a score is not finite",
+                ),
                 Column("correct", pa.bool_(), "choice equals the item's label"),
                 Column("scores", pa.list_(pa.float64()), "score of each choice (log units)"),
             ),

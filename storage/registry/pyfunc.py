@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What `pas` imports; the optional ones only where they are installed.
 _REQUIRED = ("torch", "transformers", "safetensors", "huggingface-hub", "numpy", "pandas", "mlflow")
-_OPTIONAL = ("accelerate", "gguf", "bitsandbytes", "jinja2")
+_OPTIONAL = ("accelerate", "gguf", "bitsandbytes", "jinja2", "sentencepiece")
 # MLflow hands the code's model over in a module global.
 _saving = threading.Lock()
 

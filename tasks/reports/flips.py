@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from string import ascii_uppercase
 from typing import NamedTuple
-
-import numpy as np
 
 from pas.data.chat import Chat
 from pas.data.examples import Example
@@ -81,24 +80,36 @@ def flips(
     to_right, to_wrong = list[Flip](), list[Flip]()
     before, after = answers.correct(), answers.correct(selected)
     for index in (before != after).nonzero()[0]:
-        flip = _flip(
-            test[index],
-            answers.scores_of()[index],
-            answers.scores_of(selected)[index],
-            scoring,
-            chat,
-        )
+        both = (_answer(answers, at, index) for at in (None, selected))
+        flip = _flip(test[index], *both, scoring=scoring, chat=chat)
         (to_right if after[index] else to_wrong).append(flip)
     return _farthest(to_right, most), _farthest(to_wrong, most)
 
 
+class _Answer(NamedTuple):
+    """Index of the chosen choice, and the scores [n_choices]."""
+
+    choice: int
+    scores: list[float]
+
+
+def _answer(answers: Answers, at: Configuration | None, index: int) -> _Answer:
+    return _Answer(int(answers.choices(at)[index]), answers.scores_of(at)[index].tolist())
+
+
 def _farthest(found: Sequence[Flip], most: int) -> Flips:
-    ranked = sorted(found, key=lambda f: (-abs(f.margin_after - f.margin_before), f.item_id))
+    """Return the flips by how far the margin moved; those that are not finite come last."""
+
+    def rank(flip: Flip) -> tuple[float, str]:
+        moved = abs(flip.margin_after - flip.margin_before)
+        return -moved if isfinite(moved) else 1.0, flip.item_id
+
+    ranked = sorted(found, key=rank)
     return Flips(len(found), tuple(ranked[:most]))
 
 
 def _flip(
-    example: Example, before: np.ndarray, after: np.ndarray, scoring: Scoring, chat: Chat | None
+    example: Example, before: _Answer, after: _Answer, *, scoring: Scoring, chat: Chat | None
 ) -> Flip:
     choices = tuple(
         Choice(
@@ -106,10 +117,10 @@ def _flip(
             text=text,
             role=example.roles[i] if example.roles else "",
             right=i == example.label,
-            picked_before=i == int(np.argmax(before)),
-            picked_after=i == int(np.argmax(after)),
-            before=float(before[i]),
-            after=float(after[i]),
+            picked_before=i == before.choice,
+            picked_after=i == after.choice,
+            before=before.scores[i],
+            after=after.scores[i],
         )
         for i, text in enumerate(example.choices)
     )
@@ -118,6 +129,6 @@ def _flip(
         full_prompt(replace(example, prefix="", turns=()), scoring, chat),
         bool(example.prefix or example.turns),
         choices,
-        margin(before.tolist(), example.label),
-        margin(after.tolist(), example.label),
+        margin(before.scores, example.label),
+        margin(after.scores, example.label),
     )

@@ -90,6 +90,7 @@ def run_page(report: RunReport) -> str:
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
+            doubts=words.doubts(evaluation.doubts, report.rule.ties),
             turned=flips(report.test, answers, selected, report.rule.kind, chat=report.chat),
             rule=report.rule,
             prompt="; ".join(described(report.chat)),

@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pas.engine.decisions import Ties
 from pas.evidence.checks import Limits
+from pas.evidence.evaluation import Doubts
 from pas.study.summary import Summary, TaskSummary
 
 ALPHA = Limits().alpha
+_PLACES = 6  # broken configurations that are named
 _SAME = 1e-12  # less is rounding
 
 # Each label with how it is marked, and what it means. Marks never stand without the word.
@@ -154,6 +157,40 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
     last = {model: model.rstrip("/").rpartition("/")[2] or model for model in models}
     times = Counter(last.values())
     return {model: name if times[name] == 1 else model for model, name in last.items()}
+
+
+def doubts(found: Doubts | None, ties: Ties) -> list[tuple[str, str, str]]:
+    """Return rows (what, measured, note) about answers without a single highest score.
+
+    Args:
+        found: Of the evaluation.
+        ties: Which one of equally high scores was taken.
+    """
+    rows: list[tuple[str, str, str]] = []
+    if found is None:
+        return rows
+    if found.ties:
+        taken = "the first one counts" if ties == "first" else "one is drawn by the item's id"
+        note = f"answers with several choices of exactly the highest score; {taken}"
+        rows.append(("exact ties", f"{found.ties} of {found.answers}", note))
+    if found.broken:
+        places = [
+            f"{at.method} layer {at.layer} × {at.strength:g} ({plural(n, 'item')})"
+            for at, n in found.broken[:_PLACES]
+        ]
+        more = len(found.broken) - len(places)
+        rest = [f"{more} more"] if more else []
+        rows.append(
+            (
+                "broken configurations",
+                str(len(found.broken)),
+                f"scores are not finite, so they cannot be selected: {', '.join(places + rest)}",
+            )
+        )
+    if found.undecided:
+        note = "test items with scores that are not finite when steered; they count as wrong"
+        rows.append(("no answer", str(found.undecided), note))
+    return rows
 
 
 def plain(value: float | None) -> str:

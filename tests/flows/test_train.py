@@ -24,6 +24,8 @@ from storage.registry.versions import find_aliases, list_versions, load_vector, 
 from tasks import resources
 from tasks.extract import plan
 from tasks.load import load, split_stage
+from tasks.predict import predictions_stage
+from tasks.record import report_file
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 
@@ -244,3 +246,46 @@ def test_where_all_answers_are_right_only_caa_is_left(home, recipe, model, tmp_p
     assert {*found.evaluation.methods} == {"caa"}
     for rule in ("one-se", "least-damage"):
         assert {*train(right.but(select=rule)).evaluation.methods} == {"caa"}
+
+
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+def test_a_strength_that_overflows_16_bits_is_told_and_never_selected(home, recipe, protocol):
+    strengths = "2,1000000"
+    recipe = recipe.but(protocol=protocol, strengths=strengths, dtype="float16", max_items=30)
+    trained = train(recipe)
+    assert trained.outcome.strength in (0.0, 2.0)
+    doubts = trained.evaluation.doubts
+    directions = {(m, layer) for m in recipe.methods for layer in (1, 2)}
+    broken = {at for at, _ in doubts.broken}
+    assert broken == {(m, layer, 1e6) for m, layer in directions}
+    asked = "SELECT count(DISTINCT item_id) AS n FROM predictions WHERE split = 'val'"
+    [n_val] = query(resources.lake(), asked)["n"].to_pylist()
+    assert {n for _, n in doubts.broken} == {n_val}
+    told = {what: (measured, note) for what, measured, note in trained.findings}
+    measured, note = told["broken configurations"]
+    assert measured == str(len(broken)) and f"caa layer 1 × 1e+06 ({n_val} items)" in note
+
+    rows = query(
+        resources.lake(),
+        "SELECT DISTINCT strength, choice, correct FROM predictions WHERE strength > 100",
+    ).to_pylist()
+    assert rows == [{"strength": 1e6, "choice": -1, "correct": False}]
+    assert train(recipe).evaluation == trained.evaluation  # from the lake
+    page = report_file(trained.outcome.run_id).read_text()
+    assert "Broken configurations" in page and "caa layer 1 × 1e+06" in page
+    assert page.count(">broken</td>") == len(broken)
+
+    alone = recipe.but(strengths="1000000", protocol="paper")
+    with pytest.raises(UserError, match=r"--strengths: all \d+ configurations.*layer 1, strength"):
+        train(alone)
+
+
+def test_ties_have_addresses_of_their_own_in_16_bits_alone(home, recipe):
+    """What a lake has of a float32 model stays in use."""
+    split, half = "stages/splits/0.parquet", recipe.but(dtype="bfloat16")
+    assert resources.decided_by(recipe) == {}
+    assert resources.decided_by(half) == {"ties": "even"}
+    assert resources.decided_by(half.but(protocol="paper")) == {"ties": "first"}
+    whole = predictions_stage(recipe, split)
+    assert set(whole.ingredients) == {"model", "rule", "split"}
+    assert predictions_stage(half, split).ingredients["ties"] == "even"

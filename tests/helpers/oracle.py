@@ -74,6 +74,7 @@ class Scoring:
     variants: Variants = "bare"
     length_norm: bool = False
     chat: Chat | None = None
+    ties: Literal["first", "even"] = "first"
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,13 @@ def sound_order(n_choices: int, seed: int, item_id: str) -> tuple[int, ...]:
 def find_blocks(model: Any) -> Any:
     """The decoder blocks of a Llama, Mistral, Qwen2, Gemma2 or GPT-2 causal LM, in order.
 
-    "Prompt, scoring, injection": what is read and written is a decoder block's output.
+    In a model for text and images they are those of its text part. "Prompt, scoring, injection":
+    what is read and written is a decoder block's output.
     """
     if hasattr(model, "transformer"):
         return model.transformer.h
+    if hasattr(model.model, "language_model"):
+        return model.model.language_model.layers
     return model.model.layers
 
 
@@ -404,9 +408,16 @@ def item_scores(
     return letter_scores(model, tokenizer, text, len(shown), scoring.variants, steering)
 
 
-def argmax(scores: Sequence[float]) -> int:
-    """The first index of the largest score ("Prompt, scoring, injection", prediction)."""
-    return list(scores).index(max(scores))
+def answer(scores: Sequence[float], item_id: str, scoring: Scoring) -> int:
+    """The index of the largest score, -1 if a score is not finite.
+
+    "Prompt, scoring, injection", prediction. Of equal ones, "first" takes the first as the paper
+    does, and "even" draws one, seeded by the item's id.
+    """
+    if not all(math.isfinite(score) for score in scores):
+        return -1
+    best = [i for i, score in enumerate(scores) if score == max(scores)]
+    return best[0] if scoring.ties == "first" else random.Random(f"tie:{item_id}").choice(best)
 
 
 def predict(
@@ -417,7 +428,10 @@ def predict(
     steering: Steering | None = None,
 ) -> list[int]:
     """The shown index that the model picks for every item ("Pipeline", 2)."""
-    return [argmax(item_scores(model, tokenizer, item, scoring, steering)) for item in items]
+    return [
+        answer(item_scores(model, tokenizer, item, scoring, steering), item.id, scoring)
+        for item in items
+    ]
 
 
 def accuracy(items: Sequence[Item], predictions: Sequence[int]) -> float:
@@ -512,7 +526,7 @@ def sweep(
         for strength in strengths:
             steering = Steering(layer, strength * vector)
             scores = [item_scores(model, tokenizer, i, scoring, steering) for i in items]
-            predictions = [argmax(row) for row in scores]
+            predictions = [answer(s, i.id, scoring) for s, i in zip(scores, items, strict=True)]
             cell = Cell(scores, predictions, accuracy(items, predictions))
             cells[method, layer, strength] = cell
     return cells

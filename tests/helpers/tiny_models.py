@@ -15,20 +15,31 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    CLIPVisionConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    SiglipVisionConfig,
 )
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "gemma2", "gpt2")
+# Models for text and images, whose text part is a Llama, a Qwen2 and a Gemma 3.
+WRAPPERS = ("llava", "qwen2_vl", "gemma3")
 # For tests that take long on each: `make test-fast` runs them on the first alone.
 ONE_FAST = [
     pytest.param(arch, marks=pytest.mark.slow if arch != "llama" else ()) for arch in ARCHITECTURES
@@ -164,15 +175,29 @@ def tiny_model(arch: str, seed: int = 0) -> Any:
             model = GPT2LMHeadModel(gpt2_config)
         else:
             raise ValueError(f"no tiny model for {arch!r}; there is one for {ARCHITECTURES}")
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() == 1:
-                    parameter.add_(0.2 * torch.randn_like(parameter))
-    return model.float().eval()
+        return _perturbed(model).float().eval()
+
+
+def _perturbed(model: Any) -> Any:
+    """Change the norms and biases, which are all alike at first."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
 
 
 def save_tiny(arch: str, folder: Path, seed: int = 0, chat_template: str | None = None) -> Path:
-    """Write the tiny model (safetensors) and its tokenizer to ``folder`` in hub format."""
+    """Write the tiny model (safetensors) and its tokenizer to ``folder`` in hub format.
+
+    Args:
+        arch: One of :data:`ARCHITECTURES` or :data:`WRAPPERS`.
+        folder: Where to.
+        seed: Seed of all weights.
+        chat_template: Of the tokenizer; none for a wrapper.
+    """
+    if arch in WRAPPERS:
+        return _save_wrapper(arch, folder)
     folder.mkdir(parents=True, exist_ok=True)
     tiny_model(arch, seed).save_pretrained(folder)
     tokenizer = copy.deepcopy(tokenizer_for(arch))
@@ -202,3 +227,60 @@ def toy_questions(n: int, seed: int = 0) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _sizes(**more: Any) -> dict[str, Any]:
+    """Sizes of a small language model within a model for text and images."""
+    tokenizer = tokenizer_for("llama")
+    return {
+        "vocab_size": len(tokenizer) + 8,  # the last ones stand for parts of images
+        "hidden_size": D_MODEL,
+        "intermediate_size": 96,
+        "num_hidden_layers": N_BLOCKS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": MAX_POSITIONS,
+        "initializer_range": 0.2,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    } | more
+
+
+_EYE = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "image_size": 8, "patch_size": 4,
+}  # fmt: skip
+
+
+def _save_wrapper(kind: str, folder: Path) -> Path:
+    image = len(tokenizer_for("llama")) + 1
+    if kind == "llava":
+        text = LlamaConfig(**_sizes())
+        config: Any = LlavaConfig(
+            text_config=text, vision_config=CLIPVisionConfig(**_EYE), image_token_id=image
+        )
+        make: Any = LlavaForConditionalGeneration
+    elif kind == "qwen2_vl":
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+        config = Qwen2VLConfig(
+            text_config=_sizes(rope_parameters=rope),
+            vision_config={"depth": 1, "embed_dim": 16, "hidden_size": D_MODEL, "num_heads": 2},
+            image_token_id=image, video_token_id=image + 1,
+            vision_start_token_id=image + 2, vision_end_token_id=image + 3,
+        )  # fmt: skip
+        make = Qwen2VLForConditionalGeneration
+    else:
+        config = Gemma3Config(
+            text_config=Gemma3TextConfig(
+                **_sizes(head_dim=12, query_pre_attn_scalar=12, sliding_window=SLIDING_WINDOW)
+            ),
+            vision_config=SiglipVisionConfig(**_EYE), mm_tokens_per_image=4,
+            image_token_index=image, boi_token_index=image + 1, eoi_token_index=image + 2,
+        )  # fmt: skip
+        make = Gemma3ForConditionalGeneration
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _perturbed(make(config)).save_pretrained(folder)
+    tokenizer_for("llama").save_pretrained(folder)
+    return folder

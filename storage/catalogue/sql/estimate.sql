@@ -32,13 +32,22 @@ elements AS (
     FROM activations
 ),
 
--- fsum compensates rounding and FLOAT drops the rest, so another cut into shards changes at
--- most the last bit, where the exact sum is halfway between two floats. The weight of a
--- prompt that is not in a method is NULL, which sums skip.
+-- The weight of a prompt that is not in a method is NULL, which sums skip.
 totals AS (
-    SELECT position, fsum(COLUMNS('weight .*') * value)::FLOAT
+    SELECT position, fsum(COLUMNS('weight .*') * value)
     FROM elements
     GROUP BY position
+),
+
+-- fsum compensates rounding and FLOAT drops the rest, so another cut into shards changes at
+-- most the last bit, where the exact sum is halfway between two floats. What FLOAT cannot hold
+-- becomes infinite, for the caller to refuse by method and layer; a cast would fail without them.
+rounded AS (
+    SELECT
+        position,
+        name,
+        CASE WHEN abs(total) < 3.4028235e38 THEN total::FLOAT ELSE 'Infinity'::FLOAT END AS total
+    FROM (UNPIVOT totals ON COLUMNS('weight .*') INTO NAME name VALUE total)
 ),
 
 directions AS (
@@ -46,7 +55,7 @@ directions AS (
         name,
         list(total ORDER BY position) AS direction,
         sqrt(sum(total::DOUBLE * total::DOUBLE ORDER BY position)) AS norm
-    FROM (UNPIVOT totals ON COLUMNS('weight .*') INTO NAME name VALUE total)
+    FROM rounded
     GROUP BY name
 )
 

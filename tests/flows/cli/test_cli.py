@@ -298,10 +298,26 @@ def test_the_table_of_vectors_fits_100_columns(pas, listed, monkeypatch) -> None
 
 
 def test_tables_show_square_brackets_as_they_are(pas, home) -> None:
-    out = pas("sql", "SELECT '[bold]x[/bold]' AS \"[red]y[/red]\"").out
-    assert "[bold]x[/bold]" in out and "[red]y[/red]" in out
+    for shown in ("[bold]x[/bold]", "[/]", "[link=https://a.b]", r"\\[c]"):
+        done = pas("sql", f"SELECT '{shown}' AS \"{shown} y\", ['{shown}'] AS listed")
+        assert done.code == 0 and done.out.count(shown) == 3, done
 
 
 def test_titles_show_square_brackets_as_they_are(capfd) -> None:
-    print_table("about [sft]", ("a",), [("b",)])
-    assert "about [sft]" in capfd.readouterr().out
+    print_table("about [sft] [/]", ("a",), [("b",)])
+    assert "about [sft] [/]" in capfd.readouterr().out
+
+
+def test_errors_show_square_brackets_as_they_are(pas, tmp_path: Path) -> None:
+    for arguments in (("[bold]x[/bold]",), ("train", "--task", "toy", "--data", "[/]")):
+        done = pas(*arguments)
+        assert done.code == 2 and arguments[-1] in done.err
+
+
+def test_json_has_no_numbers_that_json_lacks(pas) -> None:
+    out = pas("sql", "SELECT 'nan'::DOUBLE AS n, [1.5, '-inf'::DOUBLE] AS listed", "--json").out
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    assert json.loads(out, parse_constant=refuse) == [{"n": "nan", "listed": [1.5, "-inf"]}]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,15 @@ from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import SITES, Site, site_module
 from pas.models.spec import ModelSpec
-from tests.helpers.tiny_models import ARCHITECTURES, D_MODEL, N_BLOCKS, save_tiny, toy_questions
+from tests.helpers.pretended_devices import spread
+from tests.helpers.tiny_models import (
+    ARCHITECTURES,
+    D_MODEL,
+    N_BLOCKS,
+    WRAPPERS,
+    save_tiny,
+    toy_questions,
+)
 
 Tiny = Callable[[str], LoadedModel]
 
@@ -43,7 +52,7 @@ def watching(model: LoadedModel, see: Callable[[torch.Size], None]) -> Iterator[
 
 
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, *WRAPPERS])
 def test_batched_equals_one_by_one_in_the_prompts_order(tiny: Tiny, arch: str, site: Site) -> None:
     model = tiny(arch)
     prompts = prompts_of(model)
@@ -182,3 +191,14 @@ def test_activations_come_in_the_models_dtype(tmp_path: Any, dtype: str) -> None
     values = capture(model, prompts_of(model, 3), [-1, 2]).values
     assert values.dtype == getattr(torch, dtype)
     assert values.isfinite().all() and values.abs().max() > 0
+
+
+@pytest.mark.parametrize("engine", ["prefix", "hooks"])
+def test_layers_may_be_on_several_devices(tiny: Tiny, engine: str, tmp_path: Path) -> None:
+    one, two = tiny("llama"), load_model(tiny("llama").spec, tmp_path)
+    layers, prompts = [-1, 0, N_BLOCKS - 1], prompts_of(one)
+    expected = capture(one, prompts, layers, engine=engine)
+    with spread(two.model):
+        found = capture(two, prompts, layers, engine=engine)
+    assert found.values.device.type == "cpu"
+    torch.testing.assert_close(found.values, expected.values)

@@ -17,10 +17,12 @@ from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import SITES, Site, UnsupportedArchitectureError
 from pas.models.spec import ModelSpec
 from tests.helpers import oracle
+from tests.helpers.pretended_devices import FIRST, SECOND, spread
 from tests.helpers.tiny_models import (
     ARCHITECTURES,
     D_MODEL,
     N_BLOCKS,
+    WRAPPERS,
     tokenizer_for,
     toy_questions,
 )
@@ -53,7 +55,7 @@ def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor], rule: S
 
 @pytest.mark.parametrize("rule", [LETTER, CHOICE], ids=["letter", "choice"])
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, *WRAPPERS])
 def test_engines_agree_at_every_site(tiny: Tiny, arch: str, site: Site, rule: ScoringRule) -> None:
     model = tiny(arch)
     questions, rows = questions_of(model, rule, 4), random_rows([2, 0, N_BLOCKS - 1, 2])
@@ -184,14 +186,31 @@ def test_normalising_leaves_choice_scores_alone(tiny: Tiny) -> None:
         assert all(torch.equal(a, b) for a, b in zip(plain, found, strict=True))
 
 
+@pytest.mark.parametrize("rule", [LETTER, CHOICE], ids=["letter", "choice"])
+@pytest.mark.parametrize("site", ["residual", "mlp"])
+@pytest.mark.parametrize("arch", ["llama", "gemma2", "gpt2", "qwen2_vl"])
+def test_blocks_may_be_on_several_devices(
+    arch: str, site: Site, rule: ScoringRule, tiny: Tiny, tmp_path: Path
+) -> None:
+    one, two = tiny(arch), load_model(tiny(arch).spec, tmp_path)
+    # The first row joins on the first device, the others on the second.
+    questions, rows = questions_of(one, rule, 4), random_rows([1, 2, N_BLOCKS - 1])
+    with spread(two.model):
+        assert (two.device, two.devices) == (FIRST, (FIRST, SECOND))
+        for engine in ("prefix", "hooks"):
+            found = score_rows(two, questions, rows, site, engine=engine)
+            assert all(table.device.type == "cpu" for table in found)
+            assert_same(found, score_rows(one, questions, rows, site, engine=engine), rule)
+
+
 FOREIGN: dict[str, Any] = {
     # Alibi in attention code of its own.
     "bloom": (lambda: transformers.BloomConfig(hidden_size=48, n_layer=3, n_head=4), "their own"),
-    # The prefill goes through; only the walk finds the final norm out of reach.
+    # The prefill goes through; only the walk finds that there is no final norm.
     "opt": (
         lambda: transformers.OPTConfig(
             hidden_size=48, word_embed_proj_dim=48, num_hidden_layers=3, num_attention_heads=4,
-            ffn_dim=96, max_position_embeddings=256,
+            ffn_dim=96, max_position_embeddings=256, do_layer_norm_before=False,
         ),
         "no final norm",
     ),

@@ -18,6 +18,7 @@ from pas.evidence.damage import Damage, damage, neutral_texts
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import SITES, Site
 from pas.models.spec import ModelSpec
+from tests.helpers.pretended_devices import spread
 from tests.helpers.tiny_models import (
     D_MODEL,
     N_BLOCKS,
@@ -127,6 +128,15 @@ def test_the_models_own_code_makes_the_logits(tmp_path: Path) -> None:
     (row,) = random_rows([1])
     expected = literal(model, texts_of(1), [row], "residual")
     assert_same(damage(model, texts_of(1), [row]), expected)
+
+
+@pytest.mark.parametrize("site", ["residual", "mlp"])
+def test_blocks_may_be_on_several_devices(tiny: Tiny, site: Site, tmp_path: Path) -> None:
+    one, two = tiny("llama"), load_model(tiny("llama").spec, tmp_path)
+    texts, rows = texts_of(3), random_rows([1, N_BLOCKS - 1])
+    expected = damage(one, texts, rows, site)
+    with spread(two.model):
+        assert_same(damage(two, texts, rows, site), expected)
 
 
 @pytest.mark.parametrize("arch", ["gemma2", "gpt2"])

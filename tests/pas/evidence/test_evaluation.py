@@ -8,10 +8,18 @@ import pytest
 
 from pas.data.examples import Example
 from pas.data.splits import Split
+from pas.engine.decisions import UNDECIDED
 from pas.evidence.damage import Damage
-from pas.evidence.evaluation import Evaluation, EvaluationAnswers, evaluate, random_controls
+from pas.evidence.evaluation import (
+    Doubts,
+    Evaluation,
+    EvaluationAnswers,
+    bias_of,
+    evaluate,
+    random_controls,
+)
 from pas.evidence.verdict import verdict
-from pas.methods.answers import Answers
+from pas.methods.answers import Answers, decided
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.methods.selection import Selection
@@ -40,7 +48,7 @@ def answers(items: list[Example], picks: dict[Configuration | None, np.ndarray])
         for at, chosen in picks.items()
     }
     labels = np.array([e.label for e in items])
-    return Answers(tuple(e.id for e in items), labels, scores)
+    return decided([e.id for e in items], labels, scores)
 
 
 def evaluated(
@@ -155,6 +163,43 @@ def test_an_evaluation_is_one_document(rng: np.random.Generator) -> None:
     assert Evaluation.from_dict(found.as_dict()) == found
     with pytest.raises(ValueError, match="verdict"):
         Evaluation.from_dict({k: v for k, v in found.as_dict().items() if k != "verdict"})
+
+
+def test_ties_and_scores_that_are_not_finite_are_told(rng: np.random.Generator) -> None:
+    items = [item(at, int(label)) for at, label in enumerate(rng.integers(0, 3, N))]
+    labels = np.array([e.label for e in items])
+    plain = evaluated(items, rng.integers(0, 3, N), labels, np.ones(N, bool))
+    assert plain.doubts is None and "doubts" not in plain.as_dict()
+
+    other = AT._replace(strength=32.0)
+    chosen = answers(items, {None: labels, AT: labels})
+    scores = {at: list(chosen.scores_of(at)) for at in (None, AT)}
+    scores[AT][0] = np.array([np.nan, 0.0, 0.0])
+    scores[AT][1] = scores[None][1] = np.log([0.4, 0.4, 0.1])
+    tested = decided(chosen.item_ids, labels, scores)
+    validation = answers(items[:10], {None: labels[:10], AT: labels[:10]})
+    swept = {at: validation.scores_of(at) for at in (None, AT)}
+    swept[other] = [np.full(3, np.inf)] * 4 + [np.zeros(3)] * 6
+    cell = Cell(AT, 10, 7, 1.0)
+    found = evaluate(
+        Split((), (), tuple(items)),
+        Selection(cell, {}),
+        EvaluationAnswers(tested, (), tested),
+        HARMLESS,
+        validation=decided(validation.item_ids, labels[:10], swept),
+    )
+    assert found.doubts == Doubts(answers=30 + 2 * N, ties=8, undecided=1, broken=((other, 4),))
+    assert found.test.r2w >= 1 and 0 <= found.controls.outside_after <= 1
+    text = json.dumps(found.as_dict(), allow_nan=False)
+    assert Evaluation.from_dict(json.loads(text)) == found
+
+
+def test_no_answer_has_no_role() -> None:
+    roles = ("unknown", "biased", "counter")
+    items = [item(at, 0, roles=roles) for at in range(4)]
+    found = bias_of(items, np.array([0, UNDECIDED, 1, UNDECIDED]))
+    assert found is not None and found.n == 2 and found.unknown == 0.5
+    assert bias_of(items, np.full(4, UNDECIDED)) is None
 
 
 def test_answers_of_other_items_are_refused(rng: np.random.Generator) -> None:

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pas.data.splits import Protocol
 from pas.errors import UserError
-from pas.methods.answers import Answers
+from pas.methods.answers import decided
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.methods.selection import (
     Correct,
     Guard,
+    Rule,
     candidates,
     choose,
     rule_named,
@@ -230,9 +232,35 @@ def test_the_limit_holds_under_sound_and_can_be_lifted(protocol, max_kl, chosen)
     rows = {Configuration("m", 3, 4.0): "1111", Configuration("m", 3, 1.0): "1110"}
     cells, right = answered(rows)
     scores = {at: [np.array([h, not h], float) for h in hits] for at, hits in right.items()}
-    answers = Answers(("a", "b", "c", "d"), np.zeros(4, int), scores)
+    answers = decided(("a", "b", "c", "d"), np.zeros(4, int), scores)
     meter = Meter({Configuration("m", 3, 4.0): 0.7, Configuration("m", 3, 1.0): 0.03})
     selection = choose(cells, protocol, answers=answers, damage=meter, max_kl=max_kl)
     assert selection.selected.configuration.strength == chosen
     assert selection.methods["m"] == selection.selected
     assert selection.configurations == [selection.selected.configuration]
+
+
+@pytest.mark.parametrize("protocol", ["sound", "paper"])
+@pytest.mark.parametrize("rule", ["best", "one-se", "least-damage"])
+def test_a_broken_configuration_is_never_selected(protocol: Protocol, rule: Rule) -> None:
+    """Not even where it is the most accurate, the gentlest and the least damaging."""
+    cells, right = answered({A: "1111", B: "1110", C: "1110"})
+    cells[0] = cells[0]._replace(undecided=1)
+    meter = Meter({A: 0.0, B: 0.1, C: 0.2})
+    chosen = select(cells, protocol, rule, correct=right, damage=meter)
+    assert chosen == cells[1]
+    assert A not in meter.asked
+    every = [c._replace(undecided=2) for c in cells]
+    with pytest.raises(UserError, match=r"all 3 configurations.*m at layer 3, strength 0\.5"):
+        select(every, protocol, rule, correct=right, damage=meter)
+
+
+def test_damage_that_is_not_a_number_is_not_the_least() -> None:
+    first, second = Configuration("m", 3, 1.0), Configuration("n", 3, 1.0)
+    cells, right = answered({first: "1111", second: "1111"})
+    meter = Meter({first: float("nan"), second: 0.3})
+    assert select(cells, "sound", "least-damage", correct=right, damage=meter) == cells[1]
+    meter = Meter({first: float("nan"), second: float("nan")})
+    assert select(cells, "sound", "least-damage", correct=right, damage=meter) == cells[0]
+    with pytest.raises(UserError, match="does more damage"):
+        select(cells, "sound", guard=Guard(meter, 0.1))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pas.engine.extract import Activations
+from pas.errors import UserError
 from pas.methods.estimate import estimate_directions
 from storage.catalogue.estimate import WEIGHTS, estimate
 from storage.lake.files import open_lake
@@ -49,3 +50,22 @@ def test_both_estimators_agree(tmp_path: Path, dtype: torch.dtype) -> None:
         key = (row["method"], row["layer"])
         np.testing.assert_allclose(row["direction"], expected.direction[key], rtol=1e-6, atol=1e-6)
         assert row["norm"] == pytest.approx(expected.norm[key], rel=1e-6)
+
+
+def test_both_estimators_refuse_a_direction_that_is_not_finite(tmp_path: Path) -> None:
+    """The difference of two large numbers is larger than float32 holds, at one layer alone."""
+    keys = (b"a" * 16, b"b" * 16)
+    values = torch.tensor([[[1.0, 2.0], [3e38, 1.0]], [[1.0, 0.0], [-3e38, 1.0]]])
+    whole = Activations(keys, (4, 4), (2, 5), values)
+    lake = open_lake(str(tmp_path))
+    write_shard(lake, FINGERPRINT, "residual", whole, {"id": "made"})
+    weights = {("caa", keys[0]): 1.0, ("caa", keys[1]): -1.0}
+    columns = (["caa", "caa"], pa.array(keys, pa.binary(16)), [1.0, -1.0])
+    table = pa.table(dict(zip(WEIGHTS.names, columns, strict=True)), schema=WEIGHTS)
+    reason = "the direction of method caa at layer 5 is not finite"
+    with pytest.raises(UserError, match=reason):
+        estimate(lake, FINGERPRINT, "residual", table, (2, 5))
+    with pytest.raises(UserError, match=reason):
+        estimate_directions(weights, whole, (2, 5))
+    (row,) = estimate(lake, FINGERPRINT, "residual", table, (2,)).to_pylist()
+    assert row["direction"] == [0.0, 2.0]

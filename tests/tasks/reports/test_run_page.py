@@ -399,7 +399,8 @@ def _read_by_the_command_line(line: str) -> Recipe:
     assert program == "pas"
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     given = command.make_context(name, arguments).params
-    return Recipe.read({option.name: given[option.name] for option in options_of(Recipe)})
+    names = [option.name for option in options_of(Recipe) if given[option.name] is not None]
+    return Recipe.read({name: given[name] for name in names})
 
 
 @pytest.mark.parametrize("changes", [
