@@ -168,7 +168,7 @@ def compare(
                 best, second = sorted(expected_scores, reverse=True)[:2]
                 if best - second > NEAR_TIE:
                     compared += 1
-                    (found_answer,) = decide([scores], [items[n + item].id], case.rule.ties)
+                    (found_answer,) = decide([scores], [items[n + item].id], rule.ties)
                     assert found_answer == cells[at].predictions[item], (engine, at, item)
         assert compared >= 0.97 * len(configurations) * len(items[n:])
 
