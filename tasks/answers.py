@@ -1,6 +1,7 @@
 """Answers in the lake: the tables that the sweep and the evaluation leave."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from pas.methods.answers import Answers, answer
 from pas.methods.grid import Configuration
 from pas.models.sites import Site
 from pas.recipe import Recipe
+from storage.lake.stages import Stage, stage
 from tasks import resources
 from tasks.extract import question
 
@@ -28,6 +30,20 @@ SCHEMA = pa.schema(
     ]
 )
 """One row per answer. `condition` tells apart the circumstances under which items are answered."""
+
+
+def answers_stage(recipe: Recipe, kind: str, split: str, **ingredients: Any) -> Stage:
+    """Return where answers to items of a split are stored.
+
+    Args:
+        recipe: Whose model answers, scored by its rule.
+        kind: Name of the step.
+        split: Address of the split.
+        **ingredients: What else determines the answers, JSON-able.
+    """
+    setup = resources.resolved(recipe)
+    model, rule = setup.fingerprint, setup.rule.name
+    return stage(resources.lake(), kind, model=model, rule=rule, split=split, **ingredients)
 
 
 def answer_items(

@@ -136,5 +136,7 @@ def _teraflops(recipe: Recipe, tokens: int, rows: int) -> float:
 
 def _bytes(recipe: Recipe, todo: Plan) -> int:
     width = 4 if resources.activation_dtype(recipe.model) == "float32" else 2
-    values = len(resources.resolved(recipe).read_layers) * resources.model_info(recipe.model).d_model
+    values = (
+        len(resources.resolved(recipe).read_layers) * resources.model_info(recipe.model).d_model
+    )
     return (todo.total - todo.cached) * values * width

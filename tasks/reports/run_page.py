@@ -3,19 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from pas.data.examples import Example
-from pas.data.splits import SPLITS
+from pas.data.splits import SPLITS, Split
 from pas.evidence.bias import BiasScores
 from pas.evidence.checks import Limits
 from pas.evidence.evaluation import Evaluation, LetterCounts
 from pas.evidence.paired import Comparison
 from pas.evidence.power import items_needed, smallest_gain
+from pas.methods.answers import Answers
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
-from tasks.answers import TEST, run_answers
 from tasks.reports import figures, words
 from tasks.reports import run_figures as run
 from tasks.reports.command import command_line
@@ -47,8 +43,8 @@ class RunReport(NamedTuple):
         recipe: What was asked for.
         evaluation: The result on the test items.
         cells: The sweep.
-        tables: The run's `items` and `predictions`, see `tasks.record.run_tables`.
-        test: The test items.
+        answers: Answers to the test items.
+        split: The items.
         cost: What the training took.
         facts: Facts for the end of the page, such as the run id and versions; see
             `tasks.reports.command.run_facts`.
@@ -57,17 +53,16 @@ class RunReport(NamedTuple):
     recipe: Recipe
     evaluation: Evaluation
     cells: Sequence[Cell]
-    tables: Mapping[str, pa.Table]
-    test: Sequence[Example]
+    answers: Answers
+    split: Split
     cost: Cost
     facts: Mapping[str, str]
 
 
 def run_page(report: RunReport) -> str:
     """Return the page as HTML."""
-    recipe, evaluation, cells, tables = report[:4]
+    recipe, evaluation, cells, answers, split = report[:5]
     comparison, selected = evaluation.test, evaluation.selected
-    answers = run_answers(tables["predictions"], tables["items"])[TEST]
     label = evaluation.verdict.label
     return (
         environment()
@@ -80,23 +75,19 @@ def run_page(report: RunReport) -> str:
             badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
             name=run.name_of,
             power=_power(comparison),
-            splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
+            splits=[(name, len(part)) for name, part in zip(SPLITS, split, strict=True)],
             sweep=_sweep(recipe, cells, evaluation),
             forest=figures.as_svg(run.gains(evaluation)),
             methods=_methods(evaluation, cells),
-            turned=flips(report.test, answers, selected, recipe.rule.kind),
+            turned=flips(split.test, answers, selected, recipe.rule.kind),
             letters=_letters(evaluation.letters) if evaluation.letters else None,
             bias=_bias(evaluation),
-            groups=len({e.group for e in report.test}),
+            groups=len({e.group for e in split.test}),
             cost=report.cost,
             command=command_line(recipe),
             facts=report.facts,
         )
     )
-
-
-def _count(column: pa.ChunkedArray, value: str) -> int:
-    return int(pc.sum(pc.equal(column, value)).as_py() or 0)
 
 
 def _power(test: Comparison) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from pas.evidence.controls import Controls
 from pas.evidence.evaluation import Evaluation
 from pas.evidence.paired import Comparison, compare
 from pas.evidence.verdict import verdict
-from pas.recipe import Recipe
 from storage.lake.tables import write_run_table
 from storage.registry.client import client
 from storage.registry.promotion import history
@@ -27,7 +26,7 @@ from storage.registry.runs import TrainingData, TrainingRecord, log_training, op
 from storage.registry.versions import find_aliases, load_vector, resolve
 from tasks import resources
 from tasks.promote import CHAMPION_CHECK, evaluation_of, find_candidate
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
 
@@ -53,17 +52,7 @@ SOUND = Controls(
 
 @pytest.fixture
 def trained(home: Path, tmp_path: Path, tiny_folder: Path) -> Outcome:
-    data = write_toy(tmp_path / "toy.jsonl", 40)
-    recipe = Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="1,4",
-        methods=("caa", "random"),
-    )
-    return train(recipe).outcome
+    return train(toy(tmp_path, tiny_folder, 40, methods=("caa", "random"))).outcome
 
 
 def register(name: str, controls: Controls, strength: float = 1.0, version: int = 1) -> int:

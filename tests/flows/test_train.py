@@ -24,7 +24,7 @@ from tasks import resources
 from tasks.extract import plan
 from tasks.load import load, read_examples, split_stage
 from tests.helpers import oracle
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
 
@@ -36,17 +36,7 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
-    data = write_toy(tmp_path / "toy.jsonl")
-    return Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="1,4",
-        max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
-    )
+    return toy(tmp_path, tiny_folder)
 
 
 def oracle_item(example) -> oracle.Item:

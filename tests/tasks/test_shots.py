@@ -8,14 +8,13 @@ from flows.train import train
 from pas.data.examples import Example
 from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
-from pas.recipe import Recipe
 from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from tasks import resources
 from tasks.load import load
 from tasks.shots import with_worked_examples
 from tests.helpers import oracle
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 
 @pytest.fixture
@@ -28,17 +27,8 @@ def model(tiny_folder: Path, tmp_path: Path) -> LoadedModel:
 def test_the_flow_agrees_with_the_oracle(
     home: Path, tmp_path: Path, tiny_folder: Path, model: LoadedModel, scoring: str
 ) -> None:
-    plain = Recipe(
-        task="toy",
-        data=str(write_toy(tmp_path / "toy.jsonl", 40)),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="4",
-        methods=("pasf", "ipaswo"),
-        max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
-        scoring=scoring,
+    plain = toy(
+        tmp_path, tiny_folder, 40, strengths="4", methods=("pasf", "ipaswo"), scoring=scoring
     )
     recipe = plain.but(shots=2)
     outcome = train(recipe).outcome
