@@ -8,7 +8,7 @@ but the check "controls" fails if a control that a real gain needs is missing.
 from dataclasses import dataclass
 from typing import Any
 
-from pas.evidence.checks import CHECKS, REAL, VERSION, Finding, Limits, apply
+from pas.evidence.checks import CHECKS, REAL, VERSION, Finding, Limits
 from pas.evidence.controls import Controls
 
 
@@ -61,7 +61,7 @@ def verdict(controls: Controls, limits: Limits | None = None) -> Verdict:
         limits: The limits of the checks; `Limits()` by default.
     """
     limits = limits or Limits()
-    findings = [apply(check, controls, limits) for check in CHECKS]
+    findings = [check.apply(controls, limits) for check in CHECKS]
     measured = tuple(finding for finding in findings if finding is not None)
     failed = next((f.label for f in measured if f.blocks and not f.passed), REAL)
     return Verdict(failed, measured)
