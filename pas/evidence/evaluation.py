@@ -14,7 +14,7 @@ import numpy as np
 from pas.data.examples import Example
 from pas.data.splits import Split, order_choices
 from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
-from pas.evidence.clusters import clustered_interval
+from pas.evidence.clusters import clustered_test
 from pas.evidence.controls import Controls
 from pas.evidence.damage import Damage
 from pas.evidence.letters import best_constant, outside_share, position_counts
@@ -225,7 +225,7 @@ def evaluate(
         strength=winner.strength,
         letters=letters,
         # If every item is a group of its own, the test over items is enough.
-        clustered=clustered_interval(gained, groups) if len(set(groups)) < len(test) else None,
+        clustered=clustered_test(gained, groups) if len(set(groups)) < len(test) else None,
         constant_accuracy=best_constant(chosen.labels.tolist())[1] if letters else None,
         top_letter_before=_top_share(chosen.choices()) if letters else None,
         top_letter_after=_top_share(chosen.choices(winner)) if letters else None,

@@ -34,7 +34,6 @@ class TaskSummary:
         test: One-sided paired t-test over seeds, as in the paper, with interval and effect size.
             Two-sided for "forgetting", where a loss is expected.
         adjusted_p: The p-value adjusted by Holm's method over the setting; None without a test.
-        adjusted_fdr: The p-value adjusted by Benjamini and Hochberg's method.
         flips: Number of items that changed from wrong to right, and from right to wrong, over all
             seeds.
         random_accuracy: Mean accuracy of random directions over seeds; None if not measured.
@@ -55,7 +54,6 @@ class TaskSummary:
     steered_accuracy: float
     test: PairedTest
     adjusted_p: float | None
-    adjusted_fdr: float | None
     flips: tuple[int, int]
     random_accuracy: float | None
     neutral_kl: float | None
@@ -153,7 +151,7 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
     ]
     # One seed gives no test, and would only make the adjustment of the others stricter.
     tested = [t.p_value for t in tests if t.p_value is not None and t.n > 1]
-    holm, fdr = iter(adjust(tested)), iter(adjust(tested, "fdr_bh"))
+    holm = iter(adjust(tested))
     rows = []
     for group, test in zip(groups, tests, strict=True):
         has_test = test.p_value is not None and test.n > 1
@@ -171,7 +169,6 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
                 steered_accuracy=_mean([r.steered_accuracy for r in group]),
                 test=test,
                 adjusted_p=next(holm) if has_test else None,
-                adjusted_fdr=next(fdr) if has_test else None,
                 flips=(sum(r.w2r for r in group), sum(r.r2w for r in group)),
                 random_accuracy=_mean_of_known([r.random_accuracy for r in group]),
                 neutral_kl=_mean_of_known([r.neutral_kl for r in group]),

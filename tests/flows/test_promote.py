@@ -13,7 +13,7 @@ from flows.promote import promote, rollback
 from flows.train import train
 from pas.errors import UserError
 from pas.evidence.checks import CHECKS
-from pas.evidence.clusters import ClusteredInterval
+from pas.evidence.clusters import ClusteredTest
 from pas.evidence.controls import Controls
 from pas.evidence.evaluation import Evaluation
 from pas.evidence.paired import Comparison, compare
@@ -35,7 +35,7 @@ TEST = compare([False] * 30 + [True] * 2, [True] * 32)
 SOUND = Controls(
     TEST,
     4.0,
-    clustered=ClusteredInterval(32, 12, 0.9, 0.8, 1.0, 0.05, 0.001),
+    clustered=ClusteredTest(12, 0.9, 0.001),
     constant_accuracy=0.5,
     top_letter_before=0.5,
     top_letter_after=0.5,
