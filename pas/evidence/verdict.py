@@ -11,6 +11,9 @@ from typing import Any
 from pas.evidence.checks import CHECKS, REAL, VERSION, Finding, Limits
 from pas.evidence.controls import Controls
 
+NO_FAULT = "The gain is significant and no control explains it."
+"""The explanation of the verdict "real"."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -39,9 +42,7 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The sentence that gives the reason for the label."""
-        if self.failures:
-            return self.failures[0].explanation
-        return "The gain is significant and no control explains it."
+        return self.failures[0].explanation if self.failures else NO_FAULT
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and the explanation, JSON-able."""

@@ -7,7 +7,6 @@ on a page each is replaced by the page's variable of that name, light or dark.
 import io
 import re
 from collections.abc import Mapping, Sequence
-from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -30,7 +29,6 @@ PALETTE = {
     "accent": "#1f5fa8",
     "up": "#2f80d8",
     "down": "#e08a1e",
-    "right": "#c4c9cf",
     "series-2": "#b4540a",
     "series-3": "#2d7d46",
     "series-4": "#8b3fa0",
@@ -373,37 +371,3 @@ def _limits(rows: Sequence[Interval], draws: Sequence[float]) -> tuple[float, fl
     low, high = max(-reach, min(ends)), min(reach, max(ends))
     margin = 0.06 * max(high - low, 0.02)
     return min(low, -0.02) - margin, max(high, 0.02) + margin
-
-
-@matplotlib.rc_context(_STYLE)
-def letters(before: Sequence[int], after: Sequence[int], right: Sequence[int]) -> Figure:
-    """Draw how often each letter is answered unsteered, answered steered, and right."""
-    width = max(0.75 * len(before), 3.2)
-    figure, axes = _canvas(width, 1.7, _Margins(0.5, 0.3, 0.1, 0.3))
-    for kind, (name, colour, counts) in enumerate(
-        (
-            ("unsteered", _MUTED, before),
-            ("steered", _ACCENT, after),
-            ("right", PALETTE["right"], right),
-        )
-    ):
-        positions = [i + 0.26 * (kind - 1) for i in range(len(counts))]
-        axes.bar(positions, counts, 0.24, color=colour, label=name)
-    axes.set_xticks(range(len(before)), list(ascii_uppercase[: len(before)]), color=_INK)
-    _round_ticks(axes, "y")
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    figure.legend(
-        loc="upper left",
-        bbox_to_anchor=(0.4 / figure.get_figwidth(), 1.0),
-        ncols=3,
-        frameon=False,
-        borderpad=0.1,
-        handlelength=1.0,
-        columnspacing=1.2,
-    )
-    told = "; ".join(
-        f"{ascii_uppercase[i]} {a} unsteered, {b} steered, right {c} times"
-        for i, (a, b, c) in enumerate(zip(before, after, right, strict=True))
-    )
-    figure.set_label(f"Test answers by letter: {told}.")
-    return figure

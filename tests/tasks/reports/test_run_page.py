@@ -197,7 +197,7 @@ def test_pictures_are_sound_and_take_the_pages_colours(
 ) -> None:
     source = run_page(runs[scoring])
     drawn = pictures(source)
-    assert len(drawn) == 5 + 1 + 5 + 1 + (scoring == "letter")
+    assert len(drawn) == 5 + 1 + 1, "five methods, by layer, and the gains"
     for picture in drawn:
         assert picture.get("role") == "img" and len(picture.get("aria-label", "")) > 30
         _, _, width, height = map(float, picture.get("viewBox", "").split())
@@ -213,10 +213,9 @@ def test_pictures_are_sound_and_take_the_pages_colours(
 
 
 def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, RunReport]) -> None:
-    for scoring, run in runs.items():
+    for run in runs.values():
         figures = run_figures(run.evaluation, run.cells)
-        letters = {"letters"} if scoring == "letter" else set()
-        assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"} | letters
+        assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"}
         out = io.BytesIO()
         figures["methods"].savefig(out, format="png")
         assert out.getvalue().startswith(b"\x89PNG")
@@ -317,8 +316,8 @@ def test_no_answer_flipped(runs: dict[str, RunReport]) -> None:
     still = made(run, labels, labels, Configuration("pasf", 2, 1.0))
     page = page_of(still)
     assert "No test answer changed between right and wrong." in page.text
-    assert "No answer flipped; if 10 % did" in page.text
-    assert "Items for this gain" not in page.text
+    assert "if 10% of the answers flip (none did)" in page.text
+    assert "would show this one" not in page.text
 
 
 def test_not_steering_won(runs: dict[str, RunReport]) -> None:
@@ -338,7 +337,7 @@ def test_one_layer_and_one_strength_are_enough(runs: dict[str, RunReport]) -> No
     page = page_of(small)
     assert "Of 1 configuration, validation chose CAA at layer 2, strength 4" in page.text
     assert "Not steering was not among the choices." in page.text
-    assert "By layer" not in page.text and "By strength" not in page.text
+    assert "By layer" not in page.text
     assert len(pictures(run_page(small))) == 2, "one heat map and the gains"
 
 
@@ -357,8 +356,8 @@ def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, RunRep
     rate = (n - 1) / n
     least = smallest_gain(n, rate)
     assert least is not None
-    assert f"a true gain of {least:+.3f} is the smallest that {n} items show" in page.text
-    assert f"{items_needed((n - 5) / n, rate)} test items would show a gain" in page.text
+    assert f"{n} items show a gain of {least:+.3f} four times in five, if {rate:.0%}" in page.text
+    assert f"; {items_needed((n - 5) / n, rate)} would show this one" in page.text
     interval = between(test.ci_low, test.ci_high)
     assert f"{signed(test.delta)}; {interval} (bootstrap over items)" in page.text
 
