@@ -29,10 +29,9 @@ def demo(
     Teaches SmolLM2-135M a cheerful outlook from labelled answers. Takes some minutes on two cores
     the first time; the second time everything is cached.
     """
-    from flows.cli.session import begin, call, start_server
+    from flows.cli.session import begin, call
 
-    begin(verbose=verbose)
-    start_server()
+    begin(verbose=verbose, with_server=True)
     from pas.methods.contrast import METHODS
     from pas.recipe import Recipe
     from storage.registry.versions import load_vector, resolve
