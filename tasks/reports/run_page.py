@@ -81,7 +81,6 @@ def run_page(report: RunReport) -> str:
 
 def _sweep(recipe: Recipe, cells: Sequence[Cell], evaluation: Evaluation) -> dict[str, Any]:
     baseline = evaluation.validation_unsteered
-    accuracies = [baseline, *(c.correct / c.n for c in cells)]
     strengths = sorted({c.configuration.strength for c in cells})
     layers = sorted({c.configuration.layer for c in cells})
     parts, by_layer, maps = [], {}, run.maps(evaluation, cells)
@@ -93,9 +92,7 @@ def _sweep(recipe: Recipe, cells: Sequence[Cell], evaluation: Evaluation) -> dic
         parts.append({"name": name, "heat_map": figures.as_svg(maps[method]), "rows": rows})
         strength, line = _by_layer(swept, run.best_of(evaluation, method) or evaluation.selected)
         by_layer[f"{name}, × {strength:g}"] = line
-    axis = figures.Axis("layer", {float(layer): str(layer) for layer in layers})
-    limits = min(accuracies), max(accuracies)
-    lines = figures.curves(axis, by_layer, baseline, limits) if len(layers) > 1 else None
+    lines = figures.curves("layer", by_layer, baseline) if len(layers) > 1 else None
     return {
         "baseline": baseline,
         "reach": figures.reach_of(cells, baseline),
