@@ -45,9 +45,7 @@ class CacheStats(NamedTuple):
 
 
 @contextmanager
-def connect(
-    lake: Lake, *, memory_limit: str | None = None, threads: int | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(lake: Lake, *, memory_limit: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB with a view of each run table and of all activations.
 
     The view `activations` spans every model and site and may show a prompt once per shard that
@@ -57,12 +55,11 @@ def connect(
         lake: What to look at.
         memory_limit: DuckDB's limit, such as `4GB`, by default 1 GB; beyond it queries spill to a
             temporary folder.
-        threads: DuckDB's threads; all cores by default.
 
     Raises:
-        UserError: If DuckDB refuses the limit or the number of threads.
+        UserError: If DuckDB refuses the limit.
     """
-    with open_session(lake, memory_limit, threads) as connection:
+    with open_session(lake, memory_limit) as connection:
         for table in TABLES.values():
             _create_view(connection, lake, table, lake.address("tables", table.name), "*.parquet")
         _create_view(connection, lake, ACTIVATIONS, "activations", "*/*/*.parquet")

@@ -113,14 +113,16 @@ def _baselines(
     return [(task, [found.get((task, m)) for m in models], paper.TASKS[task]) for task in both]
 
 
-def _costs(results: Sequence[StudyResult], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what each model's trainings took."""
+def _costs(
+    results: Sequence[StudyResult], names: Mapping[str, str]
+) -> list[tuple[str, tuple[int, str, str]]]:
+    """Return for each model the number of its trainings, their time in all, and its median."""
     spent: dict[str, list[float]] = {}
     for result in results:
         if not result.failed:
             spent.setdefault(names[result.model], []).append(result.seconds)
     return [
-        {"name": name, "count": len(times), "total": sum(times), "median": median(times)}
+        (name, (len(times), words.duration(sum(times)), words.duration(median(times))))
         for name, times in spent.items()
     ]
 
