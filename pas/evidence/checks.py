@@ -63,9 +63,11 @@ class Limits:
     groups: int = FEW_GROUPS
 
 
+LIMITS = Limits()
+
 Reading = tuple[bool, str]
 """Whether the limit is met, and the measured value in words."""
-Read = Callable[[Controls, Limits], Reading | None]
+Read = Callable[[Controls], Reading | None]
 """Evaluates the controls; returns None if the control was not measured."""
 
 
@@ -120,19 +122,21 @@ class Check:
     fails: str
     blocks: bool = True
 
-    def needed(self, limits: Limits) -> str:
-        """Return the condition with the numbers of `limits`."""
-        return self.limit.format(**asdict(limits))
+    @property
+    def needed(self) -> str:
+        """The condition with the numbers of `LIMITS`."""
+        return self.limit.format(**asdict(LIMITS))
 
-    def apply(self, controls: Controls, limits: Limits) -> Finding | None:
+    def apply(self, controls: Controls) -> Finding | None:
         """Return the finding; None if the control was not measured."""
-        reading = self.read(controls, limits)
+        reading = self.read(controls)
         if reading is None:
             return None
         passed, measured = reading
         explanation = self.passes if passed else self.fails.format(measured=measured)
-        needed = self.needed(limits)
-        return Finding(self.name, self.label, passed, self.blocks, measured, needed, explanation)
+        return Finding(
+            self.name, self.label, passed, self.blocks, measured, self.needed, explanation
+        )
 
 
 def markdown() -> str:
@@ -141,7 +145,7 @@ def markdown() -> str:
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for check in CHECKS:
         failure = "blocks promotion" if check.blocks else "warns"
-        row = (check.name, check.measures, check.needed(Limits()), failure, check.label)
+        row = (check.name, check.measures, check.needed, failure, check.label)
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
@@ -164,7 +168,7 @@ def _within(value: float, limit: float) -> bool:
     passes="Validation chose to steer.",
     fails="No vector was better than none on validation, so there is no gain to judge.",
 )
-def _chosen(c: Controls, _: Limits) -> Reading:
+def _chosen(c: Controls) -> Reading:
     return c.strength != 0, f"strength {c.strength:g}"
 
 
@@ -176,8 +180,8 @@ def _chosen(c: Controls, _: Limits) -> Reading:
     passes="Steering does not lower the accuracy by more than chance.",
     fails="Steered answers are correct less often than unsteered ones, by more than chance.",
 )
-def _harm(c: Controls, limits: Limits) -> Reading:
-    passed = c.test.delta >= 0 or c.test.p_value >= limits.alpha
+def _harm(c: Controls) -> Reading:
+    passed = c.test.delta >= 0 or c.test.p_value >= LIMITS.alpha
     return passed, f"gain {c.test.delta:+.4f}, p {c.test.p_value:.3g}"
 
 
@@ -189,8 +193,8 @@ def _harm(c: Controls, limits: Limits) -> Reading:
     passes="The test items show a gain beyond chance.",
     fails="The test items show no gain beyond chance.",
 )
-def _significance(c: Controls, limits: Limits) -> Reading:
-    passed = c.test.delta > 0 and c.test.p_value < limits.alpha
+def _significance(c: Controls) -> Reading:
+    passed = c.test.delta > 0 and c.test.p_value < LIMITS.alpha
     return passed, f"gain {c.test.delta:+.4f}, p {c.test.p_value:.3g}, {c.test.n} items"
 
 
@@ -202,13 +206,13 @@ def _significance(c: Controls, limits: Limits) -> Reading:
     passes="The gain is beyond chance with whole groups of items as the units.",
     fails="The gain comes from too few groups of similar items to rule out chance.",
 )
-def _significance_over_groups(c: Controls, limits: Limits) -> Reading | None:
+def _significance_over_groups(c: Controls) -> Reading | None:
     if c.clustered is None:
         return None
     p = c.clustered.p_value
     # No p-value: all groups gain alike, or there is one group and nothing to test with.
     alike = p is None and c.clustered.n_groups > 1
-    passed = c.clustered.mean > 0 and (alike or (p is not None and p < limits.alpha))
+    passed = c.clustered.mean > 0 and (alike or (p is not None and p < LIMITS.alpha))
     return passed, f"p {'none' if p is None else f'{p:.3g}'}, {c.clustered.n_groups} groups"
 
 
@@ -220,15 +224,15 @@ def _significance_over_groups(c: Controls, limits: Limits) -> Reading | None:
     passes="The gain is large enough to be of use.",
     fails="The gain is too small to be of use.",
 )
-def _gain(c: Controls, limits: Limits) -> Reading:
-    return _within(limits.gain, c.test.delta), f"gain {c.test.delta:+.4f}"
+def _gain(c: Controls) -> Reading:
+    return _within(LIMITS.gain, c.test.delta), f"gain {c.test.delta:+.4f}"
 
 
-def _survives(gain: float, reshuffled: Comparison | None, limits: Limits) -> bool:
+def _survives(gain: float, reshuffled: Comparison | None) -> bool:
     """Whether enough of the gain remains with the choices in another order."""
     if reshuffled is None:
         return False
-    return reshuffled.delta > 0 and _within(limits.kept_gain * gain, reshuffled.delta)
+    return reshuffled.delta > 0 and _within(LIMITS.kept_gain * gain, reshuffled.delta)
 
 
 @_check(
@@ -239,11 +243,11 @@ def _survives(gain: float, reshuffled: Comparison | None, limits: Limits) -> boo
     passes="The gain stays with the choices in another order.",
     fails="The gain disappears with the choices in another order: it is a gain of letters.",
 )
-def _reshuffled(c: Controls, limits: Limits) -> Reading | None:
+def _reshuffled(c: Controls) -> Reading | None:
     if c.reshuffled is None:
         return None
     measured = f"gain {c.reshuffled.delta:+.4f} instead of {c.test.delta:+.4f}"
-    return _survives(c.test.delta, c.reshuffled, limits), measured
+    return _survives(c.test.delta, c.reshuffled), measured
 
 
 @_check(
@@ -254,14 +258,14 @@ def _reshuffled(c: Controls, limits: Limits) -> Reading | None:
     passes="The steered model does not owe its gain to one letter.",
     fails="The steered model gives the same letter to nearly all questions.",
 )
-def _one_letter(c: Controls, limits: Limits) -> Reading | None:
+def _one_letter(c: Controls) -> Reading | None:
     if c.top_letter_after is None:
         return None
     before = c.top_letter_before
     caused = before is None or c.top_letter_after > before
-    collapsed = c.top_letter_after >= limits.one_letter and caused
+    collapsed = c.top_letter_after >= LIMITS.one_letter and caused
     # If all labels are one letter, so are correct answers. Only another order can distinguish them.
-    passed = not collapsed or _survives(c.test.delta, c.reshuffled, limits)
+    passed = not collapsed or _survives(c.test.delta, c.reshuffled)
     start = "" if before is None else f", {before:.1%} before"
     return passed, f"{c.top_letter_after:.1%} of answers on one letter{start}"
 
@@ -274,7 +278,7 @@ def _one_letter(c: Controls, limits: Limits) -> Reading | None:
     passes="Steered answers beat always giving the best letter.",
     fails="Always giving the same letter is correct as often, without reading the question.",
 )
-def _constant_letter(c: Controls, _: Limits) -> Reading | None:
+def _constant_letter(c: Controls) -> Reading | None:
     # Another order is the fairer test: the published protocol has tasks with one correct letter.
     if c.reshuffled is not None and c.reshuffled_constant is not None:
         steered, constant = c.reshuffled.steered_accuracy, c.reshuffled_constant
@@ -294,11 +298,11 @@ def _constant_letter(c: Controls, _: Limits) -> Reading | None:
     passes="Steered and unsteered answers are letters about equally often.",
     fails="Steering changes how often the model answers with a letter, not only which.",
 )
-def _answer_format(c: Controls, limits: Limits) -> Reading | None:
+def _answer_format(c: Controls) -> Reading | None:
     before, after = c.outside_before, c.outside_after
     if before is None or after is None:
         return None
-    passed = _within(abs(after - before), limits.format_change)
+    passed = _within(abs(after - before), LIMITS.format_change)
     return passed, f"{after:.1%} outside the letters, {before:.1%} before"
 
 
@@ -310,13 +314,13 @@ def _answer_format(c: Controls, limits: Limits) -> Reading | None:
     passes='The steered model does not say "unknown" to everything.',
     fails='The steered model says "unknown" nearly always, which is correct in half the items.',
 )
-def _always_unknown(c: Controls, limits: Limits) -> Reading | None:
+def _always_unknown(c: Controls) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     if c.bias_after.accuracy_disambiguated is None:
         return None  # "unknown" is correct in all other items
     before, after = c.bias_before.unknown, c.bias_after.unknown
-    passed = after < limits.always_unknown or after <= before
+    passed = after < LIMITS.always_unknown or after <= before
     return passed, f'{after:.1%} "unknown", {before:.1%} before'
 
 
@@ -328,13 +332,13 @@ def _always_unknown(c: Controls, limits: Limits) -> Reading | None:
     passes="Questions that the context answers are still answered.",
     fails='The gain is more "unknown", at the cost of questions that the context answers.',
 )
-def _answerable_items(c: Controls, limits: Limits) -> Reading | None:
+def _answerable_items(c: Controls) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     before, after = c.bias_before.accuracy_disambiguated, c.bias_after.accuracy_disambiguated
     if before is None or after is None:
         return None
-    kept = _within(before - after, limits.answerable_loss)
+    kept = _within(before - after, LIMITS.answerable_loss)
     passed = kept or c.bias_after.unknown <= c.bias_before.unknown
     return passed, f"accuracy {after:.4f}, {before:.4f} before"
 
@@ -347,7 +351,7 @@ def _answerable_items(c: Controls, limits: Limits) -> Reading | None:
     passes="The vector does more than a push of the same size in a random direction.",
     fails="A push of the same size in a random direction does as well.",
 )
-def _random_direction(c: Controls, _: Limits) -> Reading | None:
+def _random_direction(c: Controls) -> Reading | None:
     if not c.random_accuracies:
         return None
     steered, best, k = c.test.steered_accuracy, max(c.random_accuracies), len(c.random_accuracies)
@@ -362,10 +366,10 @@ def _random_direction(c: Controls, _: Limits) -> Reading | None:
     passes="Training saw no item of the test items' groups.",
     fails="Training saw items of the same groups, so the gain may be memory.",
 )
-def _split(c: Controls, limits: Limits) -> Reading | None:
+def _split(c: Controls) -> Reading | None:
     if c.leaked_groups is None or not c.test_groups:
         return None
-    passed = _within(c.leaked_groups / c.test_groups, limits.leaked_groups)
+    passed = _within(c.leaked_groups / c.test_groups, LIMITS.leaked_groups)
     return passed, f"{c.leaked_groups} of {c.test_groups} test groups also in training"
 
 
@@ -377,7 +381,7 @@ def _split(c: Controls, limits: Limits) -> Reading | None:
     passes="The remaining errors follow the stereotype no more than before.",
     fails="Answers are correct more often, but the errors follow the stereotype more.",
 )
-def _bias_score(c: Controls, limits: Limits) -> Reading | None:
+def _bias_score(c: Controls) -> Reading | None:
     if c.bias_before is None or c.bias_after is None:
         return None
     pairs = [
@@ -390,7 +394,7 @@ def _bias_score(c: Controls, limits: Limits) -> Reading | None:
     ]
     if not pairs:
         return None
-    passed = all(_within(abs(after) - abs(before), limits.bias_rise) for _, before, after in pairs)
+    passed = all(_within(abs(after) - abs(before), LIMITS.bias_rise) for _, before, after in pairs)
     return passed, ", ".join(f"{name} {a:+.3f}, {b:+.3f} before" for name, b, a in pairs)
 
 
@@ -402,15 +406,15 @@ def _bias_score(c: Controls, limits: Limits) -> Reading | None:
     passes="Steering changes other text little.",
     fails="Steering changes the model on text and tasks that it should leave unchanged.",
 )
-def _damage(c: Controls, limits: Limits) -> Reading | None:
+def _damage(c: Controls) -> Reading | None:
     parts, passed = [], True
     if c.neutral_kl is not None:
         parts.append(f"{c.neutral_kl:.3g} nats per token on neutral text")
-        passed = _within(c.neutral_kl, limits.neutral_kl)
+        passed = _within(c.neutral_kl, LIMITS.neutral_kl)
     if c.other_task is not None:
         parts.append(f"gain {c.other_task.delta:+.4f} on another task")
-        by_chance = c.other_task.p_value >= limits.alpha
-        passed = passed and (_within(-c.other_task.delta, limits.other_loss) or by_chance)
+        by_chance = c.other_task.p_value >= LIMITS.alpha
+        passed = passed and (_within(-c.other_task.delta, LIMITS.other_loss) or by_chance)
     return (passed, ", ".join(parts)) if parts else None
 
 
@@ -423,11 +427,11 @@ def _damage(c: Controls, limits: Limits) -> Reading | None:
     passes="Everything that a real gain needs was measured.",
     fails="What a real gain needs was {measured}.",
 )
-def _controls(c: Controls, limits: Limits) -> Reading:
+def _controls(c: Controls) -> Reading:
     constant = (c.constant_accuracy, c.reshuffled_constant) != (None, None)
     measured = {
-        f"{limits.random_directions} random directions": len(c.random_accuracies)
-        >= limits.random_directions,
+        f"{LIMITS.random_directions} random directions": len(c.random_accuracies)
+        >= LIMITS.random_directions,
         "choices re-shuffled": not c.letters or c.reshuffled is not None,
         "the best constant letter": not c.letters or constant,
         "damage to neutral text": c.neutral_kl is not None,
@@ -445,10 +449,10 @@ def _controls(c: Controls, limits: Limits) -> Reading:
     fails="With so few groups the p-value over groups is too small.",
     blocks=False,
 )
-def _groups(c: Controls, limits: Limits) -> Reading | None:
+def _groups(c: Controls) -> Reading | None:
     if c.clustered is None:
         return None
-    return c.clustered.n_groups >= limits.groups, f"{c.clustered.n_groups} groups"
+    return c.clustered.n_groups >= LIMITS.groups, f"{c.clustered.n_groups} groups"
 
 
 # First whether there is a gain. Then whether it consists of something other than better answers,

@@ -8,7 +8,7 @@ but the check "controls" fails if a control that a real gain needs is missing.
 from dataclasses import dataclass
 from typing import Any
 
-from pas.evidence.checks import CHECKS, REAL, VERSION, Finding, Limits
+from pas.evidence.checks import CHECKS, REAL, VERSION, Finding
 from pas.evidence.controls import Controls
 
 NO_FAULT = "The gain is significant and no control explains it."
@@ -54,15 +54,9 @@ class Verdict:
         }
 
 
-def verdict(controls: Controls, limits: Limits | None = None) -> Verdict:
-    """Return the verdict on a result by the table of checks.
-
-    Args:
-        controls: The result and its controls.
-        limits: The limits of the checks; `Limits()` by default.
-    """
-    limits = limits or Limits()
-    findings = [check.apply(controls, limits) for check in CHECKS]
+def verdict(controls: Controls) -> Verdict:
+    """Return the verdict on a result, given with its controls, by the table of checks."""
+    findings = [check.apply(controls) for check in CHECKS]
     measured = tuple(finding for finding in findings if finding is not None)
     failed = next((f.label for f in measured if f.blocks and not f.passed), REAL)
     return Verdict(failed, measured)

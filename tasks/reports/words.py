@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pas.evidence.checks import CHECKS, REAL, UNPROVEN, Limits
+from pas.evidence.checks import CHECKS, LIMITS, REAL, UNPROVEN
 from pas.evidence.paired import Comparison
 from pas.evidence.power import items_needed, smallest_gain
 from pas.evidence.verdict import NO_FAULT
 from pas.study.summary import Summary, TaskSummary
 
-ALPHA = Limits().alpha
+ALPHA = LIMITS.alpha
 _SAME = 1e-12  # less is rounding
 _ASSUMED_FLIPS = 0.1  # share of the items, where none flipped and a rate is needed
 _MARKS = {REAL: "good", UNPROVEN: "open"}

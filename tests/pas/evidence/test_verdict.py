@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pas.evidence.bias import BiasScores, bias_scores
-from pas.evidence.checks import CHECKS, Limits, markdown
+from pas.evidence.checks import CHECKS, markdown
 from pas.evidence.clusters import ClusteredTest
 from pas.evidence.controls import Controls
 from pas.evidence.paired import Comparison
@@ -245,12 +245,6 @@ def test_precedence_is_the_order_of_the_checks() -> None:
         failed = verdict(replace(GOOD, **faults)).label
         assert list(order).index(failed) <= list(order).index(label)
         assert failed == label or failed in done
-
-
-def test_limits_are_the_askers() -> None:
-    assert verdict(GOOD, Limits(kept_gain=0.95)).label == "letter artefact"
-    assert verdict(GOOD, Limits(alpha=0.0005)).label == "not significant"
-    assert "11 random directions" in verdict(GOOD, Limits(random_directions=11)).explanation
 
 
 def test_a_verdict_is_json() -> None:
