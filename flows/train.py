@@ -16,10 +16,9 @@ from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
 from tasks.damage import read_damage
-from tasks.estimate import estimate
+from tasks.estimate import estimate, read_directions
 from tasks.evaluate import (
     answer_test_items,
-    evaluation_address,
     read_test_answers,
     write_evaluation,
 )
@@ -29,7 +28,7 @@ from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
 from tasks.shots import with_worked_examples
-from tasks.sweep import read_directions, read_sweep, sweep
+from tasks.sweep import read_sweep, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -111,7 +110,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         evaluation = evaluate(
             parts, selection, test_answers, damage, validation=swept.answers, seed=recipe.seed
         )
-        write_evaluation(evaluation_address(tested), evaluation)
+        write_evaluation(tested, evaluation)
 
     with watch.step("record"):
         trail = Trail(split, predictions, vectors, answers, tested)

@@ -19,14 +19,14 @@ VALIDATION, TEST, RESHUFFLED = "val", "test", "reshuffled"
 _UNSTEERED = {"method": "none", "layer": None, "strength": 0.0}
 SCHEMA = pa.schema(
     [
-        pa.field("item_id", pa.string()),
-        pa.field("method", pa.string()),
-        pa.field("layer", pa.int16()),
-        pa.field("strength", pa.float64()),
-        pa.field("condition", pa.string()),
-        pa.field("choice", pa.int32()),
-        pa.field("label", pa.int32()),
-        pa.field("scores", pa.list_(pa.float64())),
+        ("item_id", pa.string()),
+        ("method", pa.string()),
+        ("layer", pa.int16()),
+        ("strength", pa.float64()),
+        ("condition", pa.string()),
+        ("choice", pa.int32()),
+        ("label", pa.int32()),
+        ("scores", pa.list_(pa.float64())),
     ]
 )
 """One row per answer. `condition` tells apart the circumstances under which items are answered."""

@@ -12,17 +12,17 @@ from storage.lake.stages import Stage, stage
 from storage.settings import settings
 from tasks import resources
 from tasks.caching import step
-from tasks.sweep import read_directions
+from tasks.estimate import read_directions
 
 _SCHEMA = pa.schema(
     [
-        pa.field("method", pa.string()),
-        pa.field("layer", pa.int16()),
-        pa.field("strength", pa.float64()),
-        pa.field("kl", pa.float64()),
-        pa.field("nll_before", pa.float64()),
-        pa.field("nll_after", pa.float64()),
-        pa.field("n_tokens", pa.int64()),
+        ("method", pa.string()),
+        ("layer", pa.int16()),
+        ("strength", pa.float64()),
+        ("kl", pa.float64()),
+        ("nll_before", pa.float64()),
+        ("nll_after", pa.float64()),
+        ("n_tokens", pa.int64()),
     ]
 )
 

@@ -22,7 +22,7 @@ from tasks.answers import (
     read_answers,
 )
 from tasks.caching import step
-from tasks.sweep import read_directions
+from tasks.estimate import read_directions
 
 
 def evaluation_stage(recipe: Recipe, split: str, vectors: str, selection: Selection) -> Stage:
@@ -76,15 +76,10 @@ def read_test_answers(tested: str, selection: Selection) -> EvaluationAnswers:
     )
 
 
-def evaluation_address(tested: str) -> str:
-    """Return where the evaluation of these test answers is stored, or will be."""
-    return tested.replace(".parquet", ".json")
-
-
-def write_evaluation(address: str, evaluation: Evaluation) -> str:
-    """Keep the evaluation as one JSON document in the lake."""
+def write_evaluation(tested: str, evaluation: Evaluation) -> None:
+    """Keep the evaluation as a JSON document in the lake, beside the test answers."""
     text = json.dumps(evaluation.as_dict(), indent=1, allow_nan=False)
-    return resources.lake().write_text(address, text + "\n")
+    resources.lake().write_text(tested.replace(".parquet", ".json"), text + "\n")
 
 
 def as_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

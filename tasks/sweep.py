@@ -1,9 +1,8 @@
 """Sweep: every (method, layer, strength) on the validation items."""
 
-import numpy as np
 import pyarrow as pa
 
-from pas.methods.grid import Directions, grid
+from pas.methods.grid import grid
 from pas.methods.selection import count
 from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
@@ -11,16 +10,7 @@ from storage.lake.stages import Stage, read_split
 from tasks import resources
 from tasks.answers import VALIDATION, answer_items, answers_stage, answers_table, read_answers
 from tasks.caching import step
-
-
-def read_directions(address: str) -> Directions:
-    """Read what `estimate` wrote."""
-    rows = resources.lake().read_table(address).to_pylist()
-    keys = [(row["method"], row["layer"]) for row in rows]
-    return Directions(
-        {k: np.asarray(r["direction"], np.float32) for k, r in zip(keys, rows, strict=True)},
-        {k: r["norm"] for k, r in zip(keys, rows, strict=True)},
-    )
+from tasks.estimate import read_directions
 
 
 def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pas.evidence.clusters import FEW_GROUPS
 from pas.evidence.controls import Controls
 from pas.evidence.paired import Comparison
+from pas.methods.selection import MAX_KL
 
 VERSION = 1
 """Version of the table. It increases when a check, its limit or the order changes."""
@@ -58,7 +59,7 @@ class Limits:
     answerable_loss: float = 0.02
     bias_rise: float = 0.1
     format_change: float = 0.25
-    neutral_kl: float = 0.1
+    neutral_kl: float = MAX_KL
     other_loss: float = 0.02
     groups: int = FEW_GROUPS
 
