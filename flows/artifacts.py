@@ -19,7 +19,7 @@ from tasks.record import report_file
 
 
 def publish_training(
-    outcome: Outcome, findings: list[tuple[str, str, str]], verdict: Verdict, cells: list[Cell]
+    outcome: Outcome, findings: list[tuple[str, str, str]], verdict: Verdict, cells: Sequence[Cell]
 ) -> None:
     """Show the result, the table of checks, the sweep as a heat map, and a link to MLflow."""
     key = artifact_key(outcome.model_name)
@@ -84,7 +84,7 @@ def checks_rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
     ]
 
 
-def heat_map_markdown(cells: list[Cell]) -> str:
+def heat_map_markdown(cells: Sequence[Cell]) -> str:
     """Return a table for each method: validation accuracy, layers down, strengths across."""
     lines = []
     for method in dict.fromkeys(c.configuration.method for c in cells):

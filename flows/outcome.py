@@ -2,18 +2,15 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from string import ascii_uppercase
 from typing import Any
 
 from pas.evidence.evaluation import Evaluation
-from pas.evidence.paired import Comparison
-from pas.evidence.power import smallest_gain
 from pas.recipe import Recipe
 from tasks import resources
-from tasks.reports.words import doubts
+from tasks.reports.words import doubts, power
 
 
 @dataclass(frozen=True)
@@ -96,97 +93,31 @@ class Stopwatch:
 def findings(
     recipe: Recipe, evaluation: Evaluation, prompt: tuple[str, str]
 ) -> list[tuple[str, str, str]]:
-    """Return the evidence as rows (what, measured, how to read it), for people.
+    """Return the result as rows (what, measured, how to read it), beside the table of checks.
 
     Args:
         recipe: The training.
         evaluation: Its evidence.
         prompt: What the model reads, and where its answer is read, see `pas.data.chat.described`.
     """
-    test, controls, selected = evaluation.test, evaluation.controls, evaluation.selected
-    rows = [
+    test, selected, damage = evaluation.test, evaluation.selected, evaluation.damage
+    at = f"{selected.method}, layer {selected.layer}, strength {selected.strength:g}"
+    perplexity = [math.exp(nll) for nll in (damage.nll_before, damage.nll_after)]
+    shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
+    read = "block L-1" if recipe.protocol == "paper" else "block L"
+    return [
         ("verdict", evaluation.verdict.label, evaluation.verdict.explanation),
         ("test accuracy, unsteered", f"{test.baseline_accuracy:.3f}", f"{test.n} items"),
-        (
-            "test accuracy, steered",
-            f"{test.steered_accuracy:.3f}",
-            f"{selected.method}, layer {selected.layer}, strength {selected.strength:g}",
-        ),
+        ("test accuracy, steered", f"{test.steered_accuracy:.3f}", at),
         ("gain", f"{test.delta:+.3f}", f"95 % interval {test.ci_low:+.3f} to {test.ci_high:+.3f}"),
         ("flips", f"{test.w2r} / {test.r2w}", "wrong to right / right to wrong"),
-        ("McNemar p", f"{test.p_value:.2g}", _power(test)),
-    ]
-    if controls.random_accuracies:
-        draws = controls.random_accuracies
-        rows.append(
-            (
-                "random direction",
-                f"{sum(draws) / len(draws):.3f}",
-                f"mean of {len(draws)} of the same norm; best {max(draws):.3f}",
-            )
-        )
-    if evaluation.letters is not None:
-        letters = evaluation.letters
-        rows += [
-            (
-                f"always answering {ascii_uppercase[letters.best]}",
-                f"{controls.constant_accuracy:.3f}",
-                "steering should beat this",
-            ),
-            ("letters, unsteered", _counts(letters.unsteered), ""),
-            ("letters, steered", _counts(letters.steered), ""),
-        ]
-    if controls.reshuffled is not None:
-        rows.append(
-            (
-                "gain, choices re-shuffled",
-                f"{controls.reshuffled.delta:+.3f}",
-                "should stay if the gain is not about letters",
-            )
-        )
-    if controls.leaked_groups:
-        rows.append(
-            (
-                "groups on both sides",
-                str(controls.leaked_groups),
-                "train and test share templates: the gain may be memory",
-            )
-        )
-    damage = evaluation.damage
-    rows.append(
+        ("p", f"{test.p_value:.2g}", f"exact McNemar, two-sided; {power(test)}"),
         (
             "damage to neutral text",
             f"{damage.kl:.3f}",
-            f"nats per token; perplexity {math.exp(damage.nll_before):.1f} unsteered, "
-            f"{math.exp(damage.nll_after):.1f} steered",
-        )
-    )
-    if controls.outside_before is not None and controls.outside_after is not None:
-        rows.append(
-            (
-                "answers outside the letters",
-                f"{controls.outside_before:.1%} / {controls.outside_after:.1%}",
-                "share of probability, unsteered / steered",
-            )
-        )
-    rows += doubts(evaluation.doubts, resources.resolved(recipe).rule.ties)
-    shared = "one permutation for all items" if recipe.protocol == "paper" else "per item"
-    read = "block L-1" if recipe.protocol == "paper" else "block L"
-    rows.append(("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"))
-    rows.append(("prompt", *prompt))
-    return rows
-
-
-def _power(test: Comparison) -> str:
-    """Describe the power of the test; without any flip, a tenth is assumed to flip."""
-    rate = (test.w2r + test.r2w) / test.n or 0.1
-    least = smallest_gain(test.n, rate)
-    if least is None:
-        return (
-            f"exact, two-sided; {test.n} items are too few to show any gain at this rate of flips"
-        )
-    return f"exact, two-sided; {test.n} items show a gain of {least:.3f} four times in five"
-
-
-def _counts(counts: Sequence[int]) -> str:
-    return " ".join(f"{letter}{n}" for letter, n in zip(ascii_uppercase, counts, strict=False))
+            "nats per token; perplexity {:.1f} unsteered, {:.1f} steered".format(*perplexity),
+        ),
+        *doubts(evaluation.doubts, resources.resolved(recipe).rule.ties),
+        ("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"),
+        ("prompt", *prompt),
+    ]

@@ -26,6 +26,11 @@ def prepare_environment(home: Path, *, verbose: bool = False) -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
+        # Bars and notices of libraries would bury ours. What datasets logs of a file that it cannot
+        # read comes as an exception too, and that one we tell.
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "DATASETS_VERBOSITY": "critical",
+        "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -3,12 +3,14 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 
 from flows.finetune import finetune
 from flows.train import Training, train
 from pas.errors import UserError
+from pas.evidence.paired import Comparison
 from pas.reading import mapped
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
@@ -65,18 +67,12 @@ def _forgotten(cell: StudyCell, began: float) -> StudyResult:
     if trained is None:
         raise UserError("the training of the vector has no result; see why that cell failed")
     found = forget(cell.recipe, trained, cell.target, cell.strengths)
-    test = found.comparison
     return replace(
         blank(cell),
         method=trained.method,
         layer=trained.layer,
         strength=trained.strength,
-        n_test=test.n,
-        baseline_accuracy=test.baseline_accuracy,
-        steered_accuracy=test.steered_accuracy,
-        w2r=test.w2r,
-        r2w=test.r2w,
-        p_value=test.p_value,
+        **_counts(found.comparison),
         neutral_kl=found.neutral_kl,
         curve=found.curve,
         seconds=time.perf_counter() - began,
@@ -85,9 +81,15 @@ def _forgotten(cell: StudyCell, began: float) -> StudyResult:
     )
 
 
+def _counts(test: Comparison) -> dict[str, Any]:
+    """Return what a cell's result keeps of a comparison."""
+    names = ("baseline_accuracy", "steered_accuracy", "w2r", "r2w", "p_value")
+    return {"n_test": test.n} | {name: getattr(test, name) for name in names}
+
+
 def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) -> StudyResult:
     outcome, evaluation = trained.outcome, trained.evaluation
-    test, accuracies = evaluation.test, evaluation.controls.random_accuracies
+    accuracies = evaluation.controls.random_accuracies
     return replace(
         blank(cell),
         verdict=evaluation.verdict.label,
@@ -95,12 +97,7 @@ def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) 
         method=outcome.method,
         layer=outcome.layer,
         strength=outcome.strength,
-        n_test=test.n,
-        baseline_accuracy=outcome.baseline_accuracy,
-        steered_accuracy=outcome.steered_accuracy,
-        w2r=test.w2r,
-        r2w=test.r2w,
-        p_value=outcome.p_value,
+        **_counts(evaluation.test),
         random_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
         neutral_kl=evaluation.damage.kl,
         method_deltas={

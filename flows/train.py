@@ -1,6 +1,7 @@
 """Train: a labelled data set becomes a registered candidate, with its evidence."""
 
 import logging
+from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
@@ -10,21 +11,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
 from pas.data.chat import described
-from pas.evidence.evaluation import Evaluation
-from pas.methods.grid import grid
-from pas.methods.selection import count
+from pas.evidence.evaluation import Evaluation, evaluate
+from pas.methods.sweep import select_measuring
 from pas.reading import mapped
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
-from tasks.answers import VALIDATION, read_answers
-from tasks.choose import choose
-from tasks.damage import damage_meter
-from tasks.estimate import estimate
+from tasks.damage import read_damage
+from tasks.estimate import estimate, read_directions
 from tasks.evaluate import (
     answer_test_items,
-    evaluation_address,
-    read_evaluation,
+    read_test_answers,
     write_evaluation,
 )
 from tasks.extract import extract_missing
@@ -33,7 +30,7 @@ from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
 from tasks.shots import with_worked_examples
-from tasks.sweep import read_directions, sweep
+from tasks.sweep import read_sweep, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -95,8 +92,8 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
 
     with watch.step("estimate"):
         vectors = estimate(recipe, split, predictions)
-        directions = read_directions(vectors)
-        for method in sorted({*recipe.estimators} - {method for method, _ in directions.norm}):
+        estimated = {method for method, _ in read_directions(vectors).norm}
+        for method in sorted({*recipe.estimators} - estimated):
             log.warning(
                 "estimate: %s is left out. It needs training items that the model answers "
                 "correctly and others that it answers wrongly.",
@@ -104,23 +101,25 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             )
 
     with watch.step("sweep"):
-        swept = sweep(recipe, split, vectors)
-        answers = read_answers(swept)[VALIDATION]
-        cells = count(answers, directions, grid(directions, resources.resolved(recipe).strengths))
-        selection = choose(recipe, cells, answers, vectors)
+        answers = sweep(recipe, split, vectors)
+        swept, measure = read_sweep(recipe, vectors, answers), partial(read_damage, recipe, vectors)
+        selection = select_measuring(measure, swept, recipe.protocol, recipe.select, recipe.max_kl)
         selected = selection.selected.configuration
-        log.info("sweep: %d configurations, %s selected", len(cells), selected)
+        log.info("sweep: %d configurations, %s selected", len(swept.cells), selected)
 
     with watch.step("evaluate"):
         tested = answer_test_items(recipe, split, vectors, selection)
-        [damage] = damage_meter(recipe, vectors)([selected])
-        evaluation = read_evaluation(recipe, parts, selection, damage, swept=swept, tested=tested)
-        write_evaluation(evaluation_address(tested), evaluation)
+        test_answers = read_test_answers(tested, selection)
+        [damage] = swept.damage_of([selected], measure)
+        evaluation = evaluate(
+            parts, selection, test_answers, damage, validation=swept.answers, seed=recipe.seed
+        )
+        write_evaluation(tested, evaluation)
 
     with watch.step("record"):
-        trail = Trail(split, predictions, vectors, swept, tested)
+        trail = Trail(split, predictions, vectors, answers, tested)
         cost = Cost(watch.read(), plan.total, extracted)
-        registration = record(recipe, trail, cells, evaluation, cost, candidate)
+        registration = record(recipe, trail, evaluation, cost, candidate)
         if candidate and not registration.is_new:
             log.info(
                 "record: version %s of %s has this very vector; no new version was registered",
@@ -154,5 +153,5 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             },
         )
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
-    publish_training(outcome, rows, evaluation.verdict, cells)
+    publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

@@ -1,6 +1,7 @@
 """Answers in the lake: the tables that the sweep and the evaluation leave."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from pas.methods.answers import Answers, answer
 from pas.methods.grid import Configuration
 from pas.models.sites import Site
 from pas.recipe import Recipe
+from storage.lake.stages import Stage, stage
 from tasks import resources
 from tasks.extract import question
 
@@ -17,17 +19,34 @@ VALIDATION, TEST, RESHUFFLED = "val", "test", "reshuffled"
 _UNSTEERED = {"method": "none", "layer": None, "strength": 0.0}
 SCHEMA = pa.schema(
     [
-        pa.field("item_id", pa.string()),
-        pa.field("method", pa.string()),
-        pa.field("layer", pa.int16()),
-        pa.field("strength", pa.float64()),
-        pa.field("condition", pa.string()),
-        pa.field("choice", pa.int32()),
-        pa.field("label", pa.int32()),
-        pa.field("scores", pa.list_(pa.float64())),
+        ("item_id", pa.string()),
+        ("method", pa.string()),
+        ("layer", pa.int16()),
+        ("strength", pa.float64()),
+        ("condition", pa.string()),
+        ("choice", pa.int32()),
+        ("label", pa.int32()),
+        ("scores", pa.list_(pa.float64())),
     ]
 )
 """One row per answer. `condition` tells apart the circumstances under which items are answered."""
+
+
+def answers_stage(recipe: Recipe, kind: str, split: str, **ingredients: Any) -> Stage:
+    """Return where answers to items of a split are stored.
+
+    Args:
+        recipe: Whose model answers, scored by its rule.
+        kind: Name of the step.
+        split: Address of the split.
+        **ingredients: What else determines the answers, JSON-able.
+    """
+    setup = resources.resolved(recipe)
+    model, rule = setup.fingerprint, setup.rule.name
+    decided_by = resources.decided_by(recipe)
+    return stage(
+        resources.lake(), kind, model=model, rule=rule, split=split, **decided_by, **ingredients
+    )
 
 
 def answer_items(

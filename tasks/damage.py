@@ -1,7 +1,7 @@
 """Damage: what configurations do to neutral text, measured once and kept in the lake."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -12,17 +12,17 @@ from storage.lake.stages import Stage, stage
 from storage.settings import settings
 from tasks import resources
 from tasks.caching import step
-from tasks.sweep import read_directions
+from tasks.estimate import read_directions
 
 _SCHEMA = pa.schema(
     [
-        pa.field("method", pa.string()),
-        pa.field("layer", pa.int16()),
-        pa.field("strength", pa.float64()),
-        pa.field("kl", pa.float64()),
-        pa.field("nll_before", pa.float64()),
-        pa.field("nll_after", pa.float64()),
-        pa.field("n_tokens", pa.int64()),
+        ("method", pa.string()),
+        ("layer", pa.int16()),
+        ("strength", pa.float64()),
+        ("kl", pa.float64()),
+        ("nll_before", pa.float64()),
+        ("nll_after", pa.float64()),
+        ("n_tokens", pa.int64()),
     ]
 )
 
@@ -58,25 +58,12 @@ def measure_damage(
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def read_damage(address: str) -> dict[Configuration, Damage]:
-    """Read what `measure_damage` wrote."""
+def read_damage(
+    recipe: Recipe, vectors: str, configurations: Sequence[Configuration]
+) -> dict[Configuration, Damage]:
+    """Return the damage of configurations, from the lake if a run has measured them."""
+    address = measure_damage(recipe, vectors, configurations)
     return {
         Configuration(row.pop("method"), row.pop("layer"), row.pop("strength")): Damage(**row)
         for row in resources.lake().read_table(address).to_pylist()
     }
-
-
-def damage_meter(recipe: Recipe, vectors: str) -> Callable[[Sequence[Configuration]], list[Damage]]:
-    """Return a function that measures configurations of a training, each once.
-
-    What another run has measured is taken from the lake.
-    """
-    known: dict[Configuration, Damage] = {}
-
-    def measure(configurations: Sequence[Configuration]) -> list[Damage]:
-        todo = sorted({*configurations} - {*known})
-        if todo:
-            known.update(read_damage(measure_damage(recipe, vectors, todo)))
-        return [known[at] for at in configurations]
-
-    return measure

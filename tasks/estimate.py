@@ -1,6 +1,8 @@
 """Estimate: one DuckDB aggregation over the shards for every method and layer."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,16 @@ from storage.settings import settings
 from tasks import resources
 from tasks.caching import step
 from tasks.predict import answered
+
+_SCHEMA = pa.schema(
+    [
+        ("method", pa.string()),
+        ("layer", pa.int16()),
+        ("site", pa.string()),
+        ("direction", pa.list_(pa.float32())),
+        ("norm", pa.float64()),
+    ]
+)
 
 
 def contrast_weights(recipe: Recipe, split: str, predictions: str) -> pa.Table:
@@ -78,22 +90,9 @@ def estimate(recipe: Recipe, split: str, predictions: str) -> pa.Table:
         memory_limit=settings().memory_limit,
     ).to_pylist()
     written_at = dict(zip(setup.read_layers, setup.write_layers, strict=True))
-    keys = [(row["method"], written_at[row["layer"]]) for row in rows]
-    directions = Directions(
-        {k: np.asarray(row["direction"], np.float32) for k, row in zip(keys, rows, strict=True)},
-        {k: row["norm"] for k, row in zip(keys, rows, strict=True)},
-    )
+    directions = _directions([row | {"layer": written_at[row["layer"]]} for row in rows])
     if RANDOM in recipe.methods:
         directions = with_random(directions, recipe.seed)
-    schema = pa.schema(
-        [
-            pa.field("method", pa.string()),
-            pa.field("layer", pa.int16()),
-            pa.field("site", pa.string()),
-            pa.field("direction", pa.list_(pa.float32())),
-            pa.field("norm", pa.float64()),
-        ]
-    )
     return pa.Table.from_pylist(
         [
             {
@@ -105,5 +104,17 @@ def estimate(recipe: Recipe, split: str, predictions: str) -> pa.Table:
             }
             for (method, layer), direction in directions.direction.items()
         ],
-        schema=schema,
+        schema=_SCHEMA,
+    )
+
+
+def read_directions(address: str) -> Directions:
+    """Read what `estimate` wrote."""
+    return _directions(resources.lake().read_table(address).to_pylist())
+
+
+def _directions(rows: Sequence[Mapping[str, Any]]) -> Directions:
+    return Directions(
+        {(r["method"], r["layer"]): np.asarray(r["direction"], np.float32) for r in rows},
+        {(r["method"], r["layer"]): r["norm"] for r in rows},
     )

@@ -5,43 +5,32 @@ from typing import Any
 
 import pyarrow as pa
 
-from pas.data.splits import Split
-from pas.evidence.damage import Damage
-from pas.evidence.evaluation import (
-    RANDOM_DRAWS,
-    Evaluation,
-    EvaluationAnswers,
-    answer_test,
-    evaluate,
-)
+from pas.evidence.evaluation import RANDOM_DRAWS, Evaluation, EvaluationAnswers, answer_test
 from pas.evidence.paired import Comparison
 from pas.methods.contrast import RANDOM
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
 from pas.recipe import Recipe
-from storage.lake.stages import Stage, read_split, stage
+from storage.lake.stages import Stage, read_split
 from tasks import resources
 from tasks.answers import (
     RESHUFFLED,
     TEST,
-    VALIDATION,
     answer_items,
+    answers_stage,
     answers_table,
     read_answers,
 )
 from tasks.caching import step
-from tasks.sweep import read_directions
+from tasks.estimate import read_directions
 
 
 def evaluation_stage(recipe: Recipe, split: str, vectors: str, selection: Selection) -> Stage:
     """Return where the answers to the test items are stored."""
-    setup = resources.resolved(recipe)
-    return stage(
-        resources.lake(),
+    return answers_stage(
+        recipe,
         "evaluations",
-        model=setup.fingerprint,
-        rule=setup.rule.name,
-        split=split,
+        split,
         vectors=vectors,
         protocol=recipe.protocol,
         seed=recipe.seed,
@@ -75,27 +64,10 @@ def answer_test_items(recipe: Recipe, split: str, vectors: str, selection: Selec
     return answers_table(conditions)
 
 
-def read_evaluation(
-    recipe: Recipe,
-    split: Split,
-    selection: Selection,
-    damage: Damage,
-    *,
-    swept: str,
-    tested: str,
-) -> Evaluation:
-    """Judge a training from its answers in the lake.
-
-    Args:
-        recipe: The training.
-        split: Its items.
-        selection: What validation chose.
-        damage: Of the winner, on neutral text.
-        swept: Address of the sweep's answers.
-        tested: Address of the test answers.
-    """
+def read_test_answers(tested: str, selection: Selection) -> EvaluationAnswers:
+    """Read what `answer_test_items` wrote."""
     conditions = read_answers(tested)
-    answers = EvaluationAnswers(
+    return EvaluationAnswers(
         chosen=conditions[TEST],
         random=tuple(
             conditions[f"{RANDOM}-{draw}"]
@@ -103,19 +75,12 @@ def read_evaluation(
         ),
         reshuffled=conditions.get(RESHUFFLED),
     )
-    validation = read_answers(swept)[VALIDATION]
-    return evaluate(split, selection, answers, damage, validation=validation, seed=recipe.seed)
 
 
-def evaluation_address(tested: str) -> str:
-    """Return where the evaluation of these test answers is stored, or will be."""
-    return tested.replace(".parquet", ".json")
-
-
-def write_evaluation(address: str, evaluation: Evaluation) -> str:
-    """Keep the evaluation as one JSON document in the lake."""
+def write_evaluation(tested: str, evaluation: Evaluation) -> None:
+    """Keep the evaluation as a JSON document in the lake, beside the test answers."""
     text = json.dumps(evaluation.as_dict(), indent=1, allow_nan=False)
-    return resources.lake().write_text(address, text + "\n")
+    resources.lake().write_text(tested.replace(".parquet", ".json"), text + "\n")
 
 
 def as_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from storage.lake.tables import table_address
 from tasks import resources
 from tasks.answers import answer_items
 from tasks.damage import damage_of
+from tasks.estimate import read_directions
 from tasks.load import load
-from tasks.sweep import read_directions
 
 
 class Forgetting(NamedTuple):

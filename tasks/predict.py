@@ -9,23 +9,16 @@ from pas.engine.decisions import UNDECIDED, decide, not_finite
 from pas.engine.scoring import canonical, query_key
 from pas.recipe import Recipe
 from storage.lake.answers import read_answers
-from storage.lake.stages import Stage, read_split, stage
+from storage.lake.stages import Stage, read_split
 from tasks import resources
+from tasks.answers import answers_stage
 from tasks.caching import step
 from tasks.extract import question
 
 
 def predictions_stage(recipe: Recipe, split: str) -> Stage:
     """Return where the predictions of a split's training items are stored."""
-    setup = resources.resolved(recipe)
-    return stage(
-        resources.lake(),
-        "predictions",
-        model=setup.fingerprint,
-        rule=setup.rule.name,
-        split=split,
-        **resources.decided_by(recipe),
-    )
+    return answers_stage(recipe, "predictions", split)
 
 
 @step("predict", address=predictions_stage)

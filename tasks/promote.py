@@ -11,13 +11,13 @@ from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.evidence.checks import Finding
 from pas.evidence.evaluation import Evaluation
-from pas.evidence.verdict import Verdict, verdict
+from pas.evidence.verdict import verdict
 from pas.methods.answers import answer
 from pas.methods.grid import Configuration
 from pas.steering.vector import SteeringVector
 from storage.lake.tables import table_address
 from storage.registry.promotion import Promotion, promote, rollback
-from storage.registry.versions import VectorVersion, load_vector, resolve
+from storage.registry.versions import CHAMPION, VectorVersion, load_vector, resolve
 from tasks import resources
 
 CHAMPION_CHECK = "champion"
@@ -89,12 +89,6 @@ def find_candidate(name: str, version: int | None) -> VectorVersion:
     return resolve(resources.registry(), reference)
 
 
-def find_champion(name: str) -> VectorVersion | None:
-    """Return the champion, or None where there is none."""
-    preferred = resolve(resources.registry(), name)
-    return preferred if "champion" in preferred.aliases else None
-
-
 def evaluation_of(vector: SteeringVector, candidate: VectorVersion) -> Evaluation:
     """Return the evaluation that a vector carries.
 
@@ -108,14 +102,6 @@ def evaluation_of(vector: SteeringVector, candidate: VectorVersion) -> Evaluatio
             f"{candidate.name} version {candidate.version}: its vector carries no evaluation with "
             "controls, so it cannot be judged. Train it again with pas train."
         ) from error
-
-
-def judge_again(evaluation: Evaluation) -> Verdict:
-    """Return the verdict by the table of checks of this version.
-
-    A vector may have been judged by an older table; its controls are stored, so it is judged anew.
-    """
-    return verdict(evaluation.controls)
 
 
 def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
@@ -189,8 +175,10 @@ def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decis
     candidate = find_candidate(name, version)
     vector = load_vector(registry, candidate)
     evaluation = evaluation_of(vector, candidate)
-    judged = judge_again(evaluation)
-    champion = find_champion(name)
+    # It may have been judged by an older table of checks; its controls are stored with it.
+    judged = verdict(evaluation.controls)
+    preferred = resolve(registry, name)  # the champion where there is one
+    champion = preferred if CHAMPION in preferred.aliases else None
     unchanged, accuracy = False, None
     if champion is not None:
         held = load_vector(registry, champion)
@@ -209,27 +197,20 @@ def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decis
 
 def _against_champion(evaluation: Evaluation, accuracy: float | None) -> Finding:
     steered = evaluation.test.steered_accuracy
+    measured, passed = f"accuracy {steered:.4f}", accuracy is None or steered > accuracy
+    meaning = "The vector is better than the champion."
     if accuracy is None:
-        return Finding(
-            CHAMPION_CHECK,
-            "no better than the champion",
-            True,
-            True,
-            f"accuracy {steered:.4f}",
-            "above the champion on the same test items",
-            "There is no other champion to compare with.",
-        )
-    passed = steered > accuracy
+        meaning = "There is no other champion to compare with."
+    else:
+        measured += f", champion {accuracy:.4f}"
     return Finding(
-        CHAMPION_CHECK,
-        "no better than the champion",
-        passed,
-        True,
-        f"accuracy {steered:.4f}, champion {accuracy:.4f}",
-        "above the champion on the same test items",
-        "The vector is better than the champion."
-        if passed
-        else "The champion answers the same items as well or better.",
+        check=CHAMPION_CHECK,
+        label="no better than the champion",
+        passed=passed,
+        blocks=True,
+        measured=measured,
+        needed="above the champion on the same test items",
+        explanation=meaning if passed else "The champion answers the same items as well or better.",
     )
 
 

@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 from prefect import task
 
+from pas.data.chat import Chat
 from pas.data.prompts import full_prompt, user_text
 from pas.data.splits import SPLITS, Split
 from pas.evidence.evaluation import Evaluation
-from pas.methods.grid import Cell
+from pas.evidence.testing import ModelReference, vector_of
+from pas.methods.answers import Answers
+from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
-from pas.steering.vector import SteeringVector
 from storage.lake.lineage import code_digest, shards_holding, versions
 from storage.lake.stages import data_digest, read_split, skipped_rows
 from storage.lake.tables import write_run_table
@@ -26,7 +28,7 @@ from tasks.evaluate import as_rows
 from tasks.reports.command import run_facts
 from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import Cost, RunReport, run_page
-from tasks.sweep import read_directions
+from tasks.sweep import read_sweep
 
 
 class Trail(NamedTuple):
@@ -43,7 +45,6 @@ class Trail(NamedTuple):
 def record(
     recipe: Recipe,
     trail: Trail,
-    cells: list[Cell],
     evaluation: Evaluation,
     cost: Cost,
     candidate: bool = True,
@@ -54,9 +55,13 @@ def record(
     that is no candidate is stored among the artifacts only; no version is made.
     """
     lake = resources.lake()
-    parts = read_split(lake, trail.split)
-    rule, chat, first = resources.resolved(recipe).rule, resources.chat(recipe), parts.test[0]
-    tables = run_tables(recipe, trail, parts, cells, evaluation)
+    parts, setup = read_split(lake, trail.split), resources.resolved(recipe)
+    chat, first = resources.chat(recipe), parts.test[0]
+    swept = read_sweep(recipe, trail.vectors, trail.sweep)
+    tested = read_answers(trail.evaluation)[TEST]
+    tables = run_tables(trail, parts, swept, tested, chat) | {
+        "evaluations": pa.Table.from_pylist(as_rows(evaluation))
+    }
     with open_run(
         resources.registry(),
         experiment=settings().experiment,
@@ -69,19 +74,29 @@ def record(
         facts = run_facts(run_id, lineage)
         page = report_file(run_id)
         page.parent.mkdir(parents=True, exist_ok=True)
-        report = RunReport(recipe, evaluation, cells, tables, parts.test, cost, facts, rule, chat)
+        report = RunReport(
+            recipe, evaluation, swept.cells, tested, parts, cost, facts, setup.rule, chat
+        )
         page.write_text(run_page(report), encoding="utf-8")
         training = TrainingRecord(
-            _vector(recipe, trail, evaluation),
+            vector_of(
+                ModelReference(recipe.model, setup.fingerprint),
+                swept,
+                evaluation,
+                recipe.task,
+                protocol=recipe.protocol,
+                seed=recipe.seed,
+                **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
+            ),
             TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             # Serving puts it into the chat template.
-            user_text(first, rule.kind) if chat else full_prompt(first, rule.kind),
+            user_text(first, setup.rule.kind) if chat else full_prompt(first, setup.rule.kind),
             model_name(recipe.model.slug, recipe.label),
             _version_tags(recipe, evaluation) if candidate else None,
-            params=recipe.as_dict() | {"rule": rule.name},
+            params=recipe.as_dict() | {"rule": setup.rule.name},
             metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
-            figures=run_figures(evaluation, cells),
+            figures=run_figures(evaluation, swept.cells),
             pages=[page],
             lineage=lineage,
         )
@@ -117,17 +132,19 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def run_tables(
-    recipe: Recipe, trail: Trail, parts: Split, cells: list[Cell], evaluation: Evaluation
+    trail: Trail, parts: Split, swept: Sweep, tested: Answers, chat: Chat | None
 ) -> dict[str, pa.Table]:
-    """Return the run's tables by name, without their run id."""
+    """Return the run's tables by name, without their run id and without the evaluations."""
     lake = resources.lake()
-    answered, chat = _answers(trail), resources.chat(recipe)
-    kind = resources.resolved(recipe).rule.kind
+    train = lake.read_table(trail.predictions)
+    answered = dict(zip(train["item_id"].to_pylist(), train["choice"].to_pylist(), strict=True))
+    for answers in (swept.answers, tested):
+        answered |= zip(answers.item_ids, answers.choices().tolist(), strict=True)
     items = [
         {
             "item_id": e.id,
             "split": split,
-            "prompt": full_prompt(e, kind, chat),
+            "prompt": full_prompt(e, swept.rule.kind, chat),
             "choices": list(e.choices),
             "label": e.label,
             "n_choices": len(e.choices),
@@ -139,25 +156,14 @@ def run_tables(
     ]
     sweeps = [
         c.configuration._asdict() | {"n": c.n, "correct": c.correct, "accuracy": c.correct / c.n}
-        for c in cells
+        for c in swept.cells
     ]
     return {
         "items": pa.Table.from_pylist(items),
         "predictions": _predictions(trail),
         "sweeps": pa.Table.from_pylist(sweeps),
-        "evaluations": pa.Table.from_pylist(as_rows(evaluation)),
         "vectors": lake.read_table(trail.vectors),
     }
-
-
-def _answers(trail: Trail) -> dict[str, int]:
-    """Return the unsteered choice of every item of all three splits."""
-    train = resources.lake().read_table(trail.predictions)
-    choices = dict(zip(train["item_id"].to_pylist(), train["choice"].to_pylist(), strict=True))
-    for address, condition in ((trail.sweep, VALIDATION), (trail.evaluation, TEST)):
-        answers = read_answers(address)[condition]
-        choices |= zip(answers.item_ids, answers.choices().tolist(), strict=True)
-    return choices
 
 
 def _predictions(trail: Trail) -> pa.Table:
@@ -171,28 +177,6 @@ def _predictions(trail: Trail) -> pa.Table:
         table = table.append_column("correct", correct).append_column("split", splits)
         parts.append(table.drop_columns(["condition", "label"]))
     return pa.concat_tables(parts)
-
-
-def _vector(recipe: Recipe, trail: Trail, evaluation: Evaluation) -> SteeringVector:
-    at, setup = evaluation.selected, resources.resolved(recipe)
-    return SteeringVector(
-        direction=read_directions(trail.vectors).direction[at.method, at.layer],
-        layer=at.layer,
-        site=recipe.site,
-        strength=at.strength,
-        method=at.method,
-        model=recipe.model,
-        fingerprint=setup.fingerprint,
-        task=recipe.task,
-        provenance={
-            "protocol": recipe.protocol,
-            "seed": recipe.seed,
-            "rule": setup.rule.as_dict(),
-            **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
-            "evaluation": evaluation.as_dict(),
-        },
-        prompt=setup.rule.prompt,
-    )
 
 
 def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:

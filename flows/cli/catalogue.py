@@ -31,19 +31,18 @@ def sql(
 
     pas sql "SELECT method, layer, max(accuracy) FROM sweeps GROUP BY ALL ORDER BY 3 DESC"
     """
-    from storage.catalogue.views import query as run
+    from storage.catalogue.views import query_rows
     from storage.lake.tables import describe_tables
     from storage.settings import settings
 
     if query is None:
         sys.stdout.write(describe_tables())
         return
-    table = run(settings().open_lake(), query, memory_limit=settings().memory_limit)
+    names, rows = query_rows(settings().open_lake(), query, memory_limit=settings().memory_limit)
     if json:
-        print_json(table.to_pylist())
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        rows = [list(row.values()) for row in table.to_pylist()]
-        print_table(f"{table.num_rows} rows", table.column_names, rows)
+        print_table(f"{len(rows)} rows", names, rows)
 
 
 def stats(json: Json = False) -> None:

@@ -1,6 +1,6 @@
 """`pas demo`: the whole pipeline on the project's own data set and a small model."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,8 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     prompt: Annotated[
-        str, typer.Option(help="plain, for which the data were written, chat or auto.")
+        Literal["plain", "chat", "auto"],
+        typer.Option(help="How prompts are laid out; the data were written for plain."),
     ] = "plain",
     json: Json = False,
     verbose: Verbose = False,
@@ -32,10 +33,17 @@ def demo(
     Teaches SmolLM2-135M a cheerful outlook from labelled answers. Takes some minutes on two cores
     the first time; the second time everything is cached.
     """
-    from flows.cli.session import begin, call, start_server
+    from flows.cli.session import begin, call
+
+    begin(verbose=verbose, with_server=True)
     from pas.methods.contrast import METHODS
     from pas.reading import take_in
     from pas.recipe import Recipe
+    from storage.registry.versions import load_vector, resolve
+    from storage.settings import settings
+    from tasks import resources
+    from tasks.load import load_split
+    from tasks.texts import sample_texts
 
     recipe = Recipe.read(
         {
@@ -47,14 +55,6 @@ def demo(
             "methods": tuple(METHODS),
         }
     )
-    begin(verbose=verbose)
-    start_server()
-    from storage.registry.versions import load_vector, resolve
-    from storage.settings import settings
-    from tasks import resources
-    from tasks.load import load_split
-    from tasks.texts import sample_texts
-
     say("model: SmolLM2-135M-Instruct (downloaded and converted the first time)")
     resources.model_info(recipe.model)
     from flows.promote import promote

@@ -11,11 +11,13 @@ R = TypeVar("R")
 _starting: list[Thread] = []
 
 
-def begin(*, verbose: bool = False) -> None:
+def begin(*, verbose: bool = False, with_server: bool = False) -> None:
     """Prepare the environment and our own log lines; call before importing a flow.
 
     Args:
         verbose: Let Prefect's own log lines through too.
+        with_server: Start Prefect's embedded server in the background, while other libraries are
+            imported. For commands that cannot be refused: the server leaves its files behind.
     """
     from flows.runtime import prepare_environment
     from storage.settings import settings
@@ -27,14 +29,14 @@ def begin(*, verbose: bool = False) -> None:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = verbose
-    _quieten_libraries()
+    if with_server:
+        _start_server()
+    from transformers.utils import logging as transformers_log
+
+    transformers_log.disable_progress_bar()  # the hub's own, of downloads, stays
 
 
-def start_server() -> None:
-    """Start Prefect's embedded server in the background, while other libraries are imported.
-
-    For commands that cannot be refused: the server leaves its files behind.
-    """
+def _start_server() -> None:
     from prefect.settings import PREFECT_API_URL
 
     from flows.runtime import make_home
@@ -59,15 +61,3 @@ def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     for thread in _starting:
         thread.join()
     return flow(*args, **kwargs)
-
-
-def _quieten_libraries() -> None:
-    """Switch off the bars and notices with which libraries would bury ours."""
-    import datasets
-    from transformers.utils import logging as transformers_log
-
-    datasets.disable_progress_bars()
-    # What it logs of a file that it cannot read comes as an exception too, and that one we tell.
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    transformers_log.set_verbosity_error()
-    transformers_log.disable_progress_bar()

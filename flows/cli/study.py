@@ -20,6 +20,7 @@ Let eight workers of a work pool share it (docs/deploy.md):
 
     pas study studies/paper.yaml --workers 8
 """
+_COLUMNS = ("model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm", "verdicts")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -59,43 +60,17 @@ def study(
     if json:
         print_json([result.as_dict() for result in done.results])
         return
-    print_table(
-        f"Study {plan.name}",
-        ("model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm", "verdicts"),
-        [_row(task) for task in done.summary.tasks],
-    )
+    print_table(f"Study {plan.name}", _COLUMNS, [_row(task) for task in done.summary.tasks])
     if done.summary.others:
-        print_table(
-            "Other settings",
-            (
-                "setting",
-                "model",
-                "task",
-                "seeds",
-                "unsteered",
-                "steered",
-                "gain",
-                "p",
-                "p, Holm",
-                "verdicts",
-            ),
-            [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in done.summary.others],
-        )
+        rows = [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in done.summary.others]
+        print_table("Other settings", ("setting", *_COLUMNS), rows)
     if done.summary.arms:
         print_table(
             "Steering and other treatments of the same items",
             ("setting", "model", "task", "seeds", "neither", "steering", "treatment", "both"),
             [
-                (
-                    a.setting,
-                    a.model,
-                    a.task,
-                    str(len(a.seeds)),
-                    f"{a.plain:.3f}",
-                    f"{a.steered:.3f}",
-                    f"{a.treated:.3f}",
-                    f"{a.both:.3f}",
-                )
+                (a.setting, a.model, a.task, len(a.seeds))
+                + tuple(f"{x:.3f}" for x in (a.plain, a.steered, a.treated, a.both))
                 for a in done.summary.arms
             ],
         )

@@ -1,8 +1,7 @@
 """Bias scores of answers to BBQ items (docs/method.md, "Controls")."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 AMBIGUOUS, DISAMBIGUATED = "ambig", "disambig"
 UNKNOWN, BIASED = "unknown", "biased"
@@ -31,10 +30,6 @@ class BiasScores:
     ambiguous: float | None
     disambiguated: float | None
     unknown: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-able."""
-        return asdict(self)
 
 
 def bias_scores(

@@ -6,7 +6,7 @@ docs/method.md, "Controls".
 from dataclasses import dataclass
 
 from pas.evidence.bias import BiasScores
-from pas.evidence.clusters import ClusteredInterval
+from pas.evidence.clusters import ClusteredTest
 from pas.evidence.paired import Comparison
 
 
@@ -44,7 +44,7 @@ class Controls:
     test: Comparison
     strength: float
     letters: bool = True
-    clustered: ClusteredInterval | None = None
+    clustered: ClusteredTest | None = None
     constant_accuracy: float | None = None
     top_letter_before: float | None = None
     top_letter_after: float | None = None

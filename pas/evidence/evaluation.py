@@ -15,10 +15,10 @@ from pas.data.examples import Example
 from pas.data.splits import Split, order_choices
 from pas.engine.decisions import UNDECIDED
 from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
-from pas.evidence.clusters import clustered_interval
+from pas.evidence.clusters import clustered_test
 from pas.evidence.controls import Controls
 from pas.evidence.damage import Damage
-from pas.evidence.letters import best_constant, outside_share, position_counts
+from pas.evidence.letters import best_constant, outside_share
 from pas.evidence.paired import Comparison, compare
 from pas.evidence.verdict import Verdict, verdict
 from pas.methods.answers import Answers
@@ -142,15 +142,14 @@ class Evaluation:
 
 
 def random_controls(
-    winner: Cell, d_model: int, seed: int, draws: int = RANDOM_DRAWS
+    winner: Cell, d_model: int, seed: int
 ) -> list[tuple[Configuration, np.ndarray]]:
-    """Draw random directions with the winner's effect, at its layer.
+    """Draw `RANDOM_DRAWS` random directions with the winner's effect, at its layer.
 
     Args:
         winner: The selected cell.
         d_model: Number of dimensions.
         seed: Seed of the draws.
-        draws: Number of directions.
 
     Returns:
         For each draw a configuration of the method "random" and [d_model] float32. Empty if the
@@ -163,7 +162,7 @@ def random_controls(
             Configuration(RANDOM, layer, strength),
             random_direction(d_model, size, f"test:{seed}:{draw}"),
         )
-        for draw in range(draws if strength else 0)
+        for draw in range(RANDOM_DRAWS if strength else 0)
     ]
 
 
@@ -246,7 +245,7 @@ def evaluate(
         strength=winner.strength,
         letters=letters,
         # If every item is a group of its own, the test over items is enough.
-        clustered=clustered_interval(gained, groups) if len(set(groups)) < len(test) else None,
+        clustered=clustered_test(gained, groups) if len(set(groups)) < len(test) else None,
         constant_accuracy=best_constant(chosen.labels.tolist())[1] if letters else None,
         top_letter_before=_top_share(chosen.choices()) if letters else None,
         top_letter_after=_top_share(chosen.choices(winner)) if letters else None,
@@ -327,12 +326,12 @@ def _comparison(answers: Answers, configuration: Configuration) -> Comparison:
 
 def _letters(test: Sequence[Example], answers: Answers, winner: Configuration) -> LetterCounts:
     n_choices = max(len(example.choices) for example in test)
-    labels = answers.labels.tolist()
     unsteered, steered, correct = (
-        tuple(position_counts(picks, n_choices))
-        for picks in (answers.choices().tolist(), answers.choices(winner).tolist(), labels)
+        tuple(np.bincount(picks[picks != UNDECIDED], minlength=n_choices).tolist())
+        for picks in (answers.choices(), answers.choices(winner), answers.labels)
     )
-    return LetterCounts(unsteered, steered, correct, best_constant(labels)[0])
+    best, _ = best_constant(answers.labels.tolist())
+    return LetterCounts(unsteered, steered, correct, best)
 
 
 def _top_share(choices: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Letter counts, and the accuracy of always giving the same letter.
+"""The accuracy of always giving the same letter, and what is said besides letters.
 
 docs/method.md, "Controls".
 """
@@ -7,17 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-
-
-def position_counts(picks: Sequence[int], n_choices: int) -> list[int]:
-    """Return how often each letter is given: [n_choices].
-
-    Args:
-        picks: Index of the chosen choice of each item, in the order shown.
-        n_choices: Number of letters to count.
-    """
-    counts = Counter(picks)
-    return [counts[i] for i in range(n_choices)]
 
 
 def best_constant(labels: Sequence[int]) -> tuple[int, float]:

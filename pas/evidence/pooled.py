@@ -7,8 +7,8 @@ import contextlib
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -29,23 +29,15 @@ class Gain(NamedTuple):
 
 @dataclass(frozen=True)
 class PooledGain:
-    """The mean gain over models and tasks.
-
-    Variances are of the gain, in squared accuracy. A variance is None if `method` does not
-    estimate it. A cell is a pair of model and task.
+    """The mean gain over models and tasks. A cell is a pair of model and task.
 
     Attributes:
         method: The method of pooling.
         mean: Expected gain in accuracy of another model, task and seed of this kind.
         ci_low: Lower end of the 95 % interval of the mean.
         ci_high: Upper end of that interval.
-        standard_error: Standard error of the mean.
         df: Degrees of freedom of the interval's t distribution.
         p_value: Two-sided p-value of a mean of 0.
-        model_variance: Variance between models.
-        task_variance: Variance between tasks.
-        cell_variance: Variance between cells that their model and task do not explain.
-        seed_variance: Variance between the seeds of a cell.
         n_models: Number of models.
         n_tasks: Number of tasks.
         n_cells: Number of cells.
@@ -57,22 +49,13 @@ class PooledGain:
     mean: float
     ci_low: float | None
     ci_high: float | None
-    standard_error: float | None
     df: int
     p_value: float | None
-    model_variance: float | None
-    task_variance: float | None
-    cell_variance: float | None
-    seed_variance: float | None
     n_models: int
     n_tasks: int
     n_cells: int
     n_rows: int
     note: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-able."""
-        return asdict(self)
 
 
 class _Estimate(NamedTuple):
@@ -81,10 +64,6 @@ class _Estimate(NamedTuple):
     error: float | None
     df: int
     note: str
-    model: float | None = None
-    task: float | None = None
-    cell: float | None = None
-    seed: float | None = None
 
 
 def pooled_gain(rows: Sequence[Gain]) -> PooledGain:
@@ -128,13 +107,8 @@ def pooled_gain(rows: Sequence[Gain]) -> PooledGain:
         mean=pooled.mean,
         ci_low=low,
         ci_high=high,
-        standard_error=pooled.error,
         df=pooled.df,
         p_value=p_value,
-        model_variance=pooled.model,
-        task_variance=pooled.task,
-        cell_variance=pooled.cell,
-        seed_variance=pooled.seed,
         n_models=n_models,
         n_tasks=n_tasks,
         n_cells=len(cells),
@@ -170,24 +144,11 @@ def _mixed(cells: dict[tuple[str, str], list[float]], df: int) -> _Estimate | No
         with warnings.catch_warnings(), contextlib.suppress(np.linalg.LinAlgError):
             warnings.simplefilter("ignore")
             fit = model.fit(reml=True, method=search)
-            variances = dict(zip(model.exog_vc.names, map(float, fit.vcomp), strict=True))
             mean, error = float(fit.fe_params.iloc[0]), float(fit.bse_fe.iloc[0])
-            if fit.converged and np.isfinite([mean, *variances.values()]).all() and error > 0:
-                break
-    else:
-        return None
-    note = "" if seeds else "the seeds of a cell do not differ, so its variance is not separate"
-    return _Estimate(
-        "mixed model",
-        mean,
-        error,
-        df,
-        note,
-        variances["model"],
-        variances["task"],
-        variances.get("cell", float(fit.scale)),
-        float(fit.scale) if seeds else None,
-    )
+            if fit.converged and np.isfinite([mean, *fit.vcomp]).all() and error > 0:
+                note = "the seeds of a cell do not differ, so its variance is not separate"
+                return _Estimate("mixed model", mean, error, df, "" if seeds else note)
+    return None
 
 
 def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate | None:
@@ -205,7 +166,6 @@ def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate |
         float(np.sqrt(combined.var_hksj_re)),
         len(cells) - 1,
         reason,
-        cell=float(combined.tau2),
     )
 
 

@@ -5,8 +5,8 @@ number that cannot be computed from the data is None, never NaN, and `note` give
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import special, stats
@@ -14,7 +14,6 @@ from scipy import special, stats
 Alternative = Literal["greater", "less", "two-sided"]
 
 CONFIDENCE = 0.95
-NO_SPREAD = "the differences are all the same, so their variation is unknown"
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class PairedTest:
         ci_low: Lower end of the two-sided 95 % interval of the mean.
         ci_high: Upper end of that interval.
         t: The t statistic, on n - 1 degrees of freedom.
-        p_value: The p-value for `alternative`.
-        alternative: The alternative hypothesis.
+        p_value: The p-value for the alternative that was asked for.
         effect: Cohen's d_z: the mean in standard deviations of the differences.
         effect_low: Lower end of the 95 % interval of the effect.
         effect_high: Upper end of that interval.
@@ -41,15 +39,10 @@ class PairedTest:
     ci_high: float | None
     t: float | None
     p_value: float | None
-    alternative: Alternative
     effect: float | None
     effect_low: float | None
     effect_high: float | None
     note: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, JSON-able."""
-        return asdict(self)
 
 
 def paired_t(
@@ -75,7 +68,7 @@ def paired_t(
     # Equal differences of unequal floats differ by rounding, which is not variation.
     largest = max(np.abs(before).max(), np.abs(after).max())
     if np.ptp(differences) <= 1e-12 * largest:
-        return _no_spread(differences, alternative)
+        return _no_spread(differences)
     n = len(differences)
     test = stats.ttest_rel(after, before, alternative=alternative)
     low, high = stats.ttest_rel(after, before).confidence_interval(CONFIDENCE)
@@ -89,7 +82,6 @@ def paired_t(
         ci_high=float(high),
         t=float(test.statistic),
         p_value=float(test.pvalue),
-        alternative=alternative,
         effect=float(test.statistic / np.sqrt(n)),
         effect_low=float(ends[0]) if exact else None,
         effect_high=float(ends[1]) if exact else None,
@@ -97,31 +89,21 @@ def paired_t(
     )
 
 
-def _no_spread(differences: np.ndarray, alternative: Alternative) -> PairedTest:
+def _no_spread(differences: np.ndarray) -> PairedTest:
     n, mean = len(differences), float(differences.mean())
-    end = mean if n > 1 else None
-    return PairedTest(
-        n=n,
-        mean=mean,
-        ci_low=end,
-        ci_high=end,
-        t=None,
-        p_value=None if mean else 1.0,
-        alternative=alternative,
-        effect=None,
-        effect_low=None,
-        effect_high=None,
-        note=NO_SPREAD if n > 1 else "with one pair, the variation of the difference is unknown",
-    )
+    end, p_value = (mean if n > 1 else None), (None if mean else 1.0)
+    several = "the differences are all the same, so their variation is unknown"
+    note = several if n > 1 else "with one pair, the variation of the difference is unknown"
+    return PairedTest(n, mean, end, end, None, p_value, None, None, None, note)
 
 
-def adjust(p_values: Sequence[float], method: Literal["holm", "fdr_bh"] = "holm") -> list[float]:
-    """Return p-values adjusted for their number, in the same order.
+def adjust(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's method, in the same order.
+
+    The probability of any false claim among them stays below alpha.
 
     Args:
         p_values: One per test of the family.
-        method: "holm" keeps the probability of any false claim below alpha. "fdr_bh" (Benjamini
-            and Hochberg) keeps the expected share of false claims among all claims below alpha.
 
     Raises:
         ValueError: If a value is not between 0 and 1.
@@ -132,7 +114,7 @@ def adjust(p_values: Sequence[float], method: Literal["holm", "fdr_bh"] = "holm"
         raise ValueError("a p-value is not between 0 and 1")
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method=method)[1]]
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
 def finite(values: Sequence[float]) -> np.ndarray:

@@ -4,20 +4,27 @@ docs/method.md, "Evidence".
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pas.data.examples import Example
 from pas.data.splits import Split
-from pas.evidence.damage import neutral_damage
 from pas.evidence.evaluation import Evaluation, answer_test, evaluate
 from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
-from pas.methods.sweep import Sweep, answer_examples
+from pas.methods.sweep import Sweep, answer_examples, damage_meter
 from pas.models.loading import LoadedModel
+from pas.models.spec import ModelSpec
 from pas.steering.vector import SteeringVector
+
+
+class ModelReference(NamedTuple):
+    """What identifies a model: its specification and its fingerprint."""
+
+    spec: ModelSpec
+    fingerprint: str
 
 
 def test(
@@ -49,18 +56,21 @@ def test(
     answers = answer_test(
         ask, split.test, swept.directions, selection, letters=rule.kind == "letter", seed=seed
     )
-    selected = selection.selected.configuration
-    harm = neutral_damage(model, swept.directions, [selected], swept.site)[selected]
+    [harm] = swept.damage_of([selection.selected.configuration], damage_meter(model, swept))
     return evaluate(split, selection, answers, harm, validation=swept.answers, seed=seed)
 
 
 def vector_of(
-    model: LoadedModel, swept: Sweep, evaluation: Evaluation, task: str, **provenance: Any
+    model: LoadedModel | ModelReference,
+    swept: Sweep,
+    evaluation: Evaluation,
+    task: str,
+    **provenance: Any,
 ) -> SteeringVector:
     """Return the tested configuration as a vector that carries its evaluation.
 
     Args:
-        model: The model.
+        model: The model, or what identifies it.
         swept: The sweep that the configuration was selected from.
         evaluation: From `pas.test`.
         task: Name of the task that the vector is for.

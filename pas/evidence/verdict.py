@@ -8,8 +8,11 @@ but the check "controls" fails if a control that a real gain needs is missing.
 from dataclasses import dataclass
 from typing import Any
 
-from pas.evidence.checks import CHECKS, REAL, VERSION, Finding, Limits, apply
+from pas.evidence.checks import CHECKS, REAL, VERSION, Finding
 from pas.evidence.controls import Controls
+
+NO_FAULT = "The gain is significant and no control explains it."
+"""The explanation of the verdict "real"."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,7 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """The sentence that gives the reason for the label."""
-        if self.failures:
-            return self.failures[0].explanation
-        return "The gain is significant and no control explains it."
+        return self.failures[0].explanation if self.failures else NO_FAULT
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and the explanation, JSON-able."""
@@ -53,15 +54,9 @@ class Verdict:
         }
 
 
-def verdict(controls: Controls, limits: Limits | None = None) -> Verdict:
-    """Return the verdict on a result by the table of checks.
-
-    Args:
-        controls: The result and its controls.
-        limits: The limits of the checks; `Limits()` by default.
-    """
-    limits = limits or Limits()
-    findings = [apply(check, controls, limits) for check in CHECKS]
+def verdict(controls: Controls) -> Verdict:
+    """Return the verdict on a result, given with its controls, by the table of checks."""
+    findings = [check.apply(controls) for check in CHECKS]
     measured = tuple(finding for finding in findings if finding is not None)
     failed = next((f.label for f in measured if f.blocks and not f.passed), REAL)
     return Verdict(failed, measured)

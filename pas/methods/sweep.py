@@ -3,8 +3,8 @@
 docs/method.md, "Pipeline", step 5, and "Selection" (arXiv 2509.22739).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy as np
 from pas.data.examples import Example
 from pas.data.splits import Protocol
 from pas.engine.scoring import ScoringRule, query_of
-from pas.evidence.damage import neutral_damage
+from pas.evidence.damage import Damage, neutral_damage
 from pas.methods.answers import Answers, answer
 from pas.methods.grid import Cell, Configuration, Directions, grid
 from pas.methods.selection import MAX_KL, Rule, Selection, choose, count
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site
+
+Measure = Callable[[Sequence[Configuration]], Mapping[Configuration, Damage]]
+"""Measures what configurations do to neutral text, see `pas.evidence.damage.neutral_damage`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class Sweep:
         cells: Number of correct answers of every configuration.
         rule: How choices were scored.
         site: Where the directions were added.
+        damage: Damage to neutral text, of the configurations for which it was asked so far.
     """
 
     directions: Directions
@@ -37,6 +41,14 @@ class Sweep:
     cells: tuple[Cell, ...]
     rule: ScoringRule
     site: Site
+    damage: dict[Configuration, Damage] = field(default_factory=dict)
+
+    def damage_of(self, configurations: Sequence[Configuration], measure: Measure) -> list[Damage]:
+        """Return the damage of configurations; each is measured once."""
+        todo = sorted({*configurations} - {*self.damage})
+        if todo:
+            self.damage.update(measure(todo))
+        return [self.damage[c] for c in configurations]
 
 
 def answer_examples(
@@ -125,12 +137,23 @@ def select(
     Raises:
         UserError: If the damage of every configuration exceeds the limit.
     """
-    known: dict[Configuration, float] = {}
+    return select_measuring(damage_meter(model, swept), swept, protocol, rule, max_kl)
 
-    def measure(configurations: Sequence[Configuration]) -> list[float]:
-        todo = [c for c in dict.fromkeys(configurations) if c not in known]
-        measured = neutral_damage(model, swept.directions, todo, swept.site)
-        known.update((at, value.kl) for at, value in measured.items())
-        return [known[c] for c in configurations]
 
-    return choose(swept.cells, protocol, rule, answers=swept.answers, damage=measure, max_kl=max_kl)
+def damage_meter(model: LoadedModel, swept: Sweep) -> Measure:
+    """Return what measures the damage of a sweep's configurations."""
+    return lambda todo: neutral_damage(model, swept.directions, todo, swept.site)
+
+
+def select_measuring(
+    measure: Measure, swept: Sweep, protocol: Protocol, rule: Rule, max_kl: float | None
+) -> Selection:
+    """Select as `select` does; `measure` measures the damage that is not known yet."""
+    return choose(
+        swept.cells,
+        protocol,
+        rule,
+        answers=swept.answers,
+        damage=lambda configurations: [d.kl for d in swept.damage_of(configurations, measure)],
+        max_kl=max_kl,
+    )

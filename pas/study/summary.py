@@ -28,20 +28,16 @@ class TaskSummary:
         setting: Setting of the cells.
         variant: Variant of the cells, see `pas.study.results.StudyResult`.
         seeds: Seeds of the cells that did not fail.
-        n_test: Number of test items of all seeds together.
         baseline_accuracy: Mean unsteered accuracy over seeds.
         steered_accuracy: Mean steered accuracy over seeds.
         test: One-sided paired t-test over seeds, as in the paper, with interval and effect size.
             Two-sided for "forgetting", where a loss is expected.
         adjusted_p: The p-value adjusted by Holm's method over the setting; None without a test.
-        adjusted_fdr: The p-value adjusted by Benjamini and Hochberg's method.
         flips: Number of items that changed from wrong to right, and from right to wrong, over all
             seeds.
-        random_accuracy: Mean accuracy of random directions over seeds; None if not measured.
         neutral_kl: Mean damage over seeds, in nats per token; None if not measured.
         method_deltas: Mean gain of each estimator over seeds.
         verdicts: Number of cells with each verdict.
-        seconds: Mean time over seeds.
     """
 
     model: str
@@ -50,18 +46,14 @@ class TaskSummary:
     setting: Setting
     variant: str
     seeds: tuple[int, ...]
-    n_test: int
     baseline_accuracy: float
     steered_accuracy: float
     test: PairedTest
     adjusted_p: float | None
-    adjusted_fdr: float | None
     flips: tuple[int, int]
-    random_accuracy: float | None
     neutral_kl: float | None
     method_deltas: dict[str, float]
     verdicts: dict[str, int]
-    seconds: float
 
 
 class Arms(NamedTuple):
@@ -103,7 +95,6 @@ class Summary:
         others: Rows of the other settings, in the order of `SETTINGS`.
         pooled: The main setting's gains, pooled over models and tasks; None without gains.
         categories: Pooled gains of each category with several pairs of model and task.
-        settings: Pooled gains of the settings "icl" and "sft".
         arms: Rows for each treatment, model and task.
         failed: Cells without a result.
     """
@@ -112,7 +103,6 @@ class Summary:
     others: tuple[TaskSummary, ...]
     pooled: PooledGain | None
     categories: dict[str, PooledGain]
-    settings: dict[str, PooledGain]
     arms: tuple[Arms, ...]
     failed: tuple[StudyResult, ...]
 
@@ -135,7 +125,6 @@ def summarise(results: Sequence[StudyResult]) -> Summary:
             for c in categories
             if c in several and (gain := _pooled([r for r in main if r.category == c]))
         },
-        settings={s: gain for s in _TREATMENTS if (gain := _pooled(by_setting[s]))},
         arms=tuple(arms for s in _TREATMENTS for arms in _arms(main, by_setting[s])),
         failed=tuple(r for r in results if r.failed),
     )
@@ -153,7 +142,7 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
     ]
     # One seed gives no test, and would only make the adjustment of the others stricter.
     tested = [t.p_value for t in tests if t.p_value is not None and t.n > 1]
-    holm, fdr = iter(adjust(tested)), iter(adjust(tested, "fdr_bh"))
+    holm = iter(adjust(tested))
     rows = []
     for group, test in zip(groups, tests, strict=True):
         has_test = test.p_value is not None and test.n > 1
@@ -166,21 +155,17 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
                 first.setting,
                 first.variant,
                 seeds=tuple(r.seed for r in group),
-                n_test=sum(r.n_test for r in group),
                 baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
                 steered_accuracy=_mean([r.steered_accuracy for r in group]),
                 test=test,
                 adjusted_p=next(holm) if has_test else None,
-                adjusted_fdr=next(fdr) if has_test else None,
                 flips=(sum(r.w2r for r in group), sum(r.r2w for r in group)),
-                random_accuracy=_mean_of_known([r.random_accuracy for r in group]),
-                neutral_kl=_mean_of_known([r.neutral_kl for r in group]),
+                neutral_kl=_mean(known) if (known := _known_kl(group)) else None,
                 method_deltas={
                     m: _mean([r.method_deltas[m] for r in group if m in r.method_deltas])
                     for m in dict.fromkeys(m for r in group for m in r.method_deltas)
                 },
                 verdicts=dict(Counter(r.verdict for r in group if r.verdict).most_common()),
-                seconds=_mean([r.seconds for r in group]),
             )
         )
     return tuple(rows)
@@ -233,6 +218,5 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return _mean(known) if known else None
+def _known_kl(group: Sequence[StudyResult]) -> list[float]:
+    return [r.neutral_kl for r in group if r.neutral_kl is not None]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from pas.errors import UserError
-from storage.lake.shards import verify_shard
 
 if TYPE_CHECKING:
     from storage.lake.files import Lake
@@ -115,6 +114,8 @@ def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]
     Raises:
         UserError: Naming the broken shards, or the memory limit that was too small.
     """
+    from storage.lake.shards import verify_shard
+
     try:
         yield
     except duckdb.OutOfMemoryException as error:

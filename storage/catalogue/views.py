@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
-import pyarrow as pa
 
 from pas.errors import UserError
 from storage.catalogue.session import (
@@ -23,21 +22,14 @@ from storage.catalogue.session import (
     require_read_only,
     uris,
 )
-from storage.lake.shards import parse_address, read_footer, shard_folder
-from storage.lake.tables import ACTIVATIONS, TABLES
+from storage.lake.tables import ACTIVATIONS, TABLES, RunTable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from storage.lake.files import Lake
 
 VIEWS = (*TABLES, "activations")
-_SQL_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-}
 
 
 class CacheStats(NamedTuple):
@@ -53,9 +45,7 @@ class CacheStats(NamedTuple):
 
 
 @contextmanager
-def connect(
-    lake: Lake, *, memory_limit: str | None = None, threads: int | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(lake: Lake, *, memory_limit: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB with a view of each run table and of all activations.
 
     The view `activations` spans every model and site and may show a prompt once per shard that
@@ -65,23 +55,14 @@ def connect(
         lake: What to look at.
         memory_limit: DuckDB's limit, such as `4GB`, by default 1 GB; beyond it queries spill to a
             temporary folder.
-        threads: DuckDB's threads; all cores by default.
 
     Raises:
-        UserError: If DuckDB refuses the limit or the number of threads.
+        UserError: If DuckDB refuses the limit.
     """
-    with open_session(lake, memory_limit, threads) as connection:
-        for name in TABLES:
-            folder = lake.address("tables", name)
-            _create_view(connection, lake, name, folder, f"{folder}/*.parquet", TABLES[name].schema)
-        _create_view(
-            connection,
-            lake,
-            "activations",
-            "activations",
-            "activations/*/*/*.parquet",
-            ACTIVATIONS.schema,
-        )
+    with open_session(lake, memory_limit) as connection:
+        for table in TABLES.values():
+            _create_view(connection, lake, table, lake.address("tables", table.name), "*.parquet")
+        _create_view(connection, lake, ACTIVATIONS, "activations", "*/*/*.parquet")
         yield connection
 
 
@@ -98,11 +79,25 @@ def query(lake: Lake, sql: str, *, memory_limit: str | None = None) -> pa.Table:
     Raises:
         UserError: For any other statement, and for a statement that DuckDB refuses.
     """
+    with _answering(lake, sql, memory_limit) as answer:
+        return answer.to_arrow_table()
+
+
+def query_rows(
+    lake: Lake, sql: str, *, memory_limit: str | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run a statement as `query` does; return the names of the columns, and the rows."""
+    with _answering(lake, sql, memory_limit) as answer:
+        return answer.columns, answer.fetchall()
+
+
+@contextmanager
+def _answering(lake: Lake, sql: str, memory_limit: str | None) -> Iterator[duckdb.DuckDBPyRelation]:
     with connect(lake, memory_limit=memory_limit) as connection:
         lock(connection, lake)
         try:
             require_read_only(sql, VIEWS)
-            return connection.sql(sql).to_arrow_table()
+            yield connection.sql(sql)
         except duckdb.Error as error:
             raise UserError(f"sql: {error}\nViews: {', '.join(VIEWS)}.") from error
 
@@ -119,6 +114,10 @@ def missing(
         keys: Prompt keys, 16 bytes each; duplicates are harmless.
         layers: Wanted layers.
     """
+    import pyarrow as pa
+
+    from storage.lake.shards import shard_folder
+
     wanted = pa.table({"prompt_key": pa.array(sorted(set(keys)), pa.binary(16))})
     addresses = lake.list(shard_folder(lake, fingerprint, site))
     if not addresses:
@@ -134,6 +133,8 @@ def missing(
 
 def cache_stats(lake: Lake) -> list[CacheStats]:
     """Return the activations in the lake, counted by model and site."""
+    from storage.lake.shards import parse_address, read_footer
+
     sizes = lake.sizes("activations")
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for address in sorted(sizes):
@@ -156,27 +157,13 @@ def cache_stats(lake: Lake) -> list[CacheStats]:
 
 
 def _create_view(
-    connection: duckdb.DuckDBPyConnection,
-    lake: Lake,
-    name: str,
-    folder: str,
-    pattern: str,
-    schema: pa.Schema,
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: RunTable, folder: str, pattern: str
 ) -> None:
     if not lake.list(folder):
-        # DuckDB refuses a pattern that matches nothing, and to register an empty table instead it
-        # imports pandas, which takes longer than the query.
-        empty = ", ".join(f"NULL::{_sql_type(field.type)} AS {field.name}" for field in schema)
-        connection.execute(f"CREATE VIEW {name} AS SELECT {empty} WHERE false")
+        # DuckDB refuses a pattern that matches nothing.
+        empty = ", ".join(f"NULL::{column.type} AS {column.name}" for column in table.columns)
+        connection.execute(f"CREATE VIEW {table.name} AS SELECT {empty} WHERE false")
         return
-    columns, paths = ", ".join(schema.names), quoted(f"{lake.uri()}/{pattern}")
-    connection.execute(load_sql("view").format(view=name, columns=columns, files=paths))
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    """Return DuckDB's name of a column's type, as it reads it from Parquet."""
-    if pa.types.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    if pa.types.is_fixed_size_binary(kind):
-        return "BLOB"
-    return _SQL_TYPES[kind]
+    columns = ", ".join(column.name for column in table.columns)
+    paths = quoted(f"{lake.uri()}/{folder}/{pattern}")
+    connection.execute(load_sql("view").format(view=table.name, columns=columns, files=paths))

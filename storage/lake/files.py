@@ -1,4 +1,8 @@
-"""The lake: every file the project keeps, under one fsspec URL, written whole or not at all."""
+"""The lake: every file the project keeps, under one fsspec URL, written whole or not at all.
+
+pyarrow is imported by the functions that need it, here and in other modules that `pas sql` uses:
+importing it takes longer than a query.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pas.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Named here because inside the class `list` is the method.
 Addresses = list[str]
@@ -117,6 +122,8 @@ class Lake:
         Raises:
             FileNotFoundError: If there is no file at the address.
         """
+        import pyarrow.parquet as pq
+
         with self.open(address) as handle, pq.ParquetFile(handle) as parquet:
             return parquet.read()
 
@@ -141,6 +148,8 @@ class Lake:
         Returns:
             The address. Two writers of one address are harmless: the last one wins whole.
         """
+        import pyarrow.parquet as pq
+
         present = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         table = table.replace_schema_metadata({**present, **(metadata or {})})
         coded = [name for name in table.column_names if name not in uncoded]

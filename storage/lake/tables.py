@@ -8,19 +8,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from storage.lake.files import Lake
+
+_ARROW = {
+    "VARCHAR": "string",
+    "BOOLEAN": "bool",
+    "SMALLINT": "int16",
+    "INTEGER": "int32",
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+}
 
 
 class Column(NamedTuple):
-    """One column: its Arrow type, what it holds, and whether NULL is allowed."""
+    """One column: its SQL type, what it holds, and whether NULL is allowed."""
 
     name: str
-    type: pa.DataType
+    type: str
     text: str
     nullable: bool = False
+
+    @property
+    def field(self) -> pa.Field:
+        """The column in an Arrow schema, with its description as metadata."""
+        import pyarrow as pa
+
+        kind = pa.type_for_alias(_ARROW[self.type.removesuffix("[]")])
+        if self.type.endswith("[]"):
+            kind = pa.list_(kind)
+        return pa.field(self.name, kind, self.nullable, metadata={"description": self.text})
 
 
 class RunTable(NamedTuple):
@@ -33,21 +52,18 @@ class RunTable(NamedTuple):
     @property
     def schema(self) -> pa.Schema:
         """Arrow schema with each column's description as field metadata."""
-        return pa.schema(
-            [
-                pa.field(c.name, c.type, c.nullable, metadata={"description": c.text})
-                for c in self.columns
-            ],
-            metadata={"description": self.text},
-        )
+        import pyarrow as pa
+
+        fields = [column.field for column in self.columns]
+        return pa.schema(fields, metadata={"description": self.text})
 
 
-_RUN = Column("run_id", pa.string(), "run that wrote the row (MLflow run id)")
-_ITEM = Column("item_id", pa.string(), "id of the example")
-_SPLIT = Column("split", pa.string(), "train, val or test")
-_METHOD = Column("method", pa.string(), "pasf, ipasa, ipaswo, caa, or random for the control")
-_LAYER = Column("layer", pa.int16(), "decoder block whose output is steered")
-_STRENGTH = Column("strength", pa.float64(), "factor on the vector; 0 is no steering")
+_RUN = Column("run_id", "VARCHAR", "run that wrote the row (MLflow run id)")
+_ITEM = Column("item_id", "VARCHAR", "id of the example")
+_SPLIT = Column("split", "VARCHAR", "train, val or test")
+_METHOD = Column("method", "VARCHAR", "pasf, ipasa, ipaswo, caa, or random for the control")
+_LAYER = Column("layer", "SMALLINT", "decoder block whose output is steered")
+_STRENGTH = Column("strength", "DOUBLE", "factor on the vector; 0 is no steering")
 _CONFIGURATION = (_METHOD, _LAYER, _STRENGTH)
 
 TABLES: dict[str, RunTable] = {
@@ -60,14 +76,14 @@ TABLES: dict[str, RunTable] = {
                 _RUN,
                 _ITEM,
                 _SPLIT,
-                Column("prompt", pa.string(), "rendered prompt, as the model reads it"),
-                Column("choices", pa.list_(pa.string()), "choice texts in the order shown"),
-                Column("label", pa.int32(), "index of the correct choice in choices"),
-                Column("n_choices", pa.int32(), "number of choices"),
-                Column("group_id", pa.string(), "items of one group are never split apart"),
+                Column("prompt", "VARCHAR", "rendered prompt, as the model reads it"),
+                Column("choices", "VARCHAR[]", "choice texts in the order shown"),
+                Column("label", "INTEGER", "index of the correct choice in choices"),
+                Column("n_choices", "INTEGER", "number of choices"),
+                Column("group_id", "VARCHAR", "items of one group are never split apart"),
                 Column(
                     "baseline_choice",
-                    pa.int32(),
+                    "INTEGER",
                     "index of the choice the unsteered model answers; NULL if not asked",
                     nullable=True,
                 ),
@@ -84,12 +100,10 @@ TABLES: dict[str, RunTable] = {
                 _LAYER._replace(text="steered block; NULL for the unsteered model", nullable=True),
                 _STRENGTH,
                 Column(
-                    "choice",
-                    pa.int32(),
-                    "index of the answered choice; -1 if a score is not finite",
+                    "choice", "INTEGER", "index of the answered choice; -1 if a score is not finite"
                 ),
-                Column("correct", pa.bool_(), "choice equals the item's label"),
-                Column("scores", pa.list_(pa.float64()), "score of each choice (log units)"),
+                Column("correct", "BOOLEAN", "choice equals the item's label"),
+                Column("scores", "DOUBLE[]", "score of each choice (log units)"),
             ),
         ),
         RunTable(
@@ -98,9 +112,9 @@ TABLES: dict[str, RunTable] = {
             (
                 _RUN,
                 *_CONFIGURATION,
-                Column("n", pa.int32(), "validation items"),
-                Column("correct", pa.int32(), "items answered correctly"),
-                Column("accuracy", pa.float64(), "correct / n"),
+                Column("n", "INTEGER", "validation items"),
+                Column("correct", "INTEGER", "items answered correctly"),
+                Column("accuracy", "DOUBLE", "correct / n"),
             ),
         ),
         RunTable(
@@ -110,17 +124,17 @@ TABLES: dict[str, RunTable] = {
                 _RUN,
                 *_CONFIGURATION,
                 _SPLIT,
-                Column("selected", pa.bool_(), "the configuration chosen by the sweep"),
-                Column("control", pa.string(), "none, random (direction) or reshuffled (choices)"),
-                Column("n", pa.int32(), "items"),
-                Column("baseline_accuracy", pa.float64(), "accuracy without steering"),
-                Column("steered_accuracy", pa.float64(), "accuracy with steering"),
-                Column("delta", pa.float64(), "steered minus baseline accuracy"),
-                Column("ci_low", pa.float64(), "lower end of the 95 % bootstrap interval of delta"),
-                Column("ci_high", pa.float64(), "upper end of that interval"),
-                Column("p_value", pa.float64(), "exact McNemar test of the flips"),
-                Column("w2r", pa.int32(), "items flipped from wrong to right"),
-                Column("r2w", pa.int32(), "items flipped from right to wrong"),
+                Column("selected", "BOOLEAN", "the configuration chosen by the sweep"),
+                Column("control", "VARCHAR", "none, random (direction) or reshuffled (choices)"),
+                Column("n", "INTEGER", "items"),
+                Column("baseline_accuracy", "DOUBLE", "accuracy without steering"),
+                Column("steered_accuracy", "DOUBLE", "accuracy with steering"),
+                Column("delta", "DOUBLE", "steered minus baseline accuracy"),
+                Column("ci_low", "DOUBLE", "lower end of the 95 % bootstrap interval of delta"),
+                Column("ci_high", "DOUBLE", "upper end of that interval"),
+                Column("p_value", "DOUBLE", "exact McNemar test of the flips"),
+                Column("w2r", "INTEGER", "items flipped from wrong to right"),
+                Column("r2w", "INTEGER", "items flipped from right to wrong"),
             ),
         ),
         RunTable(
@@ -130,9 +144,9 @@ TABLES: dict[str, RunTable] = {
                 _RUN,
                 _METHOD,
                 _LAYER,
-                Column("site", pa.string(), "where it is read and written, such as residual"),
-                Column("direction", pa.list_(pa.float32()), "unscaled vector, d_model values"),
-                Column("norm", pa.float64(), "its L2 norm"),
+                Column("site", "VARCHAR", "where it is read and written, such as residual"),
+                Column("direction", "FLOAT[]", "unscaled vector, d_model values"),
+                Column("norm", "DOUBLE", "its L2 norm"),
             ),
         ),
     )
@@ -143,9 +157,9 @@ ACTIVATIONS = RunTable(
     "activations",
     "Last-token activations of every model and site; a prompt may be in several shards.",
     (
-        Column("prompt_key", pa.binary(16), "identity of the prompt: model and token ids"),
-        Column("layer", pa.int16(), "decoder block whose output was read; -1 the embedding"),
-        Column("vector", pa.list_(pa.float32()), "d_model values"),
+        Column("prompt_key", "BLOB", "identity of the prompt: model and token ids"),
+        Column("layer", "SMALLINT", "decoder block whose output was read; -1 the embedding"),
+        Column("vector", "FLOAT[]", "d_model values"),
     ),
 )
 
@@ -173,6 +187,8 @@ def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
         ValueError: For missing or extra columns, NULLs, lossy casts or another run's rows.
         UserError: If the run id cannot name a file.
     """
+    import pyarrow as pa
+
     address = table_address(lake, name, run_id)
     schema = TABLES[name].schema
     if "run_id" not in table.column_names:
@@ -190,9 +206,11 @@ def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
 
 
 def _cast(name: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    from pyarrow import ArrowException
+
     try:
         column = column.cast(field.type)
-    except pa.ArrowException as error:
+    except ArrowException as error:
         raise ValueError(f"table {name}: column {field.name}: {error}") from error
     if column.null_count and not field.nullable:
         raise ValueError(f"table {name}: column {field.name} holds {column.null_count} NULLs")

@@ -134,7 +134,7 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
 
     May be repeated for the same run after a failure: there is one version per run and name. Where
     a version holds this very vector already, that version becomes the candidate (unless it is the
-    champion), and no second one is made.
+    champion), and neither a second one nor a copy of its artifacts is made.
 
     Args:
         registry: The store.
@@ -151,14 +151,15 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         store.log_figure(run_id, figure, f"plots/{name}.png")
     for page in record.pages:
         store.log_artifact(run_id, str(page), REPORT_FOLDER)
-    logged = _log_model(store, run_id, record)
-    name = record.model_name
-    if record.version_tags is None:
-        return Registration(run_id, name, None, False)
-    copy = find_copy(registry, name, record.vector, run_id)
+    name, wanted = record.model_name, record.version_tags is not None
+    copy = find_copy(registry, name, record.vector, run_id) if wanted else None
     if copy is not None:
+        _log_metrics(store, run_id, record.metrics)
         make_candidate(registry, copy)
         return Registration(run_id, name, copy.version, False)
+    logged = _log_model(store, run_id, record)
+    if record.version_tags is None:
+        return Registration(run_id, name, None, False)
     tags = {**record.version_tags, DIGEST_TAG: record.vector.digest}
     made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
     return Registration(run_id, made.name, made.version, True)
@@ -220,13 +221,23 @@ def _without_credentials(source: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+def _log_metrics(
+    store: "MlflowClient", run_id: str, metrics: Mapping[str, float], model_id: str | None = None
+) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    entities = [Metric(k, float(v), now, 0, model_id=model_id) for k, v in metrics.items()]
+    store.log_batch(run_id, metrics=entities)
+
+
 def _log_model(store: "MlflowClient", run_id: str, record: TrainingRecord) -> str:
     """Return the id of the logged model.
 
     This uses the client: `mlflow.pyfunc.log_model` works on the process's active run and store,
     and would load the base model and generate from the example to validate it.
     """
-    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.entities import LoggedModelOutput
 
     # Of the registered name's characters the logged model's may not have the dot (qwen2.5).
     logged = store.create_logged_model(
@@ -236,12 +247,7 @@ def _log_model(store: "MlflowClient", run_id: str, record: TrainingRecord) -> st
     )
     model_id = str(logged.model_id)
     try:
-        now = int(time.time() * 1000)
-        entities = [
-            Metric(key, float(value), now, 0, model_id=model_id)
-            for key, value in record.metrics.items()
-        ]
-        store.log_batch(run_id, metrics=entities)
+        _log_metrics(store, run_id, record.metrics, model_id)
         store.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"

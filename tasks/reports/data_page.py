@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tasks.look import Look, RenderedItem
-from tasks.reports.page import environment
+from tasks.reports.page import render
 
 
 def data_page(look: Look, items: Sequence[RenderedItem], command: str) -> str:
@@ -14,5 +14,4 @@ def data_page(look: Look, items: Sequence[RenderedItem], command: str) -> str:
         items: The items to show.
         command: What trains on the data.
     """
-    template = environment().get_template("data.html.j2")
-    return template.render(look=look, taken=look.taken, items=items, command=command)
+    return render("data.html.j2", look=look, taken=look.taken, items=items, command=command)

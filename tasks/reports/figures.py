@@ -7,7 +7,6 @@ on a page each is replaced by the page's variable of that name, light or dark.
 import io
 import re
 from collections.abc import Mapping, Sequence
-from string import ascii_uppercase
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -30,7 +29,6 @@ PALETTE = {
     "accent": "#1f5fa8",
     "up": "#2f80d8",
     "down": "#e08a1e",
-    "right": "#c4c9cf",
     "series-2": "#b4540a",
     "series-3": "#2d7d46",
     "series-4": "#8b3fa0",
@@ -219,32 +217,28 @@ def _short(difference: float) -> str:
     return "0" if float(text.replace("−", "-")) == 0 else text.replace("0.", ".", 1)
 
 
-class Axis(NamedTuple):
-    """What `curves` runs along: a title, and the label of each position on it."""
-
-    title: str
-    steps: Mapping[float, str]
-
-
 @matplotlib.rc_context(_STYLE)
 def curves(
-    axis: Axis,
+    along: str,
     series: Mapping[str, Mapping[float, float]],
     baseline: float,
-    limits: tuple[float, float],
     what: str = "Validation accuracy",
 ) -> Figure:
-    """Draw validation accuracies, or what else is named, as lines.
+    """Draw validation accuracies, or what else is named, as lines over layers, strengths or sizes.
+
+    What they run over takes equal steps: strengths grow roughly by factors, and may be 0 or below.
 
     Args:
-        axis: What runs to the right.
-        series: For each line, at most `SERIES` of them, its value by position on the axis.
+        along: What runs to the right.
+        series: For each line, at most `SERIES` of them, its value by position.
         baseline: The unsteered value, a dashed line across.
-        limits: Lowest and highest value to make room for, so that pictures compare.
         what: What runs upwards.
     """
     if len(series) > SERIES:
         raise ValueError(f"{len(series)} lines cannot be told apart, only {SERIES}")
+    steps = sorted({position for line in series.values() for position in line})
+    values = [baseline, *(value for line in series.values() for value in line.values())]
+    limits = min(values), max(values)
     width, height = 4.15, 2.0
     names = ["unsteered", *map(_cut, series)]
     columns = max(1, int(width / (_CHARACTER * max(map(len, names)) + 0.5)))
@@ -253,22 +247,21 @@ def curves(
     margin = max(0.02, 0.06 * (limits[1] - limits[0]))
     axes.set_ylim(limits[0] - margin, limits[1] + margin)
     _round_ticks(axes, "y")
-    first, last = min(axis.steps), max(axis.steps)
-    room = 0.04 * ((last - first) or 1)
-    axes.set_xlim(first - room, (last if last > first else first + 1) + room)
+    last = max(len(steps) - 1, 1)
+    axes.set_xlim(-0.04 * last, 1.04 * last)
     labelled, free = {}, -1e9  # a label that would touch the one before is left out
-    for position, label in sorted(axis.steps.items()):
-        centre = width * (position - first) / ((last - first) or 1)
-        half = _CHARACTER * len(label) / 2
-        if centre - half > free:
-            labelled[position] = label
-            free = centre + half + 0.03
+    for x, step in enumerate(steps):
+        half = _CHARACTER * len(f"{step:g}") / 2
+        if width * x / last - half > free:
+            labelled[x] = f"{step:g}"
+            free = width * x / last + half + 0.03
     axes.set_xticks(list(labelled), list(labelled.values()))
-    axes.set_xlabel(axis.title)
+    axes.set_xlabel(along)
     axes.axhline(baseline, color=_MUTED, lw=1, ls=(0, (5, 3)), label="unsteered")
     for (name, line), (colour, mark) in zip(series.items(), _SERIES, strict=False):
         axes.plot(
-            *zip(*sorted(line.items()), strict=True),
+            [steps.index(position) for position in sorted(line)],
+            [line[position] for position in sorted(line)],
             mark,
             ls="-",
             color=PALETTE[colour],
@@ -288,11 +281,10 @@ def curves(
         columnspacing=1.2,
     )
     told = "; ".join(
-        f"{name} highest {plain(max(line.values()))} "
-        f"at {axis.steps[max(line, key=line.__getitem__)]}"
+        f"{name} highest {plain(max(line.values()))} at {max(line, key=line.__getitem__):g}"
         for name, line in series.items()
     )
-    figure.set_label(f"{what} by {axis.title}: {told}. Unsteered {plain(baseline)}.")
+    figure.set_label(f"{what} by {along}: {told}. Unsteered {plain(baseline)}.")
     return figure
 
 
@@ -373,37 +365,3 @@ def _limits(rows: Sequence[Interval], draws: Sequence[float]) -> tuple[float, fl
     low, high = max(-reach, min(ends)), min(reach, max(ends))
     margin = 0.06 * max(high - low, 0.02)
     return min(low, -0.02) - margin, max(high, 0.02) + margin
-
-
-@matplotlib.rc_context(_STYLE)
-def letters(before: Sequence[int], after: Sequence[int], right: Sequence[int]) -> Figure:
-    """Draw how often each letter is answered unsteered, answered steered, and right."""
-    width = max(0.75 * len(before), 3.2)
-    figure, axes = _canvas(width, 1.7, _Margins(0.5, 0.3, 0.1, 0.3))
-    for kind, (name, colour, counts) in enumerate(
-        (
-            ("unsteered", _MUTED, before),
-            ("steered", _ACCENT, after),
-            ("right", PALETTE["right"], right),
-        )
-    ):
-        positions = [i + 0.26 * (kind - 1) for i in range(len(counts))]
-        axes.bar(positions, counts, 0.24, color=colour, label=name)
-    axes.set_xticks(range(len(before)), list(ascii_uppercase[: len(before)]), color=_INK)
-    _round_ticks(axes, "y")
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    figure.legend(
-        loc="upper left",
-        bbox_to_anchor=(0.4 / figure.get_figwidth(), 1.0),
-        ncols=3,
-        frameon=False,
-        borderpad=0.1,
-        handlelength=1.0,
-        columnspacing=1.2,
-    )
-    told = "; ".join(
-        f"{ascii_uppercase[i]} {a} unsteered, {b} steered, right {c} times"
-        for i, (a, b, c) in enumerate(zip(before, after, right, strict=True))
-    )
-    figure.set_label(f"Test answers by letter: {told}.")
-    return figure

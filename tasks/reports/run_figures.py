@@ -13,17 +13,14 @@ from tasks.reports.words import plural
 
 
 def run_figures(evaluation: Evaluation, cells: Sequence[Cell]) -> dict[str, Figure]:
-    """Draw what MLflow keeps: "sweep_<method>" of each method, "methods", and "letters" if any.
+    """Draw what MLflow keeps: "sweep_<method>" of each method, and "methods".
 
     Args:
         evaluation: What the test items say.
         cells: The sweep.
     """
     drawn = {f"sweep_{method}": map_ for method, map_ in maps(evaluation, cells).items()}
-    drawn["methods"] = gains(evaluation)
-    if (counts := evaluation.letters) is not None:
-        drawn["letters"] = figures.letters(counts.unsteered, counts.steered, counts.correct)
-    return drawn
+    return drawn | {"methods": gains(evaluation)}
 
 
 def maps(evaluation: Evaluation, cells: Sequence[Cell]) -> dict[str, Figure]:

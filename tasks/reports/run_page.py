@@ -3,29 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pas.data.chat import Chat, described
-from pas.data.examples import Example
-from pas.data.splits import SPLITS
+from pas.data.splits import SPLITS, Split
 from pas.engine.scoring import ScoringRule
 from pas.evidence.bias import BiasScores
-from pas.evidence.checks import Limits
-from pas.evidence.evaluation import Evaluation, LetterCounts
-from pas.evidence.paired import Comparison
-from pas.evidence.power import items_needed, smallest_gain
+from pas.evidence.evaluation import Evaluation
+from pas.methods.answers import Answers
 from pas.methods.grid import Cell, Configuration
 from pas.recipe import Recipe
-from tasks.answers import TEST, run_answers
-from tasks.reports import figures, words
+from tasks.reports import figures
 from tasks.reports import run_figures as run
 from tasks.reports.command import command_line
 from tasks.reports.flips import flips
-from tasks.reports.page import Badge, environment
-
-_ASSUMED_FLIPS = 0.1  # of the items, where none flipped and a rate is needed
-_LINES = 5  # layers in a chart of strengths
+from tasks.reports.page import render
+from tasks.reports.words import doubts, power
 
 
 class Cost(NamedTuple):
@@ -49,8 +40,8 @@ class RunReport(NamedTuple):
         recipe: What was asked for.
         evaluation: The result on the test items.
         cells: The sweep.
-        tables: The run's `items` and `predictions`, see `tasks.record.run_tables`.
-        test: The test items.
+        answers: Answers to the test items.
+        split: The items.
         cost: What the training took.
         facts: Facts for the end of the page, such as the run id and versions; see
             `tasks.reports.command.run_facts`.
@@ -61,8 +52,8 @@ class RunReport(NamedTuple):
     recipe: Recipe
     evaluation: Evaluation
     cells: Sequence[Cell]
-    tables: Mapping[str, pa.Table]
-    test: Sequence[Example]
+    answers: Answers
+    split: Split
     cost: Cost
     facts: Mapping[str, str]
     rule: ScoringRule
@@ -71,122 +62,55 @@ class RunReport(NamedTuple):
 
 def run_page(report: RunReport) -> str:
     """Return the page as HTML."""
-    recipe, evaluation, cells, tables = report[:4]
+    recipe, evaluation, cells, answers, split = report[:5]
     comparison, selected = evaluation.test, evaluation.selected
-    answers = run_answers(tables["predictions"], tables["items"])[TEST]
-    label = evaluation.verdict.label
-    return (
-        environment()
-        .get_template("run.html.j2")
-        .render(
-            recipe=recipe,
-            evaluation=evaluation,
-            test=comparison,
-            at=selected,
-            badge=Badge(label, words.VERDICTS.get(label, words.UNKNOWN_VERDICT)[0], 1, 1),
-            name=run.name_of,
-            power=_power(comparison),
-            splits=[(split, _count(tables["items"]["split"], split)) for split in SPLITS],
-            sweep=_sweep(recipe, cells, evaluation),
-            forest=figures.as_svg(run.gains(evaluation)),
-            methods=_methods(evaluation, cells),
-            doubts=words.doubts(evaluation.doubts, report.rule.ties),
-            turned=flips(report.test, answers, selected, report.rule.kind, chat=report.chat),
-            rule=report.rule,
-            prompt="; ".join(described(report.chat)),
-            letters=_letters(evaluation.letters) if evaluation.letters else None,
-            bias=_bias(evaluation),
-            groups=len({e.group for e in report.test}),
-            cost=report.cost,
-            command=command_line(recipe),
-            facts=report.facts,
-        )
+    return render(
+        "run.html.j2",
+        recipe=recipe,
+        evaluation=evaluation,
+        test=comparison,
+        at=selected,
+        name=run.name_of,
+        power=power(comparison),
+        splits=[(name, len(part)) for name, part in zip(SPLITS, split, strict=True)],
+        sweep=_sweep(recipe, cells, evaluation),
+        forest=figures.as_svg(run.gains(evaluation)),
+        methods=_methods(evaluation, cells),
+        doubts=doubts(evaluation.doubts, report.rule.ties),
+        turned=flips(split.test, answers, selected, report.rule.kind, chat=report.chat),
+        rule=report.rule,
+        prompt="; ".join(described(report.chat)),
+        bias=_bias(evaluation),
+        groups=len({e.group for e in split.test}),
+        cost=report.cost,
+        command=command_line(recipe),
+        facts=report.facts,
     )
-
-
-def _count(column: pa.ChunkedArray, value: str) -> int:
-    return int(pc.sum(pc.equal(column, value)).as_py() or 0)
-
-
-def _power(test: Comparison) -> dict[str, Any]:
-    """Return what so many items show at all, and how many would show the gain measured."""
-    rate = (test.w2r + test.r2w) / test.n
-    gain = (test.w2r - test.r2w) / test.n
-    needed = None
-    if gain > 0:
-        try:
-            needed = items_needed(gain, rate)
-        except ValueError:
-            needed = 0  # more than can be counted
-    return {
-        "alpha": Limits().alpha,
-        "rate": rate,
-        "assumed": _ASSUMED_FLIPS,
-        "least": smallest_gain(test.n, rate or _ASSUMED_FLIPS),
-        "needed": needed,
-    }
-
-
-class _MethodSweep(NamedTuple):
-    """One method's part of the sweep: its heat map, its lines, and its accuracies by layer."""
-
-    name: str
-    heat_map: str
-    curves: str
-    rows: list[tuple[int, list[Cell | None]]]
 
 
 def _sweep(recipe: Recipe, cells: Sequence[Cell], evaluation: Evaluation) -> dict[str, Any]:
     baseline = evaluation.validation_unsteered
-    maps = run.maps(evaluation, cells)
-    accuracies = [baseline, *(c.correct / c.n for c in cells)]
-    limits = min(accuracies), max(accuracies)
     strengths = sorted({c.configuration.strength for c in cells})
     layers = sorted({c.configuration.layer for c in cells})
-    parts, by_layer = [], {}
-    for method in recipe.methods:
+    parts, by_layer, maps = [], {}, run.maps(evaluation, cells)
+    for method in (m for m in recipe.methods if m in maps):
         swept = [c for c in cells if c.configuration.method == method]
-        if not swept:
-            continue
         cell_of = {(c.configuration.layer, c.configuration.strength): c for c in swept}
         rows = [(layer, [cell_of.get((layer, s)) for s in strengths]) for layer in layers]
-        lines = _by_strength(swept, strengths, baseline, limits)
         name = run.name_of(method)
-        parts.append(_MethodSweep(name, figures.as_svg(maps[method]), lines, rows))
+        parts.append({"name": name, "heat_map": figures.as_svg(maps[method]), "rows": rows})
         strength, line = _by_layer(swept, run.best_of(evaluation, method) or evaluation.selected)
         by_layer[f"{name}, × {strength:g}"] = line
-    axis = figures.Axis("layer", {float(layer): str(layer) for layer in layers})
+    lines = figures.curves("layer", by_layer, baseline) if len(layers) > 1 else None
     return {
         "baseline": baseline,
         "reach": figures.reach_of(cells, baseline),
         "strengths": strengths,
-        "counts": sorted({c.n for c in cells}),
+        "items": cells[0].n,
         "size": len(cells),
         "parts": parts,
-        "by_layer": (
-            figures.as_svg(figures.curves(axis, by_layer, baseline, limits))
-            if len(layers) > 1
-            else ""
-        ),
+        "by_layer": figures.as_svg(lines) if lines else "",
     }
-
-
-def _by_strength(
-    swept: Sequence[Cell], strengths: Sequence[float], baseline: float, limits: tuple[float, float]
-) -> str:
-    if len(strengths) < 2:
-        return ""
-    # Strengths grow roughly by factors and may be 0 or negative: equal steps suit them all.
-    position = {s: float(i) for i, s in enumerate(strengths)}
-    lines: dict[int, dict[float, float]] = {}
-    for cell in swept:
-        layer, strength = cell.configuration.layer, cell.configuration.strength
-        lines.setdefault(layer, {})[position[strength]] = cell.correct / cell.n
-    ranked = sorted(lines, key=lambda layer: (-max(lines[layer].values()), layer))
-    shown = {f"layer {layer}": lines[layer] for layer in sorted(ranked[:_LINES])}
-    axis = figures.Axis("strength", {position[s]: f"{s:g}" for s in strengths})
-    what = f"{run.name_of(swept[0].configuration.method)}, validation accuracy"
-    return figures.as_svg(figures.curves(axis, shown, baseline, limits, what))
 
 
 def _by_layer(swept: Sequence[Cell], best: Configuration) -> tuple[float, dict[float, float]]:
@@ -215,19 +139,6 @@ def _methods(evaluation: Evaluation, cells: Sequence[Cell]) -> list[dict[str, An
         }
         for method, (at, comparison) in evaluation.methods.items()
     ]
-
-
-def _letters(letters: LetterCounts) -> dict[str, Any]:
-    return {
-        "picture": figures.as_svg(
-            figures.letters(letters.unsteered, letters.steered, letters.correct)
-        ),
-        "rows": (
-            ("unsteered", letters.unsteered),
-            ("steered", letters.steered),
-            ("right", letters.correct),
-        ),
-    }
 
 
 def _bias(evaluation: Evaluation) -> tuple[BiasScores, BiasScores] | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from pas.evidence.pooled import PooledGain
 from pas.study.results import StudyResult
@@ -10,7 +10,7 @@ from pas.study.summary import Summary, TaskSummary
 from tasks.reports import paper, words
 from tasks.reports import study_settings as settings
 from tasks.reports.figures import Interval, as_svg, forest
-from tasks.reports.page import Badge, badges, environment
+from tasks.reports.page import render
 from tasks.reports.study_runs import PairRuns
 
 _CATEGORIES = ("bias", "morality", "alignment", "intelligence", "demo", "own")
@@ -36,34 +36,27 @@ def study_page(
     names = words.short_names(list(dict.fromkeys(r.model for r in results)))
     pooled = summary.pooled if len(summary.tasks) > 1 else None  # of one pair it is the same
     categories = _by_category(summary.tasks)
-    return (
-        environment()
-        .get_template("study.html.j2")
-        .render(
-            name=name,
-            answer=words.answer(summary, len(main), names),
-            results=results,
-            summary=summary,
-            pooled=pooled,
-            names=names,
-            grid=_grid(main, summary),
-            others=settings.others(summary),
-            titles=settings.TITLES,
-            samples=settings.samples(summary, names),
-            forgetting=settings.forgetting(results, names),
-            sweeps=settings.sweeps(runs or {}, names),
-            verdicts=[
-                (label, *words.VERDICTS.get(label, words.UNKNOWN_VERDICT))
-                for label in dict.fromkeys(r.verdict for r in results if r.verdict)
-            ],
-            forest=_forest(categories, pooled, names) if summary.tasks else "",
-            methods=_methods(categories),
-            baselines=_baselines(summary.tasks, list(names)),
-            costs=_costs(results, names),
-            facts={key: value for key, value in facts.items() if key != "reproduce"},
-            reproduce=facts.get("reproduce", ""),
-            paper=paper,
-        )
+    return render(
+        "study.html.j2",
+        name=name,
+        answer=words.answer(summary, len(main), names),
+        results=results,
+        summary=summary,
+        pooled=pooled,
+        names=names,
+        others=settings.others(summary),
+        titles=settings.TITLES,
+        samples=settings.samples(summary, names),
+        forgetting=settings.forgetting(results, names),
+        sweeps=settings.sweeps(runs or {}, names),
+        labels=dict.fromkeys(r.verdict for r in results if r.verdict),
+        forest=_forest(categories, pooled, names) if summary.tasks else "",
+        methods=_methods(categories),
+        baselines=_baselines(summary.tasks, list(names)),
+        costs=_costs(results, names),
+        facts={key: value for key, value in facts.items() if key != "reproduce"},
+        reproduce=facts.get("reproduce", ""),
+        paper=paper,
     )
 
 
@@ -100,31 +93,6 @@ def _forest(
     return as_svg(forest(rows))
 
 
-class _Square(NamedTuple):
-    """One model and task at a glance."""
-
-    badges: list[Badge]
-    gain: float | None
-    failed: int
-
-
-def _grid(
-    results: Sequence[StudyResult], summary: Summary
-) -> dict[tuple[str, str], dict[str, _Square]]:
-    """Return for each task, named with its category, a square for each model that has it."""
-    done = {(t.model, t.task): t for t in summary.tasks}
-    grid: dict[tuple[str, str], dict[str, _Square]] = {}
-    for model, task, category in dict.fromkeys((r.model, r.task, r.category) for r in results):
-        found = done.get((model, task))
-        failed = sum((r.model, r.task, r.setting) == (model, task, "main") for r in summary.failed)
-        most = dict(words.most_frequent(found.verdicts)) if found else {}
-        given = [b._replace(of=len(found.seeds)) for b in badges(most)] if found else []
-        grid.setdefault((task, category), {})[model] = _Square(
-            given, found.test.mean if found else None, failed
-        )
-    return grid
-
-
 def _methods(categories: Mapping[str, Sequence[TaskSummary]]) -> dict[str, Any]:
     """Return the columns, and for each category each column's mean gain over its pairs."""
     tried = {m for group in categories.values() for t in group for m in t.method_deltas}
@@ -145,22 +113,17 @@ def _baselines(
     return [(task, [found.get((task, m)) for m in models], paper.TASKS[task]) for task in both]
 
 
-def _costs(results: Sequence[StudyResult], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return what each model's trainings took, and all of them."""
-    done = [r for r in results if not r.failed]
-    groups = {names[model]: [r for r in done if r.model == model] for model in names}
-    if len(groups) > 1:
-        groups["all"] = done
+def _costs(
+    results: Sequence[StudyResult], names: Mapping[str, str]
+) -> list[tuple[str, tuple[int, str, str]]]:
+    """Return for each model the number of its trainings, their time in all, and its median."""
+    spent: dict[str, list[float]] = {}
+    for result in results:
+        if not result.failed:
+            spent.setdefault(names[result.model], []).append(result.seconds)
     return [
-        {
-            "name": name,
-            "count": len(group),
-            "total": sum(r.seconds for r in group),
-            "median": median(r.seconds for r in group),
-            "slowest": max(group, key=lambda r: r.seconds),
-        }
-        for name, group in groups.items()
-        if group
+        (name, (len(times), words.duration(sum(times)), words.duration(median(times))))
+        for name, times in spent.items()
     ]
 
 

@@ -42,23 +42,11 @@ def samples(summary: Summary, names: Mapping[str, str]) -> Picture | None:
             lines.setdefault(f"{row.task}, {names[row.model]}", {})[float(row.variant)] = (
                 row.test.mean
             )
-    sizes = sorted({size for line in lines.values() for size in line})
-    if len(sizes) < 2:
+    if len({size for line in lines.values() for size in line}) < 2:
         return None
-    position = {size: float(i) for i, size in enumerate(sizes)}
-    shown = {
-        name: {position[s]: gain for s, gain in line.items()}
-        for name, line in list(lines.items())[: figures.SERIES]
-    }
-    return Picture(
-        "Gain by training items",
-        _curves(
-            figures.Axis("training items", {position[s]: f"{s:g}" for s in sizes}),
-            shown,
-            0.0,
-            "Gain",
-        ),
-    )
+    shown = dict(list(lines.items())[: figures.SERIES])
+    picture = figures.curves("training items", shown, 0.0, "Gain")
+    return Picture("Gain by training items", figures.as_svg(picture))
 
 
 def forgetting(results: Sequence[StudyResult], names: Mapping[str, str]) -> list[Picture]:
@@ -69,27 +57,17 @@ def forgetting(results: Sequence[StudyResult], names: Mapping[str, str]) -> list
     drawn = []
     for target, pairs in curves_of(results).items():
         chosen = list(pairs.items())[: figures.SERIES]
-        strengths = sorted({s for _, line in chosen for s in line})
-        position = {s: float(i) for i, s in enumerate(strengths)}
-        axis = figures.Axis("strength", {position[s]: f"{s:g}" for s in strengths})
         for part, caption in (
             (0, f"Change of accuracy on {target}"),
             (1, "Divergence on neutral text, nats per token"),
         ):
             lines = {
-                f"{task}, {names[model]}": {position[s]: values[part] for s, values in line.items()}
+                f"{task}, {names[model]}": {s: values[part] for s, values in line.items()}
                 for (model, task), line in chosen
             }
-            drawn.append(Picture(caption, _curves(axis, lines, 0.0, caption)))
+            picture = figures.curves("strength", lines, 0.0, caption)
+            drawn.append(Picture(caption, figures.as_svg(picture)))
     return drawn
-
-
-def _curves(
-    axis: figures.Axis, lines: Mapping[str, Mapping[float, float]], baseline: float, what: str
-) -> str:
-    values = [baseline, *(v for line in lines.values() for v in line.values())]
-    limits = min(values), max(values)
-    return figures.as_svg(figures.curves(axis, lines, baseline, limits, what))
 
 
 def sweeps(
@@ -138,8 +116,6 @@ def _layers(cells: Sequence[Cell], baseline: float, what: str) -> str:
         method, layer = cell.configuration.method, float(cell.configuration.layer)
         line = best.setdefault(METHOD_NAMES.get(method, method), {})
         line[layer] = max(line.get(layer, 0.0), cell.correct / cell.n)
-    layers = sorted({layer for line in best.values() for layer in line})
-    if len(layers) < 2:
+    if len({layer for line in best.values() for layer in line}) < 2:
         return ""
-    axis = figures.Axis("layer", {layer: f"{layer:g}" for layer in layers})
-    return _curves(axis, best, baseline, what)
+    return figures.as_svg(figures.curves("layer", best, baseline, what))

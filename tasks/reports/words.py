@@ -4,42 +4,34 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pas.engine.decisions import Ties
-from pas.evidence.checks import Limits
+from pas.evidence.checks import CHECKS, LIMITS, REAL, UNPROVEN
 from pas.evidence.evaluation import Doubts
+from pas.evidence.paired import Comparison
+from pas.evidence.power import items_needed, smallest_gain
+from pas.evidence.verdict import NO_FAULT
 from pas.study.summary import Summary, TaskSummary
 
-ALPHA = Limits().alpha
+ALPHA = LIMITS.alpha
 _PLACES = 6  # broken configurations that are named
 _SAME = 1e-12  # less is rounding
+_ASSUMED_FLIPS = 0.1  # share of the items, where none flipped and a rate is needed
+_MARKS = {REAL: "good", UNPROVEN: "open"}
+_MARKS |= dict.fromkeys(("no steering chosen", "not significant", "negligible"), "none")
+_MARKS |= dict.fromkeys(("harmful", "more biased", "damaging"), "bad")
+_MEANINGS = {REAL: NO_FAULT}
+for _check in CHECKS:
+    if _check.blocks:
+        _MEANINGS.setdefault(_check.label, _check.fails.format(measured="not measured"))
 
-# Each label with how it is marked, and what it means. Marks never stand without the word.
-VERDICTS = {
-    "real": ("good", "A significant gain that none of its controls explains away."),
-    "unproven": ("open", "A significant gain, but a control that it needs was not measured."),
-    "no steering chosen": ("none", "No vector was better than none on the validation items."),
-    "not significant": ("none", "The test items show no gain that chance would not give."),
-    "negligible": ("none", "The gain is significant and too small to be of use."),
-    "harmful": ("bad", "Steered answers are correct less often, by more than chance."),
-    "letter artefact": (
-        "warn",
-        "The gain comes from the letters, not from the answers behind them.",
-    ),
-    "no better than one letter": ("warn", "Always giving one letter would be correct as often."),
-    "format artefact": ("warn", "Steering changes how often the model answers with a letter."),
-    "always unknown": (
-        "warn",
-        "The model says “unknown” nearly always, which is correct for half the items.",
-    ),
-    "evasive": ("warn", "More “unknown”, paid for with questions that can be answered."),
-    "not better than a random direction": (
-        "warn",
-        "A push of the same size in a random direction does as well.",
-    ),
-    "leaky split": ("warn", "Siblings of test items were in training: the gain may be memory."),
-    "more biased": ("bad", "The remaining errors follow the stereotype more often."),
-    "damaging": ("bad", "Steering changes the model where it should change nothing."),
-}
-UNKNOWN_VERDICT = ("none", "This version does not know the verdict.")
+
+def meaning(verdict: str) -> str:
+    """Return what a verdict means, in a sentence."""
+    return _MEANINGS.get(verdict, "This version does not know the verdict.")
+
+
+def mark(verdict: str) -> str:
+    """Return how a verdict is marked: "good", "bad", "warn", "open" or "none"."""
+    return _MARKS.get(verdict, "warn" if verdict in _MEANINGS else "none")
 
 
 def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
@@ -50,95 +42,68 @@ def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
         trained: Trainings, failed ones included.
         names: How each model is written.
     """
-    failed = sum(r.setting == "main" for r in summary.failed)
-    if not summary.tasks:
-        return f"There is no answer: {_all_failed(trained)}, so nothing was measured."
-    said = [_direction(summary.tasks), _over_seeds(summary.tasks), _controls(summary.tasks, names)]
-    if summary.pooled is not None and len(summary.tasks) > 1:
-        found = summary.pooled
-        text = f"Over all of them the mean gain is {signed(found.mean)}"
-        # Gains that do not vary give an interval of no width, which is no evidence.
-        if found.p_value is not None and found.ci_low is not None and found.ci_high is not None:
-            where = (
-                "above zero"
-                if found.ci_low > 0
-                else "below zero"
-                if found.ci_high < 0
-                else "and zero is among what it may be"
-            )
-            text += f" (95 % interval {between(found.ci_low, found.ci_high)}), {where}"
-        said.append(text + ".")
-    if failed:
-        said.append(
-            f"{failed} of {plural(trained, 'training')} failed and "
-            f"{'is' if failed == 1 else 'are'} not in these numbers."
-        )
-    return " ".join(said)
-
-
-def _all_failed(trained: int) -> str:
-    few = {0: "there was no training", 1: "the only training failed", 2: "both trainings failed"}
-    return few.get(trained, f"all {trained} trainings failed")
-
-
-def _direction(tasks: Sequence[TaskSummary]) -> str:
+    failed, tasks = sum(r.setting == "main" for r in summary.failed), summary.tasks
+    if not tasks:
+        return f"There is no answer: no training finished, of {trained}."
     up = sum(t.test.mean > _SAME for t in tasks)
     down = sum(t.test.mean < -_SAME for t in tasks)
-    level = len(tasks) - up - down
-    if len(tasks) == 1:
-        word = "raised" if up else "lowered" if down else "did not change"
-        return (
-            f"Steering {word} the test accuracy of the only model and task "
-            f"({plain(tasks[0].baseline_accuracy)} unsteered, "
-            f"{plain(tasks[0].steered_accuracy)} steered)."
-        )
-    text = f"Steering raised the test accuracy in {up} of {len(tasks)} pairs of model and task"
-    rest = [f"lowered it in {down}"] * bool(down) + [f"changed nothing in {level}"] * bool(level)
-    if rest:
-        text += (" and " if len(rest) == 1 else ", ") + " and ".join(rest)
-    return text + "."
-
-
-def _over_seeds(tasks: Sequence[TaskSummary]) -> str:
+    said = [
+        f"Steering raised the test accuracy in {up} of {plural(len(tasks), 'pair')} of model and "
+        f"task, lowered it in {down}, and changed nothing in {len(tasks) - up - down}."
+    ]
     tested = [t for t in tasks if has_test(t)]
-    if not tested:
-        return "No gain could be tested over seeds: that takes at least two, with unequal gains."
     sure = sum(t.adjusted_p is not None and t.adjusted_p < ALPHA for t in tested)
-    if len(tested) == 1 == len(tasks):
-        return f"Over its seeds the gain is {'' if sure else 'not '}beyond chance."
-    which = (
-        f"the {len(tested)} that have a test over seeds"
-        if len(tested) > 1
-        else ("the only one with a test over seeds")
-    )
-    if not sure:
-        return f"None of {which} gains more than chance would give (5 %, Holm-adjusted)."
-    return f"Of {which}, {sure} {'gains' if sure == 1 else 'gain'} beyond chance (Holm-adjusted)."
+    if tested:
+        said.append(
+            f"Of {plural(len(tested), 'test')} over seeds, {sure} show a gain beyond chance."
+        )
+    else:
+        said.append("No gain could be tested over seeds: that takes at least two unequal gains.")
+    said.append(_controls(tasks, names))
+    pooled = summary.pooled
+    if pooled is not None and len(tasks) > 1:
+        text = f"The mean gain is {signed(pooled.mean)}"
+        # Gains that do not vary give an interval of no width, which is no evidence.
+        if pooled.p_value is not None and pooled.ci_low is not None and pooled.ci_high is not None:
+            text += f" (95 % interval {between(pooled.ci_low, pooled.ci_high)})"
+        said.append(text + ".")
+    if failed:
+        said.append(f"{failed} of {plural(trained, 'training')} failed and are not in the numbers.")
+    return " ".join(said)
 
 
 def _controls(tasks: Sequence[TaskSummary], names: Mapping[str, str]) -> str:
     gained = [t for t in tasks if t.test.mean > _SAME]
     if not gained:
         return "There is no gain for the controls to judge."
-    real = [t for t in gained if 2 * t.verdicts.get("real", 0) > len(t.seeds)]
+    real = [t for t in gained if 2 * t.verdicts.get(REAL, 0) > len(t.seeds)]
+    text = f"The controls call {len(real)} of {plural(len(gained), 'gain')} real in most seeds"
+    if real:
+        listed = [f"{t.task} on {names[t.model]} ({signed(t.test.mean)})" for t in real[:4]]
+        text += ": " + ", ".join(listed) + (", …" if len(real) > 4 else "")
     others = Counter(
         label for t in gained if t not in real for label, _ in most_frequent(t.verdicts)
     )
-    why = ", ".join(f"{label} ({count})" for label, count in others.most_common())
-    if not real:
-        return (
-            "None of it survives the controls in most of its seeds; what they say most often: "
-            f"{why}."
-        )
-    listed = ", ".join(
-        f"{t.task} on {names[t.model]} ({signed(t.test.mean)})" for t in real[:4]
-    ) + (", …" if len(real) > 4 else "")
-    if len(real) == len(gained):
-        return f"The controls call {'it' if len(real) == 1 else 'all of it'} real: {listed}."
-    return (
-        f"The controls call {len(real)} of these {len(gained)} gains real in most seeds: {listed}; "
-        f"of the others they say most often: {why}."
-    )
+    if others:
+        why = ", ".join(f"{label} ({count})" for label, count in others.most_common())
+        text += f"; the most frequent verdicts on the others: {why}"
+    return text + "."
+
+
+def power(test: Comparison) -> str:
+    """Say which gain so many items show four times in five, and how many would show this one."""
+    flips = test.w2r + test.r2w
+    rate = flips / test.n or _ASSUMED_FLIPS
+    least = smallest_gain(test.n, rate)
+    shows = "are too few to show any gain" if least is None else f"show a gain of {signed(least)}"
+    text = f"{plural(test.n, 'item')} {shows} four times in five"
+    text += f", if {rate:.0%} of the answers flip" + ("" if flips else " (none did)")
+    if test.w2r <= test.r2w:
+        return text
+    try:
+        return f"{text}; {items_needed((test.w2r - test.r2w) / test.n, rate)} would show this one"
+    except ValueError:
+        return f"{text}; more than a million would be needed to show this one"
 
 
 def has_test(task: TaskSummary) -> bool:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,18 @@ import pytest
 
 from tests.helpers.data_files import toy_recipe
 from tests.helpers.places import ROOT
-from tests.helpers.servers import (
-    PATIENCE,
-    PREFECT,
-    filtered,
-    finished,
-    free_port,
-    is_up,
-    logs_shown_on_failure,
-    process,
-    run_prefect,
-    runs_of,
-    team_environment,
-    wait_for,
-)
+from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team, wait_for
 
 pytestmark = pytest.mark.server
 
 
 def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
-    port = free_port()
-    environment = team_environment(tmp_path, port)
-    with (
-        ExitStack() as running,
-        httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,
-    ):
-        running.enter_context(logs_shown_on_failure(tmp_path))
-
-        def start(name: str, *arguments: str) -> None:
-            running.enter_context(process(name, [*PREFECT, *arguments], environment, tmp_path))
-
-        start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        wait_for("the server", lambda: is_up(api))
+    with team(tmp_path) as installation:
+        api = installation.api
         for pool in ("gpu", "cpu"):
-            run_prefect(["work-pool", "create", pool, "--type", "process"], environment)
-            start(f"worker-{pool}", "worker", "start", "--pool", pool)
-        run_prefect(["--no-prompt", "deploy", "--all"], environment)
+            installation.prefect("work-pool", "create", pool, "--type", "process")
+            installation.start(f"worker-{pool}", "worker", "start", "--pool", pool)
+        installation.prefect("--no-prompt", "deploy", "--all")
 
         deployed = {found["name"]: found for found in filtered(api, "deployments")}
         assert {name: found["work_pool_name"] for name, found in deployed.items()} == {
@@ -85,7 +60,8 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
         file.write_text(json.dumps(_study(recipe)))
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", "study", str(file), "--workers", "2", "--json"],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE,
+            cwd=ROOT, env=installation.environment, capture_output=True, text=True,
+            timeout=2 * PATIENCE,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         results = json.loads(done.stdout)

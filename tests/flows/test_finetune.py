@@ -20,7 +20,7 @@ from storage.settings import settings
 from tasks import resources
 from tasks.finetune import sft_folder
 from tasks.load import load
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 from tests.helpers.weights import same, weights
 
 # All items in every step, so that the losses are those of the whole set.
@@ -29,18 +29,7 @@ QUICK = FineTuning(rank=4, alpha=8, dropout=0.0, learning_rate=1e-2, epochs=8, b
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
-    data = write_toy(tmp_path / "toy.jsonl")
-    return Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        device="cpu",
-        layers="1,2",
-        strengths="1,4",
-        scoring="choice",
-    )
+    return toy(tmp_path, tiny_folder, device="cpu", scoring="choice")
 
 
 @pytest.mark.server

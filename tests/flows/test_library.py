@@ -16,7 +16,7 @@ from storage.registry.versions import load_vector
 from storage.registry.versions import resolve as resolve_version
 from tasks import resources
 from tests.helpers.chat_templates import LLAMA3
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 from tests.helpers.tiny_models import save_tiny
 
 pytestmark = pytest.mark.server
@@ -24,17 +24,7 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
-    data = write_toy(tmp_path / "toy.jsonl", 60)
-    return Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="0.5,1,4",
-        max_kl=None,
-    )
+    return toy(tmp_path, tiny_folder, strengths="0.5,1,4")
 
 
 @pytest.mark.parametrize("scoring", ["letter", "choice"])

@@ -14,12 +14,11 @@ from flows.train import train
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
 from pas.evidence.checks import CHECKS
-from pas.evidence.clusters import ClusteredInterval
+from pas.evidence.clusters import ClusteredTest
 from pas.evidence.controls import Controls
 from pas.evidence.evaluation import Evaluation
 from pas.evidence.paired import Comparison, compare
 from pas.evidence.verdict import verdict
-from pas.recipe import Recipe
 from storage.lake.tables import write_run_table
 from storage.registry.client import client
 from storage.registry.promotion import history
@@ -34,7 +33,7 @@ from tasks.promote import (
     find_candidate,
 )
 from tests.helpers.chat_templates import LLAMA3
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 from tests.helpers.tiny_models import save_tiny
 
 pytestmark = pytest.mark.server
@@ -44,7 +43,7 @@ TEST = compare([False] * 30 + [True] * 2, [True] * 32)
 SOUND = Controls(
     TEST,
     4.0,
-    clustered=ClusteredInterval(32, 12, 0.9, 0.8, 1.0, 0.05, 0.001),
+    clustered=ClusteredTest(12, 0.9, 0.001),
     constant_accuracy=0.5,
     top_letter_before=0.5,
     top_letter_after=0.5,
@@ -61,17 +60,7 @@ SOUND = Controls(
 
 @pytest.fixture
 def trained(home: Path, tmp_path: Path, tiny_folder: Path) -> Outcome:
-    data = write_toy(tmp_path / "toy.jsonl", 40)
-    recipe = Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="1,4",
-        methods=("caa", "random"),
-    )
-    return train(recipe).outcome
+    return train(toy(tmp_path, tiny_folder, 40, methods=("caa", "random"))).outcome
 
 
 def register(name: str, controls: Controls, strength: float = 1.0, version: int = 1) -> int:
@@ -192,14 +181,10 @@ def test_a_champion_that_is_as_good_on_the_same_items_stays(trained: Outcome) ->
 def test_the_items_of_a_chat_training_are_asked_as_it_asked_them(
     home: Path, tmp_path: Path, scoring: str
 ) -> None:
-    data = write_toy(tmp_path / "toy.jsonl", 40)
     model = save_tiny("llama", tmp_path / "model", chat_template=LLAMA3.text)
-    outcome = train(
-        Recipe(
-            task="toy", data=str(data), group_col="topic", model=str(model), layers="1",
-            strengths="4", methods=("caa",), max_kl=None, scoring=scoring, system="Be brief.",
-        )
-    ).outcome  # fmt: skip
+    one = {"layers": "1", "strengths": "4", "methods": ("caa",)}
+    recipe = toy(tmp_path, model, 40, scoring=scoring, system="Be brief.", **one)
+    outcome = train(recipe).outcome
     candidate = find_candidate(outcome.model_name, None)
     vector = load_vector(resources.registry(), candidate)
     rule = ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)

@@ -1,6 +1,5 @@
 """A schedule makes trainings start, and their links lead to MLflow's pages, on real servers."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -11,18 +10,12 @@ from tests.helpers.data_files import toy_recipe
 from tests.helpers.mlflow_pages import check_page
 from tests.helpers.places import ROOT
 from tests.helpers.servers import (
-    PREFECT,
     artifact_links,
     filtered,
     finished,
-    free_port,
-    is_up,
-    logs_shown_on_failure,
     mlflow_server,
-    process,
-    run_prefect,
     runs_of,
-    team_environment,
+    team,
     wait_for,
 )
 
@@ -31,23 +24,14 @@ from tests.helpers.servers import (
 @pytest.mark.slow
 def test_a_cron_of_one_minute_makes_a_training_start(tmp_path: Path) -> None:
     """The finest cron there is: the test waits for the next minute to begin."""
-    port = free_port()
-    environment = team_environment(tmp_path, port)
-    with (
-        ExitStack() as running,
-        httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,
-    ):
-        running.enter_context(logs_shown_on_failure(tmp_path))
-        environment["MLFLOW_TRACKING_URI"] = running.enter_context(mlflow_server(tmp_path))
-        server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        running.enter_context(process("server", server, environment, tmp_path))
-        wait_for("the server", lambda: is_up(api))
-        run_prefect(["work-pool", "create", "gpu", "--type", "process"], environment)
+    with mlflow_server(tmp_path) as mlflow, team(tmp_path) as installation:
+        api = installation.api
+        installation.environment["MLFLOW_TRACKING_URI"] = mlflow
+        installation.prefect("work-pool", "create", "gpu", "--type", "process")
         file = _every_minute(tmp_path)
-        run_prefect(["--no-prompt", "deploy", "--all", "--prefect-file", str(file)], environment)
+        installation.prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(file))
         [deployed] = filtered(api, "deployments")
-        worker = [*PREFECT, "worker", "start", "--pool", "gpu", "--limit", "1"]
-        running.enter_context(process("worker", worker, environment, tmp_path))
+        installation.start("worker", "worker", "start", "--pool", "gpu", "--limit", "1")
 
         started = wait_for("a scheduled run", lambda: _begun(api, deployed["id"]))
         [schedule] = deployed["schedules"]

@@ -27,7 +27,7 @@ from tasks.load import load, split_stage
 from tasks.predict import predictions_stage
 from tasks.record import report_file
 from tests.helpers import oracle
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
 
@@ -39,17 +39,7 @@ def model(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Loaded
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path) -> Recipe:
-    data = write_toy(tmp_path / "toy.jsonl")
-    return Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="1,4",
-        max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
-    )
+    return toy(tmp_path, tiny_folder)
 
 
 def oracle_item(example) -> oracle.Item:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,16 +73,53 @@ def process(
         started.wait()
 
 
-def run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [*PREFECT, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+class Team:
+    """A Prefect server of its own, and further processes of Prefect beside it.
+
+    Attributes:
+        environment: Of all of them; a test may add to it before it starts one.
+        api: A client of the server.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str], api: httpx.Client) -> None:
+        self.environment, self.api = environment, api
+        self._folder, self._running = folder, ExitStack()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Run a command of Prefect until the test ends; log to `name`.log."""
+        command = [*PREFECT, *arguments]
+        self._running.enter_context(process(name, command, self.environment, self._folder))
+
+    def prefect(self, *arguments: str) -> None:
+        """Run a command of Prefect to its end, which must be well."""
+        done = subprocess.run(
+            [*PREFECT, *arguments], cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+
+    def stop(self) -> None:
+        self._running.close()
 
 
 @contextmanager
-def logs_shown_on_failure(folder: Path) -> Iterator[None]:
+def team(folder: Path) -> Iterator[Team]:
+    """Start a server with its files in the folder; logs are shown if the block fails."""
+    port = free_port()
+    environment = team_environment(folder, port)
+    with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api:
+        made = Team(folder, environment, api)
+        with _logs_shown_on_failure(folder):
+            try:
+                made.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+                wait_for("the server", lambda: is_up(api))
+                yield made
+            finally:
+                made.stop()
+
+
+@contextmanager
+def _logs_shown_on_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:

@@ -5,16 +5,15 @@ from pathlib import Path
 import pytest
 
 from pas.errors import UserError
-from pas.recipe import Recipe
 from storage.lake.stages import read_split
 from tasks import resources
 from tasks.load import load
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 
 @pytest.mark.server
 def test_a_smaller_training_set_is_part_of_a_larger(tmp_path: Path, home: Path) -> None:
-    recipe = Recipe(task="toy", data=str(write_toy(tmp_path / "toy.jsonl", 40)), group_col="topic")
+    recipe = toy(tmp_path, Path("demo"), 40)
     whole, ten, four = (
         read_split(resources.lake(), load(recipe.but(train_items=n))) for n in (None, 10, 4)
     )

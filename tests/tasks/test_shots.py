@@ -8,7 +8,6 @@ from flows.train import train
 from pas.data.examples import Example
 from pas.models.loading import load_model
 from pas.models.spec import ModelSpec
-from pas.recipe import Recipe
 from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from tasks import resources
@@ -16,7 +15,7 @@ from tasks.load import load
 from tasks.shots import with_worked_examples
 from tests.helpers import oracle
 from tests.helpers.chat_templates import CHATML, ChatTemplate
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 from tests.helpers.tiny_models import save_tiny
 
 
@@ -28,18 +27,7 @@ def test_the_flow_agrees_with_the_oracle(
 ) -> None:
     folder = save_tiny("llama", tmp_path / "m", chat_template=template and template.text)
     model = load_model(ModelSpec(str(folder)), tmp_path / "cache")
-    plain = Recipe(
-        task="toy",
-        data=str(write_toy(tmp_path / "toy.jsonl", 40)),
-        group_col="topic",
-        id_col="id",
-        model=str(folder),
-        layers="1,2",
-        strengths="4",
-        methods=("pasf", "ipaswo"),
-        max_kl=None,  # the tiny model is easily damaged, and the oracle knows no limit
-        scoring=scoring,
-    )
+    plain = toy(tmp_path, folder, 40, strengths="4", methods=("pasf", "ipaswo"), scoring=scoring)
     recipe = plain.but(shots=2)
     outcome = train(recipe).outcome
     assert outcome.model_name.endswith("-toy-2shot")

@@ -161,6 +161,10 @@ def test_an_evaluation_is_one_document(rng: np.random.Generator) -> None:
         assert again.controls == evaluation.controls
         assert verdict(again.controls) == evaluation.verdict
     assert Evaluation.from_dict(found.as_dict()) == found
+    # Documents of older versions have more: an interval over groups, for example.
+    older = found.as_dict()
+    older["controls"]["clustered"] |= {"n": N, "ci_low": 0.1, "standard_error": 0.02, "note": ""}
+    assert Evaluation.from_dict(older) == found
     with pytest.raises(ValueError, match="verdict"):
         Evaluation.from_dict({k: v for k, v in found.as_dict().items() if k != "verdict"})
 

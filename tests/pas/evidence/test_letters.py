@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pas.evidence.letters import best_constant, outside_share, position_counts
+from pas.evidence.letters import best_constant, outside_share
 
 
 def test_outside_share_is_what_the_letters_leave() -> None:
@@ -19,7 +19,6 @@ def test_outside_share_is_what_the_letters_leave() -> None:
 
 
 def test_constant_answers() -> None:
-    assert position_counts([0, 2, 2, 1, 2], 4) == [1, 1, 3, 0]
     assert best_constant([1, 2, 2, 0, 2]) == (2, 0.6)
     assert best_constant([3, 1, 1, 3]) == (1, 0.5)  # the first of equals
     assert best_constant([0]) == (0, 1.0)

@@ -1,7 +1,7 @@
 """Tests over seeds against scipy and statsmodels called in another way."""
 
-import json
 import warnings
+from dataclasses import astuple
 from itertools import pairwise
 
 import numpy as np
@@ -31,14 +31,13 @@ def test_paired_t_is_a_one_sample_test_of_the_differences(alternative: str) -> N
     differences = DescrStatsW(np.subtract(AFTER, BEFORE))
     sides = {"greater": "larger", "less": "smaller", "two-sided": "two-sided"}
     t, p, df = differences.ttest_mean(0, alternative=sides[alternative])
-    assert (found.n, found.alternative, df) == (7, alternative, 6)
+    assert (found.n, df) == (7, 6)
     assert (found.t, found.p_value) == pytest.approx((t, p))
     assert (found.ci_low, found.ci_high) == pytest.approx(differences.tconfint_mean(0.05))
     assert found.effect == pytest.approx(differences.mean / np.std(differences.data, ddof=1))
     scale = np.sqrt(7)
     assert found.effect_low == pytest.approx(noncentrality(t, 6, 0.975) / scale, rel=1e-5)
     assert found.effect_high == pytest.approx(noncentrality(t, 6, 0.025) / scale, rel=1e-5)
-    assert json.loads(json.dumps(found.as_dict()))["n"] == 7
 
 
 def test_paired_t_worked_example() -> None:
@@ -91,9 +90,9 @@ def test_paired_t_never_gives_a_nan_or_a_warning(counts: list[tuple[int, int]]) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = paired_t(before, after)
-    numbers = [v for v in found.as_dict().values() if isinstance(v, float)]
+    numbers = [v for v in astuple(found) if isinstance(v, float)]
     assert np.isfinite(numbers).all()
-    assert bool(found.note) == any(v is None for v in found.as_dict().values())
+    assert bool(found.note) == any(v is None for v in astuple(found))
     if found.t is not None:
         assert found.ci_low < found.mean < found.ci_high
         other = paired_t(after, before, "less")
@@ -106,26 +105,23 @@ def test_adjusted_p_values() -> None:
     p = [0.01, 0.04, 0.03, 0.005, 0.2]
     # Holm by hand: sorted .005 .01 .03 .04 .2 times 5 4 3 2 1, never decreasing.
     assert adjust(p) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.2])
-    assert adjust(p, "fdr_bh") == pytest.approx(list(stats.false_discovery_control(p)))
     assert adjust([]) == []
     for bad in ([1.1], [float("nan")]):
         with pytest.raises(ValueError, match="between 0 and 1"):
             adjust(bad)
 
 
-def test_benjamini_and_hochbergs_own_example() -> None:
-    # Benjamini & Hochberg 1995, JRSS B 57:289-300, section 3.2: four claims at q = .05, three of
-    # Bonferroni and Holm at alpha = .05.
+def test_a_published_example_of_holms_method() -> None:
+    # Benjamini & Hochberg 1995, JRSS B 57:289-300, section 3.2: three claims at alpha = .05.
     p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262,
          0.5719, 0.6528, 0.7590, 1.0]  # fmt: skip
-    assert sum(q <= 0.05 for q in adjust(p, "fdr_bh")) == 4
-    assert sum(q <= 0.05 for q in adjust(p, "holm")) == 3
+    assert sum(q <= 0.05 for q in adjust(p)) == 3
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.sampled_from(["holm", "fdr_bh"]))
-def test_adjusting_keeps_the_order_and_never_helps(p: list[float], method: str) -> None:
-    found = adjust(p, method)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_adjusting_keeps_the_order_and_never_helps(p: list[float]) -> None:
+    found = adjust(p)
     assert all(q >= before - 1e-12 for q, before in zip(found, p, strict=True))
     ranked = [q for _, q in sorted(zip(p, found, strict=True))]
     assert all(a <= b + 1e-12 for a, b in pairwise(ranked))

@@ -21,7 +21,7 @@ def test_the_summary_tests_over_seeds_and_corrects() -> None:
     a, b, c = summary.tasks
     assert a.test == paired_t([0.5] * 4, [0.6, 0.61, 0.62, 0.63])
     assert a.adjusted_p == pytest.approx(2 * a.test.p_value) and b.adjusted_p >= b.test.p_value
-    assert [a.adjusted_fdr, b.adjusted_fdr] == adjust([a.test.p_value, b.test.p_value], "fdr_bh")
+    assert [a.adjusted_p, b.adjusted_p] == adjust([a.test.p_value, b.test.p_value])
     assert c.adjusted_p is None and c.test.mean == pytest.approx(0.1)
     assert [f.task for f in summary.failed] == ["d"]
     assert summary.pooled is not None and summary.pooled.n_rows == 9

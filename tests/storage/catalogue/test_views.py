@@ -275,7 +275,7 @@ def test_missing_looks_at_one_model_one_site_and_every_layer(lake: Lake) -> None
 
 
 def test_views_are_there_and_typed_before_any_file(lake: Lake) -> None:
-    with connect(lake, memory_limit="500MB", threads=1) as connection:
+    with connect(lake, memory_limit="500MB") as connection:
         for view in VIEWS:
             assert connection.sql(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]
         types = dict(

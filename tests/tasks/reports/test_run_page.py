@@ -10,7 +10,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import typer
 
@@ -22,23 +21,25 @@ from pas.evidence.evaluation import MethodResult, bias_of
 from pas.evidence.paired import compare
 from pas.evidence.power import items_needed, smallest_gain
 from pas.evidence.verdict import verdict
+from pas.methods.answers import decided
 from pas.methods.grid import Configuration
 from pas.options import options_of
 from pas.recipe import Recipe
+from storage.catalogue.views import query
 from storage.lake.lineage import versions
 from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
-from tasks.answers import TEST, run_answers
-from tasks.record import run_tables
+from tasks.answers import TEST, read_answers
 from tasks.reports.command import command_line, run_facts
 from tasks.reports.flips import flips
 from tasks.reports.paper import METHOD_NAMES
 from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import RunReport, run_page
 from tasks.reports.words import between, signed
-from tests.helpers.data_files import write_toy
+from tasks.sweep import read_sweep
 from tests.helpers.pages import Page
+from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
 
@@ -60,27 +61,14 @@ def runs(
 ) -> Iterator[dict[str, RunReport]]:
     """A real training under either scoring, with what its `record` was given."""
     home = tmp_path_factory.mktemp("run-report")
-    data = write_toy(home / "toy.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAS_HOME", str(home / "home"))
         settings.cache_clear()
-        yield {s: _trained(patch, _recipe(data, tiny_folder, s)) for s in ("letter", "choice")}
+        recipe = toy(home, tiny_folder, strengths="1,4,16", max_kl=0.1)
+        yield {s: _trained(patch, recipe.but(scoring=s)) for s in ("letter", "choice")}
     settings.cache_clear()
     resources.model_info.cache_clear()
     resources.resolved.cache_clear()
-
-
-def _recipe(data: Path, model: Path, scoring: Any) -> Recipe:
-    return Recipe(
-        task="toy",
-        data=str(data),
-        group_col="topic",
-        id_col="id",
-        model=str(model),
-        scoring=scoring,
-        layers="1,2",
-        strengths="1,4,16",
-    )
 
 
 def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> RunReport:
@@ -93,32 +81,40 @@ def _trained(patch: pytest.MonkeyPatch, recipe: Recipe) -> RunReport:
     patch.setattr(flows.train, "record", record)
     outcome = flows.train.train(recipe).outcome
     patch.setattr(flows.train, "record", real)
-    trail, cells, evaluation, cost = seen[0][1:5]
-    parts = read_split(resources.lake(), trail.split)
+    trail, evaluation, cost = seen[0][1:4]
     return RunReport(
-        recipe, evaluation, cells, run_tables(recipe, trail, parts, cells, evaluation), parts.test,
+        recipe,
+        evaluation,
+        read_sweep(recipe, trail.vectors, trail.sweep).cells,
+        read_answers(trail.evaluation)[TEST],
+        read_split(resources.lake(), trail.split),
         cost,
         run_facts(outcome.run_id, LINEAGE),
         resources.resolved(recipe).rule,
         resources.chat(recipe),
-    )  # fmt: skip
+    )
+
+
+def predictions(run: RunReport, split: str) -> Any:
+    """The run's rows of the table `predictions`, as a data frame."""
+    sql = f"SELECT * FROM predictions WHERE run_id = '{run.facts['MLflow run']}'"
+    return query(resources.lake(), f"{sql} AND split = '{split}'").to_pandas()
 
 
 def made(
     run: RunReport, before: list[int], after: list[int], at: Configuration, **changes: Any
 ) -> RunReport:
     """Replace a run's test answers: the index answered for each of the first items."""
-    test = run.test[: len(before)]
-    rows = []
-    for condition, picks in ((None, before), (at, after)):
-        for example, pick in zip(test, picks, strict=True):
-            scores = [2.0 * (i == pick) - 0.25 * i for i in range(len(example.choices))]
-            of = condition._asdict() if condition else {
-                "method": "none", "layer": None, "strength": 0.0}  # fmt: skip
-            rows.append(of | {"item_id": example.id, "split": "test", "choice": pick,
-                              "correct": pick == example.label, "scores": scores})  # fmt: skip
-    kept = [r for r in run.tables["predictions"].to_pylist() if r["split"] == "val"]
-    predictions = pa.Table.from_pylist(kept + rows, schema=run.tables["predictions"].schema)
+    test = run.split.test[: len(before)]
+    scores = {
+        condition: [
+            np.array([2.0 * (i == pick) - 0.25 * i for i in range(len(example.choices))])
+            for example, pick in zip(test, picks, strict=True)
+        ]
+        for condition, picks in ((None, before), (at, after))
+    }
+    labels = np.array([example.label for example in test])
+    answers = decided([example.id for example in test], labels, scores)
     right = [[p == e.label for p, e in zip(picks, test, strict=True)] for picks in (before, after)]
     comparison = compare(*right)
     roles = [bias_of(test, np.array(picks)) for picks in (before, after)]
@@ -134,8 +130,8 @@ def made(
     )
     return run._replace(
         evaluation=evaluation,
-        test=test,
-        tables=run.tables | {"predictions": predictions},
+        answers=answers,
+        split=run.split._replace(test=test),
         **changes,
     )
 
@@ -174,8 +170,7 @@ def test_every_cell_of_the_heat_maps_is_counted_from_the_answers(
     runs: dict[str, RunReport],
 ) -> None:
     run = runs["letter"]
-    answers = run.tables["predictions"].to_pandas()
-    answers = answers[answers["split"] == "val"]
+    answers = predictions(run, "val")
     baseline = answers[answers["method"] == "none"]["correct"].mean()
     steered = answers[answers["method"] != "none"]
     shares = steered.groupby(["method", "layer", "strength"])["correct"].mean()
@@ -204,7 +199,7 @@ def test_pictures_are_sound_and_take_the_pages_colours(
 ) -> None:
     source = run_page(runs[scoring])
     drawn = pictures(source)
-    assert len(drawn) == 5 + 1 + 5 + 1 + (scoring == "letter")
+    assert len(drawn) == 5 + 1 + 1, "five methods, by layer, and the gains"
     for picture in drawn:
         assert picture.get("role") == "img" and len(picture.get("aria-label", "")) > 30
         _, _, width, height = map(float, picture.get("viewBox", "").split())
@@ -220,10 +215,9 @@ def test_pictures_are_sound_and_take_the_pages_colours(
 
 
 def test_mlflow_keeps_the_pictures_of_the_page(runs: dict[str, RunReport]) -> None:
-    for scoring, run in runs.items():
+    for run in runs.values():
         figures = run_figures(run.evaluation, run.cells)
-        letters = {"letters"} if scoring == "letter" else set()
-        assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"} | letters
+        assert set(figures) == {f"sweep_{m}" for m in run.recipe.methods} | {"methods"}
         out = io.BytesIO()
         figures["methods"].savefig(out, format="png")
         assert out.getvalue().startswith(b"\x89PNG")
@@ -249,17 +243,13 @@ def test_nothing_is_loaded_or_run(runs: dict[str, RunReport]) -> None:
 def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
     for run in runs.values():
         at = run.evaluation.selected
-        rows = run.tables["predictions"].to_pandas()
-        rows = rows[rows["split"] == "test"].set_index("item_id")
+        rows = predictions(run, "test").set_index("item_id")
         before = rows[rows["method"] == "none"]
         after = rows[
             (rows["method"] == at.method) & (rows["layer"] == at.layer)
             & (rows["strength"] == at.strength)
         ] if at.strength else before  # fmt: skip
-        found = flips(
-            run.test, run_answers(run.tables["predictions"], run.tables["items"])[TEST],
-            at, run.rule.kind, most=100,
-        )  # fmt: skip
+        found = flips(run.split.test, run.answers, at, run.rule.kind, most=100)
         expected: list[set[str]] = [set(), set()]
         for item in before.index:
             if before["correct"][item] != after["correct"][item]:
@@ -280,7 +270,7 @@ def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
 
 def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
-    test = run.test[:9]
+    test = run.split.test[:9]
     before = [(e.label + 1) % len(e.choices) for e in test[:7]] + [e.label for e in test[7:]]
     after = [e.label for e in test[:7]] + [(e.label + 1) % len(e.choices) for e in test[7:]]
     at = Configuration("caa", 1, 4.0)
@@ -304,13 +294,13 @@ def test_users_text_is_text(runs: dict[str, RunReport]) -> None:
         replace(e, question=HOSTILE, group=HOSTILE, prefix="exemplars ",
                 choices=tuple(f"{HOSTILE}{i}" for i in range(len(e.choices))),
                 roles=(HOSTILE,) * len(e.choices))
-        for e in run.test
+        for e in run.split.test
     )  # fmt: skip
     labels = [e.label for e in test]
     wrong = [(e.label + 1) % len(e.choices) for e in test]
     hostile = made(
-        run._replace(test=test, recipe=run.recipe.but(data=HOSTILE)), wrong, labels,
-        Configuration("caa", 1, 4.0), facts={HOSTILE: HOSTILE},
+        run._replace(split=run.split._replace(test=test), recipe=run.recipe.but(data=HOSTILE)),
+        wrong, labels, Configuration("caa", 1, 4.0), facts={HOSTILE: HOSTILE},
     )  # fmt: skip
     clean = made(run, wrong, labels, Configuration("caa", 1, 4.0))
     page = page_of(hostile)
@@ -324,17 +314,17 @@ def test_users_text_is_text(runs: dict[str, RunReport]) -> None:
 
 def test_no_answer_flipped(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
-    labels = [e.label for e in run.test]
+    labels = [e.label for e in run.split.test]
     still = made(run, labels, labels, Configuration("pasf", 2, 1.0))
     page = page_of(still)
     assert "No test answer changed between right and wrong." in page.text
-    assert "No answer flipped; if 10 % did" in page.text
-    assert "Items for this gain" not in page.text
+    assert "if 10% of the answers flip (none did)" in page.text
+    assert "would show this one" not in page.text
 
 
 def test_not_steering_won(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
-    picks = [0] * len(run.test)
+    picks = [0] * len(run.split.test)
     page = page_of(made(run, picks, picks, Configuration("pasf", 1, 0.0)))
     assert "none did better on validation than not steering" in page.text
     assert "Bold frame" not in page.text and "selected, re-shuffled choices" not in page.text
@@ -344,19 +334,19 @@ def test_one_layer_and_one_strength_are_enough(runs: dict[str, RunReport]) -> No
     run = runs["choice"]
     at = Configuration("caa", 2, 4.0)
     cells = [c for c in run.cells if c.configuration == at]
-    picks = [0] * len(run.test)
+    picks = [0] * len(run.split.test)
     small = made(run, picks, picks, at, cells=cells)
     page = page_of(small)
     assert "Of 1 configuration, validation chose CAA at layer 2, strength 4" in page.text
     assert "Not steering was not among the choices." in page.text
-    assert "By layer" not in page.text and "By strength" not in page.text
+    assert "By layer" not in page.text
     assert len(pictures(run_page(small))) == 2, "one heat map and the gains"
 
 
 def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, RunReport]) -> None:
     run = runs["choice"]
-    wrong = [(e.label + 1) % len(e.choices) for e in run.test]
-    labels = [e.label for e in run.test]
+    wrong = [(e.label + 1) % len(e.choices) for e in run.split.test]
+    labels = [e.label for e in run.split.test]
     n = len(labels)
     before, after = wrong[: n - 2] + labels[n - 2 :], labels[: n - 3] + wrong[n - 3 :]
     test = compare(
@@ -368,8 +358,8 @@ def test_the_power_and_the_interval_are_those_of_the_test(runs: dict[str, RunRep
     rate = (n - 1) / n
     least = smallest_gain(n, rate)
     assert least is not None
-    assert f"a true gain of {least:+.3f} is the smallest that {n} items show" in page.text
-    assert f"{items_needed((n - 5) / n, rate)} test items would show a gain" in page.text
+    assert f"{n} items show a gain of {least:+.3f} four times in five, if {rate:.0%}" in page.text
+    assert f"; {items_needed((n - 5) / n, rate)} would show this one" in page.text
     interval = between(test.ci_low, test.ci_high)
     assert f"{signed(test.delta)}; {interval} (bootstrap over items)" in page.text
 
@@ -379,9 +369,14 @@ def test_bias_scores_are_counted_from_the_roles(runs: dict[str, RunReport]) -> N
     roles = ("unknown", "biased", "counter")
     three = [replace(e, choices=("a", "b", "c"), label=i % 3, roles=roles,
                      stratum="ambig" if i % 3 == 0 else "disambig", positions=())
-             for i, e in enumerate(run.test[:9])]  # fmt: skip
+             for i, e in enumerate(run.split.test[:9])]  # fmt: skip
     before, after = [1] * 9, [0, 1, 1, 0, 1, 1, 1, 1, 2]
-    bbq = made(run._replace(test=tuple(three)), before, after, Configuration("caa", 1, 4.0))
+    bbq = made(
+        run._replace(split=run.split._replace(test=tuple(three))),
+        before,
+        after,
+        Configuration("caa", 1, 4.0),
+    )
     page = page_of(bbq)
     ambiguous = [a for a, e in zip(after, three, strict=True) if e.stratum == "ambig"]
     assert ambiguous == [0, 0, 1]

@@ -12,7 +12,7 @@ from pas.study.summary import summarise
 from tasks.reports import paper as paper
 from tasks.reports.study_page import study_page
 from tasks.reports.study_runs import curves_of
-from tasks.reports.words import UNKNOWN_VERDICT, VERDICTS, answer, short_names
+from tasks.reports.words import answer, mark, meaning, short_names
 from tests.helpers.pages import Page
 from tests.helpers.places import ROOT
 
@@ -65,7 +65,6 @@ def test_everything_of_the_study_is_on_the_page(results: list[StudyResult]) -> N
     assert "one seed: no test over seeds" in page.text
     assert "iPASwo, layer 14, × 4" in page.text
     for section in (
-        "at a glance",
         "Gains as a picture",
         "with the paper’s gains",
         "All gains pooled",
@@ -91,17 +90,18 @@ def test_the_numbers_are_those_of_the_summary(results: list[StudyResult]) -> Non
 
 def test_the_answer_is_honest(results: list[StudyResult]) -> None:
     said = answer(summarise(results), len(results), {LLAMA: "Llama", DEMO: "demo"})
-    assert "in 5 of 7 pairs of model and task and changed nothing in 2" in said
-    assert "call 2 of these 5 gains real" in said and "bbq_religion on Llama (+0.064)" in said
+    assert "in 5 of 7 pairs of model and task, lowered it in 0, and changed nothing in 2" in said
+    assert "call 2 of 5 gains real" in said and "bbq_religion on Llama (+0.064)" in said
     assert "letter artefact (2), unproven (1)" in said
-    assert "1 of 20 trainings failed and is not in these numbers" in said
+    assert "1 of 20 trainings failed and are not in the numbers" in said
     artefacts = [r for r in results if r.task == "truthfulqa"]
     said = answer(summarise(artefacts), 6, {LLAMA: "Llama", DEMO: "demo"})
-    assert "None of it survives" in said and "letter artefact (2)" in said
+    assert "call 0 of 2 gains real" in said and "letter artefact (2)" in said
     level = [r for r in results if r.task == "arc_challenge"]
     assert "no gain for the controls" in answer(summarise(level), 6, {LLAMA: "L", DEMO: "d"})
     half = [cell("m", "t", "own", s, 0.1, v) for s, v in enumerate(("real", "unproven"))]
-    assert "call it real" not in answer(summarise(half), 2, {"m": "m"}), "one of two is not most"
+    said = answer(summarise(half), 2, {"m": "m"})
+    assert "call 0 of 1 gain real" in said, "one of two is not most"
 
 
 def test_nothing_is_loaded_or_run(results: list[StudyResult]) -> None:
@@ -134,7 +134,7 @@ def test_the_picture_takes_the_colours_of_the_page(results: list[StudyResult]) -
 def test_an_interval_of_no_width_is_no_evidence() -> None:
     rows = [cell("m", task, "own", 0, 0.1, "real") for task in ("a", "b")]
     page = page_of(rows)
-    assert "the mean gain is +0.100." in page.text and "above zero" not in page.text
+    assert "The mean gain is +0.100." in page.text
     assert "without an interval. Method: mean; there is only one model" in page.text
 
 
@@ -158,10 +158,10 @@ def test_one_training_is_enough() -> None:
     page = page_of([cell("m", "bbq_ses", "bias", 0, 0.1, "real")])
     assert "one seed: no test over seeds" in page.text
     assert "No gain could be tested over seeds" in page.text
-    assert "of the only model and task (0.500 unsteered, 0.600 steered)" in page.text
+    assert "in 1 of 1 pair of model and task" in page.text and "0.500 0.600" in page.text
     # A gain of nothing from one seed has a p-value of 1, which is no test either.
     page = page_of([cell("m", "bbq_ses", "bias", 0, 0.0, "no steering chosen")])
-    assert "one seed: no test over seeds" in page.text and "did not change" in page.text
+    assert "one seed: no test over seeds" in page.text and "changed nothing in 1" in page.text
 
 
 def test_seeds_that_all_gain_the_same_have_no_test() -> None:
@@ -172,12 +172,10 @@ def test_seeds_that_all_gain_the_same_have_no_test() -> None:
     assert "no test: the differences are all the same" in page.text and "None" not in page.text
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "the only training"), (2, "both"), (3, "all 3")])
-def test_a_study_that_failed_says_why(count: int, said: str) -> None:
-    page = page_of([StudyResult("m", "t", "own", s, failed=f"reason {s}") for s in range(count)])
-    assert f"There is no answer: {said}" in page.text and "svg" not in page.tags
-    assert all(f"reason {seed}" in page.text for seed in range(count))
-    assert f"failed {count}×" in page.text
+def test_a_study_that_failed_says_why() -> None:
+    page = page_of([StudyResult("m", "t", "own", s, failed=f"reason {s}") for s in range(3)])
+    assert "no training finished, of 3" in page.text and "svg" not in page.tags
+    assert all(f"reason {seed}" in page.text for seed in range(3))
 
 
 def test_a_study_of_nothing_is_a_page() -> None:
@@ -185,9 +183,13 @@ def test_a_study_of_nothing_is_a_page() -> None:
 
 
 def test_every_verdict_has_its_mark_and_meaning() -> None:
-    assert set(VERDICTS) == {REAL, *(check.label for check in CHECKS if check.blocks)}
-    page = page_of([cell("m", f"t{i}", "own", 0, 0.1, v) for i, v in enumerate([*VERDICTS, "old"])])
-    assert all(meaning in page.text for _, meaning in [*VERDICTS.values(), UNKNOWN_VERDICT])
+    verdicts = [*dict.fromkeys([REAL, *(check.label for check in CHECKS if check.blocks)]), "old"]
+    page = page_of([cell("m", f"t{i}", "own", 0, 0.1, v) for i, v in enumerate(verdicts)])
+    assert all(meaning(verdict) in page.text for verdict in verdicts)
+    assert len({meaning(verdict) for verdict in verdicts}) == len(verdicts)
+    assert (mark(REAL), mark("damaging"), mark("letter artefact"), mark("old")) == (
+        "good", "bad", "warn", "none",
+    )  # fmt: skip
     marks = [v.split()[1] for tag, n, v in page.attributes if n == "class" and "verdict " in v]
     assert set(marks) == {"good", "open", "none", "bad", "warn"}
 

@@ -12,23 +12,14 @@ from pas.methods.grid import Configuration
 from pas.recipe import Recipe
 from storage.catalogue.views import query
 from tasks import resources
-from tests.helpers.data_files import write_toy
+from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_folder: Path, home: Path) -> Recipe:
-    return Recipe(
-        task="toy",
-        data=str(write_toy(tmp_path / "toy.jsonl", 60)),
-        group_col="topic",
-        id_col="id",
-        model=str(tiny_folder),
-        layers="1,2",
-        strengths="1,4,16",
-        max_kl=None,
-    )
+    return toy(tmp_path, tiny_folder, strengths="1,4,16")
 
 
 def swept(run_id: str) -> dict[tuple, dict[str, bool]]:
