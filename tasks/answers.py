@@ -68,15 +68,14 @@ def answer_items(
         site: Where the deltas are added; by default the recipe's.
     """
     queries = [question(recipe, example) for example in examples]
-    model, rule = resources.model(recipe.model), resources.resolved(recipe).rule
+    model = resources.model(recipe.model)
     return answer(
         model,
         examples,
         queries,
         deltas,
         site or recipe.site,
-        length_norm=rule.length_norm,
-        ties=rule.ties,
+        resources.resolved(recipe).rule,
         normalise=normalise,
         budget=resources.budget(model, queries),
     )

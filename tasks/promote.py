@@ -150,16 +150,8 @@ def accuracy_on_items_of(
     queries = [prepare(model.info, e.question, e.choices, e.label, rule) for e in examples]
     at = Configuration(vector.method, vector.layer, vector.strength)
     deltas = [(at, np.float32(vector.strength) * vector.direction)] if at.strength else []
-    answers = answer(
-        model,
-        examples,
-        queries,
-        deltas,
-        vector.site,
-        length_norm=rule.length_norm,
-        ties=rule.ties,
-        budget=resources.budget(model, queries),
-    )
+    budget = resources.budget(model, queries)
+    answers = answer(model, examples, queries, deltas, vector.site, rule, budget=budget)
     return answers.accuracy(at)
 
 

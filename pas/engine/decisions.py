@@ -34,14 +34,13 @@ def decide(
     Returns:
         [n_items] int64, index of the chosen choice, or `UNDECIDED`.
     """
-    table, real = _table(scores)
-    top = table == table.max(axis=1, keepdims=True)
+    top, finite = _highest(scores)
     answers = top.argmax(axis=1)
     if ties == "even":
         for row in np.flatnonzero(top.sum(axis=1) > 1).tolist():
             draw = random.Random(f"tie:{item_ids[row]}")
             answers[row] = draw.choice(np.flatnonzero(top[row]).tolist())
-    answers[~np.isfinite(table).all(axis=1, where=real)] = UNDECIDED
+    answers[~finite] = UNDECIDED
     return np.asarray(answers, np.int64)
 
 
@@ -51,10 +50,8 @@ def tied(scores: Sequence[np.ndarray]) -> np.ndarray:
     Args:
         scores: For each item [n_choices], in log units.
     """
-    table, real = _table(scores)
-    top = table == table.max(axis=1, keepdims=True)
-    several = top.sum(axis=1) > 1
-    return np.asarray(several & np.isfinite(table).all(axis=1, where=real))
+    top, finite = _highest(scores)
+    return np.asarray((top.sum(axis=1) > 1) & finite)
 
 
 def not_finite(what: str) -> UserError:
@@ -69,11 +66,15 @@ def not_finite(what: str) -> UserError:
     )
 
 
-def _table(scores: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores as [n_items, most choices] float64, and which of its entries are real."""
+def _highest(scores: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which choices have the highest score, and which items have finite scores alone.
+
+    The shapes are [n_items, most choices] and [n_items], bool.
+    """
     lengths = np.array([len(item) for item in scores], np.int64)
     real = np.arange(lengths.max(initial=1)) < lengths[:, None]
     table = np.full(real.shape, -np.inf)
     if len(scores):
         table[real] = np.concatenate([np.asarray(item, np.float64) for item in scores])
-    return table, real
+    top = table == table.max(axis=1, keepdims=True)
+    return top, np.isfinite(table).all(axis=1, where=real)

@@ -13,7 +13,7 @@ from pas.data.examples import Example
 from pas.engine.decisions import UNDECIDED, Ties, decide, tied
 from pas.engine.memory import Budget
 from pas.engine.prefix import Steering
-from pas.engine.scoring import Query
+from pas.engine.scoring import Query, ScoringRule
 from pas.engine.sweep import score_rows
 from pas.methods.grid import Configuration
 from pas.models.loading import LoadedModel
@@ -127,9 +127,8 @@ def answer(
     queries: Sequence[Query],
     deltas: Sequence[tuple[Configuration, np.ndarray]],
     site: Site,
+    rule: ScoringRule,
     *,
-    length_norm: bool = True,
-    ties: Ties = "even",
     normalise: bool = False,
     budget: Budget | None = None,
 ) -> Answers:
@@ -142,8 +141,7 @@ def answer(
         deltas: Configurations and their [d_model] float32, direction times strength. A
             configuration of strength 0 is not needed.
         site: Where the deltas are added.
-        length_norm: Choice scoring: mean log-probability per token instead of the sum.
-        ties: Which one of equally high scores is taken.
+        rule: How choices are scored, and ties broken.
         normalise: Letter scoring: log-probabilities over the whole vocabulary.
         budget: Limits of a forward pass, by default chosen from the free memory.
 
@@ -152,7 +150,13 @@ def answer(
     """
     steerings = [Steering(c.layer, torch.from_numpy(delta)) for c, delta in deltas]
     tables = score_rows(
-        model, queries, steerings, site, length_norm=length_norm, normalise=normalise, budget=budget
+        model,
+        queries,
+        steerings,
+        site,
+        length_norm=rule.length_norm,
+        normalise=normalise,
+        budget=budget,
     )
     rows = [table.double().numpy() for table in tables]
     keys: list[Configuration | None] = [None, *(c for c, _ in deltas)]
@@ -160,5 +164,5 @@ def answer(
         [example.id for example in examples],
         np.array([example.label for example in examples], np.int64),
         {key: tuple(row[i] for row in rows) for i, key in enumerate(keys)},
-        ties,
+        rule.ties,
     )

@@ -74,16 +74,7 @@ def answer_examples(
         UserError: If a prompt exceeds the context window, or the model has no such layer or site.
     """
     queries = [query_of(model.info, example, rule) for example in examples]
-    return answer(
-        model,
-        examples,
-        queries,
-        deltas,
-        site,
-        length_norm=rule.length_norm,
-        ties=rule.ties,
-        normalise=normalise,
-    )
+    return answer(model, examples, queries, deltas, site, rule, normalise=normalise)
 
 
 def sweep(

@@ -115,8 +115,8 @@ def _reading(name: str) -> Iterator[None]:
         raise
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"--model {name}: a .bin file holds more than tensors. It could run code, so it is not "
-            "loaded. Give a copy of the model in safetensors."
+            f"--model {name}: a .bin file is damaged or holds more than tensors, which could run "
+            "code, so it is not loaded. Give a copy of the model in safetensors."
         ) from error
     except ImportError as error:
         raise UserError(

@@ -18,6 +18,7 @@ from pas.models.loading import LoadedModel
 from pas.steering.apply import steered
 from pas.steering.vector import SteeringVector
 
+_GREEDY = {"do_sample": False, "num_beams": 1}
 # They run several tokens in one forward call, of which only the last one would be steered.
 _REFUSED = ("use_cache", "prompt_lookup_num_tokens", "assistant_early_exit")
 
@@ -77,16 +78,12 @@ def generate(
             )
         return scores
 
+    fixed = {"max_new_tokens": max_new_tokens, "use_cache": True, "pad_token_id": model.pad_id}
     with model.lock, _own_settings_off(model), steering:
         output = model.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(
-                **{"do_sample": False, "num_beams": 1} | dict(decoding or {}),
-                max_new_tokens=max_new_tokens,
-                use_cache=True,
-                pad_token_id=model.pad_id,
-            ),
+            generation_config=GenerationConfig(**_GREEDY | dict(decoding or {}) | fixed),
             logits_processor=[finite],
         )
     return str(model.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))

@@ -408,6 +408,11 @@ def item_scores(
     return letter_scores(model, tokenizer, text, len(shown), scoring.variants, steering)
 
 
+def argmax(scores: Sequence[float]) -> int:
+    """The first index of the largest score ("Prompt, scoring, injection", prediction)."""
+    return list(scores).index(max(scores))
+
+
 def answer(scores: Sequence[float], item_id: str, scoring: Scoring) -> int:
     """The index of the largest score, -1 if a score is not finite.
 
@@ -416,8 +421,10 @@ def answer(scores: Sequence[float], item_id: str, scoring: Scoring) -> int:
     """
     if not all(math.isfinite(score) for score in scores):
         return -1
+    if scoring.ties == "first":
+        return argmax(scores)
     best = [i for i, score in enumerate(scores) if score == max(scores)]
-    return best[0] if scoring.ties == "first" else random.Random(f"tie:{item_id}").choice(best)
+    return random.Random(f"tie:{item_id}").choice(best)
 
 
 def predict(

@@ -42,9 +42,7 @@ def asked(
 ) -> Answers:
     deltas = [(at, np.float32(at.strength) * DIRECTION) for at in map(cell, strengths)]
     queries = [query_of(model.info, e, rule) for e in items]
-    return answer(
-        model, items, queries, deltas, "residual", length_norm=rule.length_norm, ties=rule.ties
-    )
+    return answer(model, items, queries, deltas, "residual", rule)
 
 
 def cell(strength: float) -> Configuration:

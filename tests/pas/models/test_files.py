@@ -104,7 +104,9 @@ def test_code_in_a_bin_file_does_not_run(folder: Path) -> None:
     trace = folder.parent / "trace"
     (folder / SAFE).unlink()
     torch.save({"model.norm.weight": Harmful(trace)}, folder / BIN)
-    with pytest.raises(UserError, match=r"a \.bin file holds more than tensors.*safetensors"):
+    with pytest.raises(
+        UserError, match=r"a \.bin file is damaged or holds more than tensors.*safetensors"
+    ):
         load(folder)
     assert not trace.exists()
     torch.load(folder / BIN, weights_only=False)  # what the file would have done
@@ -176,9 +178,12 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json"]
 
 
-def test_a_whole_snapshot_is_used_offline(folder: Path, offline: Path) -> None:
-    spec = snapshot(offline, folder, ["config.json", SAFE, *TOKENIZER])
+@pytest.mark.parametrize("name", [SAFE, BIN])
+def test_a_whole_snapshot_is_used_offline(folder: Path, offline: Path, name: str) -> None:
+    save(load_file(folder / SAFE), folder / BIN)
+    spec = snapshot(offline, folder, ["config.json", name, *TOKENIZER])
     model = load_model(spec, folder.parent / "cache")
+    assert [path.name for path in weight_files(spec, model_folder(spec, offline))] == [name]
     assert same(model.model.state_dict(), load(folder).model.state_dict())
 
 
