@@ -8,6 +8,7 @@ gains are pooled over models and tasks.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from pas.evidence.pooled import Gain, PooledGain, pooled_gain
@@ -155,14 +156,14 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
                 first.setting,
                 first.variant,
                 seeds=tuple(r.seed for r in group),
-                baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
-                steered_accuracy=_mean([r.steered_accuracy for r in group]),
+                baseline_accuracy=fmean([r.baseline_accuracy for r in group]),
+                steered_accuracy=fmean([r.steered_accuracy for r in group]),
                 test=test,
                 adjusted_p=next(holm) if has_test else None,
                 flips=(sum(r.w2r for r in group), sum(r.r2w for r in group)),
-                neutral_kl=_mean(known) if (known := _known_kl(group)) else None,
+                neutral_kl=fmean(known) if (known := _known_kl(group)) else None,
                 method_deltas={
-                    m: _mean([r.method_deltas[m] for r in group if m in r.method_deltas])
+                    m: fmean([r.method_deltas[m] for r in group if m in r.method_deltas])
                     for m in dict.fromkeys(m for r in group for m in r.method_deltas)
                 },
                 verdicts=dict(Counter(r.verdict for r in group if r.verdict).most_common()),
@@ -188,10 +189,10 @@ def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[A
                 group[0].task,
                 group[0].setting,
                 tuple(after.seed for _, after in pairs),
-                _mean(base),
-                _mean(steered),
-                _mean(other),
-                _mean(both),
+                fmean(base),
+                fmean(steered),
+                fmean(other),
+                fmean(both),
                 paired_t(base, other),
                 paired_t(other, both),
                 paired_t(steered, both),
@@ -212,10 +213,6 @@ def _grouped(
     for result in done:
         groups.setdefault(key(result), []).append(result)
     return list(groups.values())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _known_kl(group: Sequence[StudyResult]) -> list[float]:
