@@ -93,7 +93,7 @@ class Summary:
 
     Attributes:
         tasks: Rows of the main setting.
-        others: Rows of the other settings, in the order of `SETTINGS`.
+        others: Rows of each other setting that was run, in the order of `SETTINGS`.
         pooled: The main setting's gains, pooled over models and tasks; None without gains.
         categories: Pooled gains of each category with several pairs of model and task.
         arms: Rows for each treatment, model and task.
@@ -101,7 +101,7 @@ class Summary:
     """
 
     tasks: tuple[TaskSummary, ...]
-    others: tuple[TaskSummary, ...]
+    others: dict[Setting, tuple[TaskSummary, ...]]
     pooled: PooledGain | None
     categories: dict[str, PooledGain]
     arms: tuple[Arms, ...]
@@ -119,7 +119,7 @@ def summarise(results: Sequence[StudyResult]) -> Summary:
     }
     return Summary(
         tasks=_table(main),
-        others=tuple(t for s in SETTINGS[1:] for t in _table(by_setting[s])),
+        others={s: rows for s in SETTINGS[1:] if (rows := _table(by_setting[s]))},
         pooled=_pooled(main),
         categories={
             c: gain

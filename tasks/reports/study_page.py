@@ -44,7 +44,7 @@ def study_page(
         summary=summary,
         pooled=pooled,
         names=names,
-        others=settings.others(summary),
+        others=summary.others,
         titles=settings.TITLES,
         samples=settings.samples(summary, names),
         forgetting=settings.forgetting(results, names),
