@@ -54,7 +54,8 @@ def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:
     lines += [
         f"| {t.task} | {t.model} | {t.setting} {t.variant} | {len(t.seeds)} "
         f"| {t.baseline_accuracy:.3f} | {t.steered_accuracy:.3f} | {t.test.mean:+.3f} |"
-        for t in (*summary.tasks, *summary.others)
+        for rows in (summary.tasks, *summary.others.values())
+        for t in rows
     ]
     create_markdown_artifact("\n".join(lines), key=f"{key}-table", description=f"Study {name}")
     link = run_page(settings().open_registry(), run_id, page.name) or page.as_uri()

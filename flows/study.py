@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from prefect import flow
@@ -161,7 +162,7 @@ def _left(todo: Sequence[StudyCell], done: Sequence[_Done], workers: int) -> str
             spent[""].append(found.seconds)
     if not spent:
         return "from the lake"
-    seconds = sum(_mean(spent.get(cell.setting) or spent[""]) for cell in todo)
+    seconds = sum(fmean(spent.get(cell.setting) or spent[""]) for cell in todo)
     return (
         f"about {seconds / 60 / max(1, workers):.0f} min left if nothing of the rest is in the lake"
     )
@@ -172,7 +173,3 @@ def _stored(results: Sequence[StudyResult]) -> str:
     found = [entry for entry in cache_stats(resources.lake()) if entry.fingerprint in models]
     prompts, size = sum(e.prompts for e in found), sum(e.bytes for e in found)
     return f"{prompts:,} prompts, {size / 1e6:,.1f} MB"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

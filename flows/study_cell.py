@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from prefect import flow
@@ -98,7 +99,7 @@ def _result(cell: StudyCell, recipe: Recipe, trained: Training, seconds: float) 
         layer=outcome.layer,
         strength=outcome.strength,
         **_counts(evaluation.test),
-        random_accuracy=sum(accuracies) / len(accuracies) if accuracies else None,
+        random_accuracy=fmean(accuracies) if accuracies else None,
         neutral_kl=evaluation.damage.kl,
         method_deltas={
             name: method.comparison.delta for name, method in evaluation.methods.items()

@@ -1,9 +1,9 @@
 """Record: a training's tables in the lake, its MLflow run, and the vector as a candidate."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 from prefect import task
 
@@ -124,7 +124,7 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
         "reshuffled_delta": controls.reshuffled.delta if controls.reshuffled else None,
     }
     if controls.random_accuracies:
-        values["random_accuracy_mean"] = float(np.mean(controls.random_accuracies))
+        values["random_accuracy_mean"] = fmean(controls.random_accuracies)
         values["random_accuracy_max"] = max(controls.random_accuracies)
     for name, method in evaluation.methods.items():
         values[f"{name}_delta"] = method.comparison.delta

@@ -62,7 +62,8 @@ def study(
         return
     print_table(f"Study {plan.name}", _COLUMNS, [_row(task) for task in done.summary.tasks])
     if done.summary.others:
-        rows = [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in done.summary.others]
+        others = [t for rows in done.summary.others.values() for t in rows]
+        rows = [(f"{t.setting} {t.variant}".strip(), *_row(t)) for t in others]
         print_table("Other settings", ("setting", *_COLUMNS), rows)
     if done.summary.arms:
         print_table(

@@ -8,6 +8,7 @@ gains are pooled over models and tasks.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from pas.evidence.pooled import Gain, PooledGain, pooled_gain
@@ -92,7 +93,7 @@ class Summary:
 
     Attributes:
         tasks: Rows of the main setting.
-        others: Rows of the other settings, in the order of `SETTINGS`.
+        others: Rows of each other setting that was run, in the order of `SETTINGS`.
         pooled: The main setting's gains, pooled over models and tasks; None without gains.
         categories: Pooled gains of each category with several pairs of model and task.
         arms: Rows for each treatment, model and task.
@@ -100,7 +101,7 @@ class Summary:
     """
 
     tasks: tuple[TaskSummary, ...]
-    others: tuple[TaskSummary, ...]
+    others: dict[Setting, tuple[TaskSummary, ...]]
     pooled: PooledGain | None
     categories: dict[str, PooledGain]
     arms: tuple[Arms, ...]
@@ -118,7 +119,7 @@ def summarise(results: Sequence[StudyResult]) -> Summary:
     }
     return Summary(
         tasks=_table(main),
-        others=tuple(t for s in SETTINGS[1:] for t in _table(by_setting[s])),
+        others={s: rows for s in SETTINGS[1:] if (rows := _table(by_setting[s]))},
         pooled=_pooled(main),
         categories={
             c: gain
@@ -155,14 +156,14 @@ def _table(done: Sequence[StudyResult]) -> tuple[TaskSummary, ...]:
                 first.setting,
                 first.variant,
                 seeds=tuple(r.seed for r in group),
-                baseline_accuracy=_mean([r.baseline_accuracy for r in group]),
-                steered_accuracy=_mean([r.steered_accuracy for r in group]),
+                baseline_accuracy=fmean([r.baseline_accuracy for r in group]),
+                steered_accuracy=fmean([r.steered_accuracy for r in group]),
                 test=test,
                 adjusted_p=next(holm) if has_test else None,
                 flips=(sum(r.w2r for r in group), sum(r.r2w for r in group)),
-                neutral_kl=_mean(known) if (known := _known_kl(group)) else None,
+                neutral_kl=fmean(known) if (known := _known_kl(group)) else None,
                 method_deltas={
-                    m: _mean([r.method_deltas[m] for r in group if m in r.method_deltas])
+                    m: fmean([r.method_deltas[m] for r in group if m in r.method_deltas])
                     for m in dict.fromkeys(m for r in group for m in r.method_deltas)
                 },
                 verdicts=dict(Counter(r.verdict for r in group if r.verdict).most_common()),
@@ -188,10 +189,10 @@ def _arms(main: Sequence[StudyResult], treated: Sequence[StudyResult]) -> list[A
                 group[0].task,
                 group[0].setting,
                 tuple(after.seed for _, after in pairs),
-                _mean(base),
-                _mean(steered),
-                _mean(other),
-                _mean(both),
+                fmean(base),
+                fmean(steered),
+                fmean(other),
+                fmean(both),
                 paired_t(base, other),
                 paired_t(other, both),
                 paired_t(steered, both),
@@ -212,10 +213,6 @@ def _grouped(
     for result in done:
         groups.setdefault(key(result), []).append(result)
     return list(groups.values())
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _known_kl(group: Sequence[StudyResult]) -> list[float]:

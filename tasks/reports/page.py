@@ -27,7 +27,6 @@ def render(template: str, **values: object) -> str:
         "between": words.between,
         "zip": zip,
         "plural": words.plural,
-        "has_test": words.has_test,
         "palette": PALETTE,
     }
     return environment.get_template(template).render(values)

@@ -23,14 +23,14 @@ class Cost(NamedTuple):
     """What the training took.
 
     Attributes:
-        seconds: By step, and "total" where it is known.
-        prompts: Distinct prompts whose activations were needed; None if not known.
+        seconds: By step, and "total".
+        prompts: Distinct prompts whose activations were needed.
         extracted: Of these, how many the model was run on; the rest was in the lake.
     """
 
     seconds: Mapping[str, float]
-    prompts: int | None = None
-    extracted: int = 0
+    prompts: int
+    extracted: int
 
 
 class RunReport(NamedTuple):

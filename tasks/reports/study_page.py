@@ -1,7 +1,7 @@
 """The report of a study: one self-contained HTML page."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from pas.evidence.pooled import PooledGain
@@ -44,7 +44,7 @@ def study_page(
         summary=summary,
         pooled=pooled,
         names=names,
-        others=settings.others(summary),
+        others=summary.others,
         titles=settings.TITLES,
         samples=settings.samples(summary, names),
         forgetting=settings.forgetting(results, names),
@@ -100,7 +100,7 @@ def _methods(categories: Mapping[str, Sequence[TaskSummary]]) -> dict[str, Any]:
     rows = []
     for title, group in categories.items():
         found = {m: [t.method_deltas[m] for t in group if m in t.method_deltas] for m in columns}
-        rows.append((title, len(group), {m: _mean(deltas) for m, deltas in found.items()}))
+        rows.append((title, len(group), {m: fmean(d) if d else None for m, d in found.items()}))
     return {"columns": columns, "rows": rows}
 
 
@@ -125,7 +125,3 @@ def _costs(
         (name, (len(times), words.duration(sum(times)), words.duration(median(times))))
         for name, times in spent.items()
     ]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

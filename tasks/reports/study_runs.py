@@ -1,6 +1,7 @@
 """What a study's report shows of single trainings: their sweeps, and answers that flipped."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from pas.data.examples import Example
@@ -110,14 +111,10 @@ def curves_of(
     return {
         target: {
             pair: {
-                strength: (_mean([a for a, _ in seeds]), _mean([kl for _, kl in seeds]))
+                strength: (fmean([a for a, _ in seeds]), fmean([kl for _, kl in seeds]))
                 for strength, seeds in sorted(line.items())
             }
             for pair, line in pairs.items()
         }
         for target, pairs in found.items()
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

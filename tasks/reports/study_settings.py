@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pas.methods.grid import Cell
 from pas.study.results import StudyResult
-from pas.study.summary import Summary, TaskSummary
+from pas.study.summary import Summary
 from tasks.reports import figures
 from tasks.reports.paper import METHOD_NAMES
 from tasks.reports.study_runs import PairRuns, best_method, curves_of
@@ -26,22 +26,12 @@ class Picture(NamedTuple):
     picture: str
 
 
-def others(summary: Summary) -> dict[str, list[TaskSummary]]:
-    """Return the rows of each setting other than the main one, by its name."""
-    found: dict[str, list[TaskSummary]] = {}
-    for row in summary.others:
-        found.setdefault(row.setting, []).append(row)
-    return found
-
-
 def samples(summary: Summary, names: Mapping[str, str]) -> Picture | None:
     """Draw the gain against the number of training items, six pairs of model and task at most."""
     lines: dict[str, dict[float, float]] = {}
-    for row in summary.others:
-        if row.setting == "samples":
-            lines.setdefault(f"{row.task}, {names[row.model]}", {})[float(row.variant)] = (
-                row.test.mean
-            )
+    for row in summary.others.get("samples", ()):
+        line = lines.setdefault(f"{row.task}, {names[row.model]}", {})
+        line[float(row.variant)] = row.test.mean
     if len({size for line in lines.values() for size in line}) < 2:
         return None
     shown = dict(list(lines.items())[: figures.SERIES])

@@ -51,11 +51,11 @@ def answer(summary: Summary, trained: int, names: Mapping[str, str]) -> str:
         f"Steering raised the test accuracy in {up} of {plural(len(tasks), 'pair')} of model and "
         f"task, lowered it in {down}, and changed nothing in {len(tasks) - up - down}."
     ]
-    tested = [t for t in tasks if has_test(t)]
-    sure = sum(t.adjusted_p is not None and t.adjusted_p < ALPHA for t in tested)
-    if tested:
+    tests = [t.adjusted_p for t in tasks if t.adjusted_p is not None]
+    if tests:
+        sure = sum(p < ALPHA for p in tests)
         said.append(
-            f"Of {plural(len(tested), 'test')} over seeds, {sure} show a gain beyond chance."
+            f"Of {plural(len(tests), 'test')} over seeds, {sure} show a gain beyond chance."
         )
     else:
         said.append("No gain could be tested over seeds: that takes at least two unequal gains.")
@@ -104,11 +104,6 @@ def power(test: Comparison) -> str:
         return f"{text}; {items_needed((test.w2r - test.r2w) / test.n, rate)} would show this one"
     except ValueError:
         return f"{text}; more than a million would be needed to show this one"
-
-
-def has_test(task: TaskSummary) -> bool:
-    """Tell whether there is a test over seeds; one seed gives none, even where it gains nothing."""
-    return task.test.n > 1 and task.test.p_value is not None
 
 
 def most_frequent(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -50,7 +50,7 @@ def test_settings_are_families_of_their_own() -> None:
         for v in ("mmlu", "arc") for s in range(3)
     ]  # fmt: skip
     summary = summarise(results)
-    [main], others = summary.tasks, summary.others
+    [main], [others] = summary.tasks, summary.others.values()
     assert main.adjusted_p == pytest.approx(main.test.p_value), "one test, nothing to correct"
     assert [(t.setting, t.variant) for t in others] == [("forgetting", v) for v in ("mmlu", "arc")]
     # A loss is looked for there, so the test has two sides.
