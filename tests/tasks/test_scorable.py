@@ -13,6 +13,7 @@ from tasks.load import load
 from tests.helpers.data_files import write_toy
 
 
+@pytest.mark.server  # a step runs as a Prefect task
 def test_items_that_are_too_long_are_listed(tmp_path: Path, home: Path, tiny_folder: Path) -> None:
     data = write_toy(tmp_path / "toy.jsonl", 40, question="Where does it sleep? " * 400)
     recipe = Recipe(task="toy", data=str(data), group_col="topic", model=str(tiny_folder))
