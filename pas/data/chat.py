@@ -32,6 +32,7 @@ _DATE_CALL = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 _OPEN_TAG = re.compile(
     r"(<|\[)((?:\w+:)?(?:think|thinking|thought|reason|reasoning))(>|\])\s*\Z", re.I
 )
+_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):(?: |\Z|(?=\n))")
 _ASKED, _ANSWERED = "QUESTION", "ANSWER"
 _NO_TEMPLATE = (
     "--prompt chat: the model's tokenizer has no chat template; use --prompt plain, or give a "
@@ -224,13 +225,27 @@ class Chat:
 
 @lru_cache(maxsize=4096)  # an item's statements begin alike
 def _asked(chat: Chat, question: str, turns: tuple[Turn, ...]) -> str:
-    roles = ("user", "assistant")
-    messages = [
-        Message(role=role, content=text)
-        for turn in turns
-        for role, text in zip(roles, turn, strict=True)
+    messages: list[Message] = []
+    for asked, answered in turns:
+        messages += [*_messages(asked), Message(role="assistant", content=answered)]
+    return chat.opened([*messages, *_messages(question)])
+
+
+def _messages(question: str) -> list[Message]:
+    """Return the user's message; of a dialogue that waits for the assistant its messages.
+
+    Preference data have such dialogues as questions: "Human: ...", "Assistant: ...", and so on.
+    """
+    before, *parts = _SPEAKER.split(question)
+    roles, texts = parts[::2], [text.strip() for text in parts[1::2]]
+    expected = ["Human", "Assistant"] * (len(roles) // 2)
+    if not roles or roles != expected or texts.pop() or not all(texts):
+        return [Message(role="user", content=question)]
+    texts[0] = f"{before.strip()}\n\n{texts[0]}".strip()
+    return [
+        Message(role="user" if at % 2 == 0 else "assistant", content=text)
+        for at, text in enumerate(texts)
     ]
-    return chat.opened([*messages, Message(role="user", content=question)])
 
 
 @lru_cache(maxsize=64)

@@ -74,6 +74,21 @@ def test_the_text_of_one_template_to_the_letter(tiny: Tiny) -> None:
     assert statement(ITEM, 0, chat) == f"{BOS}[I]Be brief.\nWhat is hot?[/I] fire"
 
 
+def test_a_dialogue_becomes_the_conversation_that_it_writes_down(tiny: Tiny) -> None:
+    chat = chat_of(info_of(tiny, INST), prompt_style(info_of(tiny, INST), "chat"))
+    assert chat is not None
+    dialogue = "Human: Is it wet?\n\nAssistant: Yes.\n\nHuman: And now?\nSay it.\n\nAssistant:"
+    asked = f"{BOS}[I]Is it wet?[/I] Yes.{EOS}[I]And now?\nSay it.[/I]"
+    assert chat.asked(dialogue) == asked
+    item = replace(ITEM, question=dialogue)
+    assert full_prompt(item, "choice", chat) == asked
+    assert statement(item, 0, chat) == f"{asked} fire"
+    assert chat.asked(f"Be kind.\n\n{dialogue}").startswith(f"{BOS}[I]Be kind.\n\nIs it wet?[/I]")
+    for text in ("Human: Is it wet?", "Assistant:", "Why does a Human: sleep?\n\nAssistant:",
+                 "Human: a\n\nHuman: b\n\nAssistant:", "Human:\n\nAssistant:"):  # fmt: skip
+        assert chat.asked(text) == f"{BOS}[I]{text}[/I]"
+
+
 @pytest.mark.parametrize("arch", ["llama", "gpt2"])  # with and without a BOS of the tokenizer's
 @pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_one_bos_whatever_the_template_and_a_pasted_text_bring(
