@@ -80,7 +80,7 @@ def test_a_dialogue_becomes_the_conversation_that_it_writes_down(tiny: Tiny) -> 
     dialogue = "Human: Is it wet?\n\nAssistant: Yes.\n\nHuman: And now?\nSay it.\n\nAssistant:"
     asked = f"{BOS}[I]Is it wet?[/I] Yes.{EOS}[I]And now?\nSay it.[/I]"
     assert chat.asked(dialogue) == asked
-    item = replace(ITEM, question=dialogue)
+    item = replace(ITEM, question=dialogue, turns=())
     assert full_prompt(item, "choice", chat) == asked
     assert statement(item, 0, chat) == f"{asked} fire"
     assert chat.asked(f"Be kind.\n\n{dialogue}").startswith(f"{BOS}[I]Be kind.\n\nIs it wet?[/I]")
