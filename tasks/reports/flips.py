@@ -1,6 +1,7 @@
 """The test items whose answers steering turned: which, and how far the scores moved."""
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import NamedTuple
 
 import numpy as np
@@ -12,26 +13,37 @@ from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
 
 
+class Choice(NamedTuple):
+    """One choice of a flipped item, with its score unsteered and steered."""
+
+    letter: str
+    text: str
+    role: str
+    right: bool
+    picked_before: bool
+    picked_after: bool
+    before: float
+    after: float
+
+
 class Flip(NamedTuple):
-    """A flipped item. What is unsteered comes first in each pair, what is steered second.
+    """A flipped item.
 
     Attributes:
-        example: The item.
+        item_id: Of the item.
         prompt: What the model reads, without worked examples before it.
-        scores: [n_choices] float64 each, in log units.
-        picked: Index of the choice that is answered.
+        has_shots: Whether there are such examples.
+        choices: In the order shown.
+        margin_before: Score of the right choice minus the best other one, unsteered, log units.
+        margin_after: The same, steered.
     """
 
-    example: Example
+    item_id: str
     prompt: str
-    scores: tuple[np.ndarray, np.ndarray]
-    picked: tuple[int, int]
-
-    @property
-    def margins(self) -> tuple[float, float]:
-        """Score of the right choice minus the best other one, in log units."""
-        before, after = (margin(scores.tolist(), self.example.label) for scores in self.scores)
-        return before, after
+    has_shots: bool
+    choices: tuple[Choice, ...]
+    margin_before: float
+    margin_after: float
 
 
 class Flips(NamedTuple):
@@ -63,22 +75,42 @@ def flips(
     if answers.item_ids != tuple(example.id for example in test):
         raise ValueError("the answers are not to the test items")
     to_right, to_wrong = list[Flip](), list[Flip]()
-    picked = answers.choices(), answers.choices(selected)
     before, after = answers.correct(), answers.correct(selected)
-    for i in (before != after).nonzero()[0]:
-        flip = Flip(
-            test[i],
-            full_prompt(test[i], scoring).removeprefix(test[i].prefix),
-            (answers.scores_of()[i], answers.scores_of(selected)[i]),
-            (int(picked[0][i]), int(picked[1][i])),
+    for index in (before != after).nonzero()[0]:
+        flip = _flip(
+            test[index],
+            answers.scores_of()[index],
+            answers.scores_of(selected)[index],
+            scoring,
         )
-        (to_right if after[i] else to_wrong).append(flip)
+        (to_right if after[index] else to_wrong).append(flip)
     return _farthest(to_right, most), _farthest(to_wrong, most)
 
 
 def _farthest(found: Sequence[Flip], most: int) -> Flips:
-    def rank(flip: Flip) -> tuple[float, str]:
-        before, after = flip.margins
-        return -abs(after - before), flip.example.id
+    ranked = sorted(found, key=lambda f: (-abs(f.margin_after - f.margin_before), f.item_id))
+    return Flips(len(found), tuple(ranked[:most]))
 
-    return Flips(len(found), tuple(sorted(found, key=rank)[:most]))
+
+def _flip(example: Example, before: np.ndarray, after: np.ndarray, scoring: Scoring) -> Flip:
+    choices = tuple(
+        Choice(
+            letter=ascii_uppercase[i],
+            text=text,
+            role=example.roles[i] if example.roles else "",
+            right=i == example.label,
+            picked_before=i == int(np.argmax(before)),
+            picked_after=i == int(np.argmax(after)),
+            before=float(before[i]),
+            after=float(after[i]),
+        )
+        for i, text in enumerate(example.choices)
+    )
+    return Flip(
+        example.id,
+        full_prompt(example, scoring).removeprefix(example.prefix),
+        bool(example.prefix),
+        choices,
+        margin(before.tolist(), example.label),
+        margin(after.tolist(), example.label),
+    )

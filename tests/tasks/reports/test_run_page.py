@@ -252,16 +252,18 @@ def test_flips_are_those_of_the_answers(runs: dict[str, RunReport]) -> None:
         for item in before.index:
             if before["correct"][item] != after["correct"][item]:
                 expected[int(before["correct"][item])].add(item)
-        assert [{f.example.id for f in group.shown} for group in found] == expected
+        assert [{f.item_id for f in group.shown} for group in found] == expected
         test = run.evaluation.test
         assert [group.total for group in found] == [test.w2r, test.r2w]
         for flip in (*found[0].shown, *found[1].shown):
-            for k, rows in enumerate((before, after)):
-                row, label = rows.loc[flip.example.id], flip.example.label
-                assert list(flip.scores[k]) == list(row["scores"])
-                assert flip.picked[k] == row["choice"]
-                wrong = [score for i, score in enumerate(row["scores"]) if i != label]
-                assert flip.margins[k] == row["scores"][label] - max(wrong)
+            for rows, key in ((before, "before"), (after, "after")):
+                row = rows.loc[flip.item_id]
+                assert [getattr(c, key) for c in flip.choices] == list(row["scores"])
+                [picked] = [i for i, c in enumerate(flip.choices) if getattr(c, f"picked_{key}")]
+                assert picked == row["choice"]
+                wrong = [s for c, s in zip(flip.choices, row["scores"], strict=True) if not c.right]
+                [right] = [s for c, s in zip(flip.choices, row["scores"], strict=True) if c.right]
+                assert getattr(flip, f"margin_{key}") == right - max(wrong)
 
 
 def test_the_farthest_flips_are_shown_and_all_are_counted(runs: dict[str, RunReport]) -> None:
