@@ -46,7 +46,7 @@ def write(folder: Path, n: int) -> list[Path]:
 def read(reader: str, file: Path) -> dict[str, float]:
     """Read a file once; return seconds and the process's peak memory."""
     if reader == "ours":
-        from pas.data.intake import read_examples as run
+        from pas.intake.items import read_examples as run
     else:
         from datasets import load_dataset
 

@@ -14,13 +14,13 @@ from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from pas.data.examples import Example, ItemAnswer
-from pas.data.intake import parse_rows
 from pas.data.prompts import full_prompt
-from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, Split, split
 from pas.datasets import benchmarks
 from pas.engine.prefix import Steering
 from pas.engine.scoring import rule_of
+from pas.intake.items import parse_rows
+from pas.intake.sources import Source, read_rows
 from pas.methods.contrast import ContrastSet, contrast_sets
 from pas.methods.grid import PAPER_STRENGTHS, Configuration, layers_of, read_layer
 from pas.models.files import model_folder

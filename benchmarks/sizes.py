@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import fmean
 
 from pas.data.examples import Example
-from pas.data.intake import parse_rows
 from pas.data.prompts import encode, full_prompt
-from pas.data.sources import Source, read_rows
 from pas.data.splits import split
 from pas.datasets import benchmarks
 from pas.engine.trie import packs, trie_size
+from pas.intake.items import parse_rows
+from pas.intake.sources import Source, read_rows
 from pas.methods.contrast import possible_texts
 from pas.models.loading import ModelInfo, load_model_info
 from pas.models.spec import ModelSpec

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pas.data.chat import prompt_style
-    from pas.data.intake import read_examples, take_in
-    from pas.data.mapping import DataMapping
-    from pas.data.sources import Source
     from pas.data.splits import split
     from pas.engine.scoring import ScoringRule
     from pas.errors import UserError
     from pas.evidence.testing import test, vector_of
+    from pas.intake.items import read_examples, take_in
+    from pas.intake.mapping import DataMapping
+    from pas.intake.sources import Source
     from pas.methods.extraction import answer_and_extract, estimate
     from pas.methods.sweep import select, sweep
     from pas.models.loading import load_model
@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "DataMapping": "pas.data.mapping",
+    "DataMapping": "pas.intake.mapping",
     "ModelSpec": "pas.models.spec",
     "ScoringRule": "pas.engine.scoring",
-    "Source": "pas.data.sources",
+    "Source": "pas.intake.sources",
     "SteeringVector": "pas.steering.vector",
     "UserError": "pas.errors",
     "answer_and_extract": "pas.methods.extraction",
@@ -56,11 +56,11 @@ _MODULE_OF = {
     "generate": "pas.steering.generate",
     "load_model": "pas.models.loading",
     "prompt_style": "pas.data.chat",
-    "read_examples": "pas.data.intake",
+    "read_examples": "pas.intake.items",
     "select": "pas.methods.sweep",
     "split": "pas.data.splits",
     "sweep": "pas.methods.sweep",
-    "take_in": "pas.data.intake",
+    "take_in": "pas.intake.items",
     "test": "pas.evidence.testing",
     "vector_of": "pas.evidence.testing",
 }

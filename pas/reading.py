@@ -1,8 +1,8 @@
 """Read the data set of a recipe, and complete the recipe with what was recognised."""
 
-from pas.data import intake
-from pas.data.intake import Intake
-from pas.data.sources import Part
+from pas.intake import items
+from pas.intake.items import Intake
+from pas.intake.sources import Part
 from pas.recipe import Recipe
 
 
@@ -15,7 +15,7 @@ def take_in(recipe: Recipe) -> Intake:
     benchmark = recipe.benchmark
     if benchmark is not None and benchmark.generate and recipe.data.name is None:
         return Intake(benchmark.generate(), None, (), (), Part("", [], {}, ()))
-    read = intake.take_in_parts if recipe.keep_splits else intake.take_in
+    read = items.take_in_parts if recipe.keep_splits else items.take_in
     parse = benchmark.parse if benchmark is not None else None
     return read(recipe.source, recipe.mapping, recipe.bad_rows, parse)
 

@@ -20,12 +20,12 @@ from pydantic import (
 )
 
 from pas.data.chat import PromptOption, prompt_style
-from pas.data.intake import BadRows
-from pas.data.mapping import DataMapping
 from pas.data.prompts import Scoring
-from pas.data.sources import Source
 from pas.data.splits import Protocol
 from pas.errors import UserError
+from pas.intake.items import BadRows
+from pas.intake.mapping import DataMapping
+from pas.intake.sources import Source
 from pas.methods.contrast import METHODS, RANDOM
 from pas.methods.grid import Layers, Strengths, layers_of, read_layer, strengths_of
 from pas.methods.selection import MAX_KL, Rule

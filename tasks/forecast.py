@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pas.data.intake import Intake
 from pas.data.splits import Split
 from pas.engine.scoring import Query
 from pas.engine.trie import Tokens, packs, trie_size
 from pas.finetune.training import target
+from pas.intake.items import Intake
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell

@@ -6,9 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from pas.data.examples import Example, digest
-from pas.data.intake import Intake
 from pas.data.splits import Split, split
 from pas.errors import UserError
+from pas.intake.items import Intake
 from pas.reading import take_in
 from pas.recipe import Recipe
 from storage.lake.stages import Stage, split_table, stage

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from pas.data.chat import Chat
 from pas.data.examples import Example
-from pas.data.formats import readable
-from pas.data.intake import Intake
-from pas.data.mapping import flat_columns
 from pas.data.prompts import full_prompt
-from pas.data.sources import count_rows
 from pas.data.splits import order_choices
-from pas.data.survey import Counts, counts, warnings
+from pas.intake.formats import readable
+from pas.intake.items import Intake
+from pas.intake.mapping import flat_columns
+from pas.intake.sources import count_rows
+from pas.intake.survey import Counts, counts, warnings
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 

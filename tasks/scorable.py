@@ -1,8 +1,8 @@
 """Which items of a split the recipe's model can be asked."""
 
-from pas.data.intake import refuse_bad_rows
 from pas.data.splits import Split
 from pas.engine.scoring import unscorable
+from pas.intake.items import refuse_bad_rows
 from pas.recipe import Recipe
 from tasks import resources
 

@@ -112,7 +112,7 @@ def with_mapping_file(given: Mapping[str, Any], file: Path | None) -> dict[str, 
     """
     if file is None:
         return dict(given)
-    from pas.data.mapping_file import read_mapping
+    from pas.intake.mapping_file import read_mapping
     from pas.options import flat
     from pas.recipe import Recipe
 
@@ -127,8 +127,8 @@ def save(found: "Look", file: Path) -> None:
     Raises:
         UserError: If the data is a built-in task's, which has none, or the file cannot be written.
     """
-    from pas.data.mapping_file import write_mapping
     from pas.errors import UserError
+    from pas.intake.mapping_file import write_mapping
 
     recipe = found.recipe
     if found.taken.mapping is None:
@@ -139,7 +139,7 @@ def save(found: "Look", file: Path) -> None:
 
 def show_mapping(found: "Look") -> None:
     """Print how a data set is read and how rows become items."""
-    from pas.data.survey import unused_columns
+    from pas.intake.survey import unused_columns
 
     taken, part = found.taken, found.taken.part
     rows = [(name, value, "") for name, value in part.facts.items()]

@@ -1,1 +1,1 @@
-"""Labelled items: reading, checking, splitting and rendering them."""
+"""Labelled items: splitting them, and the texts that the model reads."""

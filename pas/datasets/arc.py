@@ -6,9 +6,9 @@ split.
 """
 
 from pas.data.examples import Example, group_key
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import lettered, text
+from pas.intake.formats import Row
 
 
 def parse(row: Row, number: int) -> Example:

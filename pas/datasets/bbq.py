@@ -20,9 +20,9 @@ The revision is the one in the public code of the paper's authors.
 import re
 
 from pas.data.examples import Example
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
+from pas.intake.formats import Row
 
 _CATEGORIES = (
     "Age",

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pas.data.examples import Example
-from pas.data.formats import Row
 from pas.data.prompts import Scoring
+from pas.intake.formats import Row
 
 
 class Benchmark(NamedTuple):

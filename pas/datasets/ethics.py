@@ -22,9 +22,9 @@ train split is read.
 """
 
 from pas.data.examples import Example
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import binary, text
+from pas.intake.formats import Row
 
 RUN = 40  # rows; a multiple of four and of two
 ACCEPTABLE, UNACCEPTABLE = 0, 1

@@ -15,11 +15,11 @@ from functools import partial
 from string import ascii_uppercase
 
 from pas.data.examples import Example, group_key
-from pas.data.formats import Row
-from pas.data.intake import parse_rows
-from pas.data.sources import Source, read_rows
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import merged, text
+from pas.intake.formats import Row
+from pas.intake.items import parse_rows
+from pas.intake.sources import Source, read_rows
 
 _PREFIX = re.compile(r"^\s*\([A-Z]\)\s*")
 SECTIONS = {

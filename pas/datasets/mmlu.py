@@ -15,9 +15,9 @@ from functools import partial
 from importlib import resources
 
 from pas.data.examples import Example, group_key
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import lettered, merged, text
+from pas.intake.formats import Row
 
 _LETTERS = ("A", "B", "C", "D")
 _SOURCE = "This question refers to the following information"

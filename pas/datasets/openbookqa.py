@@ -6,9 +6,9 @@ one fact, so the group is the fact. The paper's authors read the train split.
 """
 
 from pas.data.examples import Example, group_key
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import lettered, text
+from pas.intake.formats import Row
 
 
 def parse(row: Row, number: int) -> Example:

@@ -9,7 +9,7 @@ two letters becomes answerable.
 from collections.abc import Sequence
 from typing import Any
 
-from pas.data.formats import Row
+from pas.intake.formats import Row
 
 
 def text(row: Row, field: str) -> str:

@@ -23,9 +23,9 @@ import re
 from functools import partial
 
 from pas.data.examples import Example, group_key
-from pas.data.formats import Row
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
+from pas.intake.formats import Row
 
 _OPTION = re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*(.*\S)[ \t]*$")
 _CLAIM = "claim about the field of Natural Language Processing (NLP), as of 2022?"

@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import app, main
-from pas.data.mapping_file import read_mapping
+from pas.intake.mapping_file import read_mapping
 from pas.study.file import read_study
 from storage.registry.versions import list_versions, load_vector
 from storage.settings import settings

@@ -10,9 +10,7 @@ import torch
 
 from pas.data.chat import chat_of, prompt_style
 from pas.data.examples import Example, ItemAnswer
-from pas.data.intake import parse_rows
 from pas.data.prompts import encode, full_prompt, statement
-from pas.data.sources import Source, read_rows
 from pas.data.splits import Protocol, order_choices
 from pas.datasets import benchmarks
 from pas.engine.decisions import decide
@@ -20,6 +18,8 @@ from pas.engine.extract import capture
 from pas.engine.prefix import Steering
 from pas.engine.scoring import ScoringRule, query_of, rule_of
 from pas.engine.sweep import score_rows
+from pas.intake.items import parse_rows
+from pas.intake.sources import Source, read_rows
 from pas.methods.contrast import METHODS, contrast_sets
 from pas.methods.grid import read_layer
 from pas.models.loading import LoadedModel, ModelInfo

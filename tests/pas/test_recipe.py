@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from pas.data.chat import PLAIN
-from pas.data.mapping import DataMapping
-from pas.data.sources import Source
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
+from pas.intake.mapping import DataMapping
+from pas.intake.sources import Source
 from pas.models.spec import ModelSpec
 from pas.options import as_table, options_of
 from pas.recipe import Recipe, resolve

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pas import reading
-from pas.data.intake import BadRows, read_examples, take_in, take_in_parts
-from pas.data.mapping import DataMapping
-from pas.data.sources import Source
 from pas.data.splits import split
 from pas.datasets import benchmarks
 from pas.errors import UserError
+from pas.intake.items import BadRows, read_examples, take_in, take_in_parts
+from pas.intake.mapping import DataMapping
+from pas.intake.sources import Source
 from pas.recipe import Recipe
 from tests.helpers.data_files import write_rows
 from tests.helpers.shapes import ITEMS, SHAPES, Shape

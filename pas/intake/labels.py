@@ -9,9 +9,9 @@ from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from pas.data.choices import Choices, without_letter
-from pas.data.mapping import OPTION_OF, DataMapping, LabelKind
 from pas.errors import UserError
+from pas.intake.choices import Choices, without_letter
+from pas.intake.mapping import OPTION_OF, DataMapping, LabelKind
 
 _HIDDEN = {"", "-1", "-1.0", "?", "nan", "none", "null"}
 YES, NO = (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from pas.data.formats import Row
+from pas.intake.formats import Row
 
 LabelKind = Literal["index", "letter", "text", "boolean"]
 _SLOT = re.compile(r"\{([^{}]+)\}")

@@ -1,7 +1,7 @@
 """Read rows from a file, a folder in the hub's layout, a URL or a hub id.
 
 A folder and a hub id are resolved to files as `datasets` does it, and each file is read as it would
-be alone (`pas.data.formats`).
+be alone (`pas.intake.formats`).
 """
 
 import threading
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from pas.data.formats import SUFFIXES, BadRow, Row, Table, read_table, readable
 from pas.errors import UserError
+from pas.intake.formats import SUFFIXES, BadRow, Row, Table, read_table, readable
 
 # datasets sets a lock on tqdm's class while it resolves files, and removes it again: of two threads
 # that load at once, one would find it gone.

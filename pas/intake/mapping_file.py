@@ -8,9 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pas.data.mapping import DataMapping
-from pas.data.sources import Source
 from pas.errors import UserError
+from pas.intake.mapping import DataMapping
+from pas.intake.sources import Source
 
 _FIELDS = ("mapping", "data", "scoring")
 # Which data are read is said at each use.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from pas.errors import UserError
 
 if TYPE_CHECKING:
-    from pas.data.sources import Source
+    from pas.intake.sources import Source
 
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")

@@ -9,8 +9,8 @@ import datasets
 import fsspec
 import pytest
 
-from pas.data.sources import Source, count_rows, read_part, read_rows
 from pas.errors import UserError
+from pas.intake.sources import Source, count_rows, read_part, read_rows
 from tests.helpers.data_files import write_rows
 
 ROW = {"question": "Which is a fruit?", "choices": ["oak", "plum"], "label": 1}

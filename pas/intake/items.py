@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pas.data.choices import Choices, choices_of
 from pas.data.examples import PARTS, Example, faults_of, group_key, rows_refused
-from pas.data.formats import BadRow, Row, readable
-from pas.data.labels import Labelled, correct_one, is_hidden, reading_of, with_reading
-from pas.data.mapping import DataMapping, columns_in, flat_columns, has, text_of, value_at
-from pas.data.recognition import Reason, candidates_as_items, recognise
-from pas.data.sources import Part, Source, part_names, read_part
 from pas.errors import UserError
+from pas.intake.candidates import candidates_as_items
+from pas.intake.choices import Choices, choices_of
+from pas.intake.columns import Reason
+from pas.intake.formats import BadRow, Row, readable
+from pas.intake.labels import Labelled, correct_one, is_hidden, reading_of, with_reading
+from pas.intake.mapping import DataMapping, columns_in, flat_columns, has, text_of, value_at
+from pas.intake.recognition import recognise
+from pas.intake.sources import Part, Source, part_names, read_part
 
 _LONG_NAME = 60
 Parse = Callable[[Row, int], Example]

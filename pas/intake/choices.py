@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from pas.data.formats import Row
-from pas.data.mapping import (
+from pas.intake.formats import Row
+from pas.intake.mapping import (
     DataMapping,
     conversation_text,
     is_conversation,
@@ -67,7 +67,7 @@ def choices_of(row: Row, mapping: DataMapping) -> Choices:
         return lettered_question(question)
     if mapping.fixed_choices:
         return Choices(question, mapping.fixed_choices)
-    if mapping.candidate is not None:  # `pas.data.recognition.candidates_as_items` has joined rows
+    if mapping.candidate is not None:  # `pas.intake.candidates` has joined rows
         return Choices(question, tuple(map(text_of, value_at(row, mapping.candidate))))
     if len(mapping.choices) > 1:
         cells = [value_at(row, name) for name in mapping.choices]

@@ -1,0 +1,1 @@
+"""From a file that somebody has to checked items: reading, recognising and mapping."""
