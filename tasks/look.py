@@ -1,12 +1,14 @@
 """Look at a data set before it is used: how it is read, what the model will see, what is odd."""
 
+from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pas.data.chat import Chat
 from pas.data.examples import Example
 from pas.data.prompts import full_prompt
 from pas.data.splits import order_choices
+from pas.errors import UserError
 from pas.intake.formats import readable
 from pas.intake.items import Intake
 from pas.intake.mapping import flat_columns
@@ -14,6 +16,8 @@ from pas.intake.sources import count_rows
 from pas.intake.survey import Counts, counts, warnings
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
+
+ModelUse = Literal["unused", "tokenizer", "checked"]
 
 
 class RenderedItem(NamedTuple):
@@ -42,9 +46,10 @@ class Look(NamedTuple):
         warnings: What may be wrong.
         columns: Each column and examples of its values.
         other_parts: The source's other splits and their numbers of rows, where they are local.
-        longest: Tokens of the longest sequence and the model's context window, if the model is
-            looked at too.
-        chat: The model's chat template, if the prompts go through it and the model is looked at.
+        model: What was loaded of the model.
+        longest: Tokens of the longest sequence and the model's context window, if items were
+            checked.
+        chat: The model's chat template, if it was loaded and the prompts go through it.
     """
 
     recipe: Recipe
@@ -53,6 +58,7 @@ class Look(NamedTuple):
     warnings: list[str]
     columns: dict[str, list[str]]
     other_parts: dict[str, int | None]
+    model: ModelUse
     longest: tuple[int, int | None] | None
     chat: Chat | None
 
@@ -91,39 +97,56 @@ class Look(NamedTuple):
         }
 
 
-def look(recipe: Recipe, with_model: bool = False) -> Look:
+def look(recipe: Recipe, model: ModelUse = "unused") -> Look:
     """Read a data set and describe it; nothing is written.
 
     Args:
         recipe: The recipe.
-        with_model: Load the tokenizer too: for its chat template, and to compare the longest
-            prompt with the context window.
+        model: What to load of the model: nothing; its "tokenizer", for the chat template; or that
+            and have every item "checked" for whether it can be scored, and how long it is.
 
     Raises:
-        UserError: As `tasks.load.take_in` does.
+        UserError: As `pas.reading.take_in` does.
     """
     taken = take_in(recipe)
     recipe = mapped(recipe, taken)
     part, found = taken.part, warnings(taken)
     rows = count_rows(recipe.source, part.others) if part.others else {}
     longest, chat = None, None
-    if with_model:
-        from tasks import resources  # these import torch
-        from tasks.extract import question
+    if model != "unused":
+        from tasks import resources  # this imports torch
 
-        info = resources.model_info(recipe.model)
-        length = max(
-            len(sequence.token_ids)
-            for example in taken.examples
-            for sequence in question(recipe, example).sequences
-        )
-        longest, chat = (length, info.context_window), resources.chat(recipe)
+        chat = resources.chat(recipe)
+    if model == "checked":
+        longest, unscorable = _checked(recipe, taken.examples)
+        found += unscorable
     columns = {
         name: list(dict.fromkeys(str(v) for v in values if v is not None))[:3]
         for name, values in flat_columns([r for r in part.rows[:50] if readable(r)]).items()
     }
     others = {name: rows.get(name) for name in part.others}
-    return Look(recipe, taken, counts(taken), found, columns, others, longest, chat)
+    return Look(recipe, taken, counts(taken), found, columns, others, model, longest, chat)
+
+
+def _checked(
+    recipe: Recipe, examples: Sequence[Example]
+) -> tuple[tuple[int, int | None], list[str]]:
+    """Return the longest sequence and the window, and a warning of items that cannot be scored."""
+    from tasks import resources
+    from tasks.extract import question
+
+    longest, problems = 0, list[str]()
+    for example in examples:
+        try:
+            sequences = question(recipe, example).sequences
+        except UserError as error:
+            problems.append(f"item {example.id!r}: {error}")
+            continue
+        longest = max(longest, *(len(sequence.token_ids) for sequence in sequences))
+    warned = []
+    if problems:
+        warned = [f"{len(problems)} items cannot be scored by this model, such as {problems[0]}"]
+    return (longest, resources.model_info(recipe.model).context_window), warned
 
 
 def _own_order(example: Example) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def data(
     command = _train_command(Recipe.read(given), mapping)
     from tasks.look import look
 
-    found = look(recipe, with_model=model is not None)
+    found = look(recipe, "unused" if model is None else "checked")
     if save_mapping is not None:
         save(found, save_mapping)
     if html is not None:
@@ -185,7 +185,7 @@ def _scoring(found: "Look") -> tuple[str, str]:
 def _prompt(found: "Look") -> tuple[str, str]:
     if found.chat is not None:
         return "chat", "the model's own chat template"
-    if found.longest is not None:
+    if found.model != "unused":
         return "plain", "the text as it is"
     return found.recipe.prompt, "shown as plain text; name the --model to see its chat template"
 

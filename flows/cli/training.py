@@ -69,7 +69,7 @@ def train(
     from tasks.forecast import forecast
     from tasks.look import look
 
-    found = look(recipe, with_model=True)
+    found = look(recipe, "tokenizer")
     recipe = found.recipe
     expected = forecast(recipe, found.taken)
     if save_mapping is not None:

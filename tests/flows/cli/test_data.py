@@ -99,8 +99,13 @@ def test_the_longest_prompt_is_compared_with_the_models_window(
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
     found = shown(file, "--model", tiny_folder)
-    assert 10 < found["longest"] < 200
+    assert 10 < found["longest"] < 200 and found["warnings"] == []
     assert shown(file)["longest"] is None
+    rows = [r | ({"question": "Why? " * 2000} if n == 4 else {}) for n, r in enumerate(ROWS)]
+    long = shown(write_rows(tmp_path / "long.jsonl", rows), "--model", tiny_folder)
+    assert long["longest"] == found["longest"]
+    [warning] = long["warnings"]
+    assert "1 items cannot be scored by this model, such as item 'row-5'" in warning
 
 
 def test_a_built_in_task_reads_its_file(shown: Any, shared_data: Path) -> None:
