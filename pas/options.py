@@ -9,6 +9,7 @@ dataclass's field, which may also give the flat name as `option`.
 import dataclasses
 import types
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -95,6 +96,7 @@ class Option(NamedTuple):
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+@cache
 def options_of(model: type[Any]) -> tuple[Option, ...]:
     """Return the leaves of a pydantic model or a dataclass, in its order.
 
@@ -129,10 +131,20 @@ def options_of(model: type[Any]) -> tuple[Option, ...]:
     return tuple(leaves)
 
 
+@cache
+def _names(model: type[Any]) -> Mapping[tuple[str, ...], str]:
+    return {option.path: option.name for option in options_of(model)}
+
+
+@cache
+def _by_name(model: type[Any]) -> Mapping[str, Option]:
+    return {option.name: option for option in options_of(model)}
+
+
 def flat(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields by their flat names; names that the model lacks stay as they are."""
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
-    names = {option.path: option.name for option in options_of(model)}
+    names = _names(model)
     result: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -147,7 +159,7 @@ def flat(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def nested(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields as the model has them, from flat names, groups or both, text read as values."""
-    known = {option.name: option for option in options_of(model)}
+    known = _by_name(model)
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
     result: dict[str, Any] = {}
     for name, value in flat(model, values).items():

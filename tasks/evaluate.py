@@ -37,7 +37,6 @@ def evaluation_stage(recipe: Recipe, split: str, vectors: str, selection: Select
         random_directions=RANDOM_DRAWS,
         selected=selection.selected.configuration,
         configurations=selection.configurations,
-        **resources.decided_by(recipe),
     )
 
 

@@ -61,7 +61,8 @@ def test_a_study_runs_resumes_and_outlives_a_failed_cell(home: Path, file: Path)
     # A third task that cannot work: one training item has not both right and wrong answers.
     write_toy(file.parent / "few.jsonl", 3)
     content = yaml.safe_load(file.read_text())
-    content["tasks"].append({"task": "few", "data": "few.jsonl", "methods": ["pasf"]})
+    few = {"task": "few", "data": "few.jsonl", "methods": ["pasf"], "label_base": 0}
+    content["tasks"].append(few)
     change(file, tasks=content["tasks"])
     first = study(read_study(file), "pas study study.yaml")
     done = [r for r in first.results if not r.failed]
