@@ -9,7 +9,6 @@ dataclass's field, which may also give the flat name as `option`.
 import dataclasses
 import types
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -96,12 +95,35 @@ class Option(NamedTuple):
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-@cache
+class _Known(NamedTuple):
+    """The options of a model, worked out once: a study reads thousands of recipes."""
+
+    options: tuple[Option, ...]
+    by_name: Mapping[str, Option]
+    names: Mapping[tuple[str, ...], str]
+
+
+_KNOWN: dict[type[Any], _Known] = {}
+
+
+def _known(model: type[Any]) -> _Known:
+    if model not in _KNOWN:
+        options = _leaves(model)
+        by_name = {option.name: option for option in options}
+        names = {option.path: option.name for option in options}
+        _KNOWN[model] = _Known(options, by_name, names)
+    return _KNOWN[model]
+
+
 def options_of(model: type[Any]) -> tuple[Option, ...]:
     """Return the leaves of a pydantic model or a dataclass, in its order.
 
     A model with groups has them in `GROUPS`, by the names of its fields.
     """
+    return _known(model).options
+
+
+def _leaves(model: type[Any]) -> tuple[Option, ...]:
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
     if not issubclass(model, BaseModel):
         kinds = get_type_hints(model)
@@ -131,20 +153,10 @@ def options_of(model: type[Any]) -> tuple[Option, ...]:
     return tuple(leaves)
 
 
-@cache
-def _names(model: type[Any]) -> Mapping[tuple[str, ...], str]:
-    return {option.path: option.name for option in options_of(model)}
-
-
-@cache
-def _by_name(model: type[Any]) -> Mapping[str, Option]:
-    return {option.name: option for option in options_of(model)}
-
-
 def flat(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields by their flat names; names that the model lacks stay as they are."""
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
-    names = _names(model)
+    names = _known(model).names
     result: dict[str, Any] = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -159,7 +171,7 @@ def flat(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def nested(model: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields as the model has them, from flat names, groups or both, text read as values."""
-    known = _by_name(model)
+    known = _known(model).by_name
     groups: Mapping[str, Group] = getattr(model, "GROUPS", {})
     result: dict[str, Any] = {}
     for name, value in flat(model, values).items():
