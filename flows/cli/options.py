@@ -69,7 +69,7 @@ def _parameter(option: "Option") -> inspect.Parameter:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     text = described(option)
-    panel = option.path[0].capitalize() if len(option.path) > 1 else None
+    panel = option.path[0].replace("_", " ").capitalize() if len(option.path) > 1 else None
     if option.kind is bool:
         off = option.flag.replace("--", "--no-", 1)
         flags = f"{option.flag}/{off}" if option.default else option.flag

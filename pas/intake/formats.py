@@ -414,7 +414,7 @@ def _has_header(lines: Sequence[tuple[int, list[str]]], place: str) -> bool:
     if any(len(cell) > 80 or cell.endswith("?") for cell in first):
         raise UserError(
             f"{place}: the first line may be a header or an item ({' | '.join(first)[:120]}): say "
-            "--data-header or --no-data-header"
+            "--data-header yes or --data-header no"
         )
     return True
 
@@ -430,7 +430,7 @@ def _named(cells: Sequence[str], place: str) -> list[str]:
     if repeated:
         raise UserError(
             f"{place}: several columns are named {', '.join(map(repr, repeated))}; rename them, or "
-            "read the columns by number with --no-data-header after removing the first line"
+            "remove the first line and read the columns by number with --data-header no"
         )
     return names
 

@@ -45,6 +45,15 @@ class BadRows:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            UserError: If the share is not from 0 to 1.
+        """
+        if not 0 <= self.share <= 1:
+            raise UserError(f"--max-bad-rows {self.share:g}: give a share from 0 to 1")
+
 
 class Intake(NamedTuple):
     """A data set as it was read.

@@ -876,7 +876,7 @@ SHAPES: dict[str, Shape] = {
         "a.csv",
         _wide(("question", "a", "a", "b", "label"), _letter),
         "'a'",
-        "--no-data-header",
+        "--data-header no",
     ),
     "two lists of rows": refused(
         "rows at two places",
