@@ -133,6 +133,8 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
     import fsspec
 
     place, rows, facts = _place(source), list[Row | BadRow](), dict[str, str]()
+    if any(file.startswith("hf://") for file in files):  # only the part that is read
+        files = _fetched(files, place)
     for file in files:
         where = place if len(files) == 1 else f"{place}, {Path(file).name}"
         try:
@@ -173,7 +175,7 @@ def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
 
 def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]:
     """Return the files of a folder or hub id by part, as `datasets` finds them."""
-    from datasets import DownloadManager, load_dataset_builder
+    from datasets import load_dataset_builder
 
     local = Path(name).is_dir()
     try:
@@ -182,17 +184,30 @@ def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]
                 name, name=source.config, revision=None if local else source.revision
             )
             files = builder.config.data_files or {}
-            if not local:  # copies of the hub's files go to its own cache
-                files = DownloadManager(base_path=builder.base_path).download(dict(files))
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{place}: this is not a readable file or folder, and it could not be loaded from "
-            f"the hub ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Check the "
-            "path, or the id and the network."
-        ) from error
+        raise _not_found(place, error) from error
     if not files:
         raise UserError(f"{place}: there are no files of data; known are {', '.join(SUFFIXES)}")
     return {str(part): [str(file) for file in names] for part, names in files.items()}
+
+
+def _fetched(files: Sequence[str], place: str) -> Sequence[str]:
+    """Return local copies of a part's files on the hub, in the hub's own cache."""
+    from datasets import DownloadManager
+
+    try:
+        fetched: list[str] = DownloadManager().download(list(files))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_found(place, error) from error
+    return fetched
+
+
+def _not_found(place: str, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    return UserError(
+        f"{place}: this is not a readable file or folder, and it could not be loaded from the hub "
+        f"({type(error).__name__}: {reason}). Check the path, or the id and the network."
+    )
 
 
 def _saved(path: Path, place: str) -> dict[str, Table]:
