@@ -144,7 +144,7 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
             raise UserError(
                 f"{where}: this address cannot be opened ({error}); install what it needs"
             ) from error
-        except OSError as error:
+        except Exception as error:  # every storage has errors of its own
             raise UserError(f"{where}: the file cannot be read ({error})") from error
         table = read_table(data, file, source, where)
         rows += table.rows
@@ -197,7 +197,7 @@ def _fetched(files: Sequence[str], place: str) -> Sequence[str]:
 
     try:
         fetched: list[str] = DownloadManager().download(list(files))
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the errors of its transport come as they are
         raise _not_found(place, error) from error
     return fetched
 
