@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pas.errors import UserError
 from pas.intake.formats import SUFFIXES, BadRow, Row, Table, read_table, readable
@@ -56,6 +57,19 @@ class Source:
 
     # Read by pydantic, which would otherwise ignore a misspelt field of a recipe.
     __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Refuse an address with credentials: it stands in logs, tags and lineage.
+
+        Raises:
+            UserError: If it has some. The message does not repeat it.
+        """
+        for address in (self.name, self.labels):
+            if address and "@" in urlsplit(address).netloc:
+                raise UserError(
+                    "--data: the address holds a user name or a password. Leave them out and give "
+                    "them as the storage's own settings, such as AWS_ACCESS_KEY_ID"
+                )
 
 
 class Part(NamedTuple):

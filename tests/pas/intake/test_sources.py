@@ -86,5 +86,8 @@ def test_an_address_is_read_through_fsspec(tmp_path: Path) -> None:
     assert read_rows(Source("memory://there/a.jsonl")) == [ROW]
     with pytest.raises(UserError, match="--data memory://there/b.jsonl: the file cannot be read"):
         read_rows(Source("memory://there/b.jsonl"))
+    with pytest.raises(UserError, match="holds a user name or a password") as refused:
+        Source("s3://key:secret@host/a.jsonl")
+    assert "secret" not in str(refused.value)
     with pytest.raises(UserError, match="--data what://there"):
         read_rows(Source("what://there"))
