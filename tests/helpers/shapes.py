@@ -9,8 +9,10 @@ import gzip
 import io
 import json
 import lzma
+import re
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
+
+from pas.errors import UserError
+from pas.reading import take_in
+from pas.recipe import Recipe
 
 
 class Item(NamedTuple):
@@ -916,25 +923,42 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+def recipe_for(shape: Shape, folder: Path) -> Recipe:
+    """Write a shape's files, and return the recipe that reads them."""
+    options = dict(shape.options)
+    if "data_labels" in options:
+        options["data_labels"] = str(folder / options["data_labels"])
+    return Recipe.read({"task": "own", "data": str(shape.write(folder))} | options)
+
+
 def markdown() -> str:
-    """Return the table of docs/data.md."""
-    rows = [
-        "| shape | its beginning | what must be said | question (choices): correct |",
-        "|---|---|---|---|",
-    ]
+    """Return the table of docs/data.md, from reading each shape."""
+    rows = ["| shape | its beginning | what must be said | what comes out |", "|---|---|---|---|"]
     for shape in SHAPES.values():
         said = " ".join(f"`--{k.replace('_', '-')} {v}`" for k, v in shape.options.items())
-        first = shape.items[0] if shape.items else None
-        out = (
-            f"{first.question} ({', '.join(first.choices)}): {first.answer}"
-            if first
-            else f"refused; the message names {', '.join(shape.says)}"
-        )
-        cells = (shape.about, f"`{shape.line}`", said or "nothing", out)
-        rows.append(
-            "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            found = _found(recipe_for(shape, Path(folder)), folder)
+        cells = (shape.about, f"`{shape.line}`", said or "nothing", *found)
+        plain = (c.replace("|", "\\|").replace("\n", " ") for c in cells)
+        rows.append(f"| {' | '.join(plain)} |")
     return "\n".join(rows) + "\n"
+
+
+def _found(recipe: Recipe, folder: str) -> tuple[str]:
+    """Read the data; return the mapping and the first item, or the refusal."""
+    try:
+        taken = take_in(recipe)
+    except UserError as error:
+        text = re.sub(rf"--data {re.escape(folder)}/?\S*?(, split \w+)?: ", "", str(error), count=1)
+        return (f"refused: {text.replace(folder + '/', '')[:260]}",)
+    assert taken.mapping is not None
+    mapping = yaml.safe_dump(
+        {k: v for k, v in taken.mapping.given().items() if v is not False},
+        default_flow_style=True, allow_unicode=True, width=1000, sort_keys=False,
+    ).strip()  # fmt: skip
+    first = taken.examples[0]
+    item = f"{first.question} ({', '.join(first.choices)}): **{first.choices[first.label]}**"
+    return (f"`{mapping}` {item}",)
 
 
 if __name__ == "__main__":

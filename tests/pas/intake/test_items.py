@@ -15,14 +15,7 @@ from pas.intake.mapping import DataMapping
 from pas.intake.sources import Source
 from pas.recipe import Recipe
 from tests.helpers.data_files import write_rows
-from tests.helpers.shapes import ITEMS, SHAPES, Shape
-
-
-def recipe_for(shape: Shape, folder: Path) -> Recipe:
-    options = dict(shape.options)
-    if "data_labels" in options:
-        options["data_labels"] = str(folder / options["data_labels"])
-    return Recipe.read({"task": "own", "data": str(shape.write(folder))} | options)
+from tests.helpers.shapes import ITEMS, SHAPES, recipe_for
 
 
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape.items])
