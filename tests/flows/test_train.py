@@ -27,6 +27,7 @@ from tasks.load import load, split_stage
 from tasks.predict import predictions_stage
 from tasks.record import report_file
 from tests.helpers import oracle
+from tests.helpers.data_files import write_toy
 from tests.helpers.recipes import toy
 
 pytestmark = pytest.mark.server
@@ -279,3 +280,24 @@ def test_ties_have_addresses_of_their_own_in_16_bits_alone(home, recipe):
     whole = predictions_stage(recipe, split)
     assert set(whole.ingredients) == {"model", "rule", "split"}
     assert predictions_stage(half, split).ingredients["ties"] == "even"
+
+
+def test_the_mapping_and_the_rows_left_out_are_kept_with_run_and_vector(
+    home: Path, tmp_path: Path, tiny_folder: Path
+) -> None:
+    data = write_toy(tmp_path / "toy.jsonl", 60, choices=["x"])
+    recipe = Recipe(
+        task="toy", data=str(data), model=str(tiny_folder), layers="1", strengths="4",
+        methods=("caa",), max_kl=None, skip_bad_rows=True,
+    )  # fmt: skip
+    outcome = train(recipe).outcome
+    registry = resources.registry()
+    vector = load_vector(registry, resolve(registry, outcome.model_name))
+    mapping = {"question": "question", "choices": ["choices"], "label": "label"}
+    assert vector.provenance["mapping"].items() >= (mapping | {"label_base": 0}).items()
+    file = client(registry).download_artifacts(outcome.run_id, "lineage.json")
+    lineage = json.loads(Path(file).read_text())
+    again = Recipe.read(lineage["recipe"])
+    assert again.is_mapped and again.mapping.given() == vector.provenance["mapping"]
+    [skipped] = lineage["skipped_rows"]
+    assert skipped.startswith("row 7") and "1 choice(s)" in skipped
