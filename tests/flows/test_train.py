@@ -300,4 +300,4 @@ def test_the_mapping_and_the_rows_left_out_are_kept_with_run_and_vector(
     again = Recipe.read(lineage["recipe"])
     assert again.is_mapped and again.mapping.given() == vector.provenance["mapping"]
     [skipped] = lineage["skipped_rows"]
-    assert skipped.startswith("row 7") and "1 choice(s)" in skipped
+    assert skipped.startswith("row 7") and "out of range for 1 choices" in skipped
