@@ -1,5 +1,6 @@
 """The process's environment for Prefect: to be set before Prefect is imported."""
 
+import logging
 import os
 import tomllib
 import warnings
@@ -36,6 +37,8 @@ def prepare_environment(home: Path, *, verbose: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # It warns of kernels for the CPU that are not installed, whenever another library imports it.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Importing Prefect tries to make its home and fails where the home does not exist yet.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
 
