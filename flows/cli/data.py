@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.display import Json, print_json, print_table, say
+from flows.cli.display import Json, print_json, print_table, say, waiting
 from flows.cli.options import command_with
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def data(
     command = _train_command(Recipe.read(given), mapping)
     from tasks.look import look
 
-    found = look(recipe, "unused" if model is None else "checked")
+    with waiting(f"reading {source}"):
+        found = look(recipe, "unused" if model is None else "checked")
     if save_mapping is not None:
         save(found, save_mapping)
     if html is not None:

@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -80,6 +81,16 @@ def _shown(cell: Any) -> str:
 def say(text: str) -> None:
     """Print a line for people, on stderr, so that stdout stays clean for `--json`."""
     sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show on a terminal that something of unknown length is under way; nothing elsewhere."""
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(text)):
+        yield
 
 
 def print_checks(title: str, findings: Sequence[Any]) -> None:

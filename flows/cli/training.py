@@ -14,7 +14,7 @@ from flows.cli.data import (
     show_warnings,
     with_mapping_file,
 )
-from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
+from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say, waiting
 from flows.cli.options import command_with
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def train(
     from tasks.forecast import forecast
     from tasks.look import look
 
-    found = look(recipe, "tokenizer")
+    with waiting(f"reading the data of {recipe.task}"):
+        found = look(recipe, "tokenizer")
     recipe = found.recipe
     expected = forecast(recipe, found.taken)
     if save_mapping is not None:
