@@ -9,9 +9,9 @@ from pas.data.examples import Example
 from pas.data.prompts import full_prompt
 from pas.data.splits import order_choices
 from pas.errors import UserError
-from pas.intake.formats import readable
+from pas.intake.cells import flat_columns
 from pas.intake.items import Intake
-from pas.intake.mapping import flat_columns
+from pas.intake.rows import readable
 from pas.intake.sources import count_rows
 from pas.intake.survey import Counts, counts, warnings
 from pas.reading import mapped, take_in

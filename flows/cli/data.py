@@ -94,15 +94,23 @@ def data(
     if save_mapping is not None:
         save(found, save_mapping)
     if html is not None:
-        from tasks.reports.data_page import data_page
-
-        html.write_text(data_page(found, found.rendered(_ON_PAGE), command), encoding="utf-8")
+        _write_page(found, html, command)
     if json:
         print_json(found.as_dict() | {"train": command})
         return
     _show(found)
-    say(f"page: {html}") if html is not None else None
     say(f"next: {command}")
+
+
+def _write_page(found: "Look", file: Path, command: str) -> None:
+    from pas.errors import UserError
+    from tasks.reports.data_page import data_page
+
+    try:
+        file.write_text(data_page(found, found.rendered(_ON_PAGE), command), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--html {file}: cannot be written ({error.strerror})") from error
+    say(f"page: {file}")
 
 
 def with_mapping_file(given: Mapping[str, Any], file: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ split.
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import lettered, text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 
 def parse(row: Row, number: int) -> Example:

@@ -22,7 +22,7 @@ import re
 from pas.data.examples import Example
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 _CATEGORIES = (
     "Age",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pas.data.examples import Example
 from pas.data.prompts import Scoring
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 
 class Benchmark(NamedTuple):

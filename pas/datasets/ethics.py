@@ -24,7 +24,7 @@ train split is read.
 from pas.data.examples import Example
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import binary, text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 RUN = 40  # rows; a multiple of four and of two
 ACCEPTABLE, UNACCEPTABLE = 0, 1

@@ -17,8 +17,8 @@ from string import ascii_uppercase
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import merged, text
-from pas.intake.formats import Row
 from pas.intake.items import parse_rows
+from pas.intake.rows import Row
 from pas.intake.sources import Source, read_rows
 
 _PREFIX = re.compile(r"^\s*\([A-Z]\)\s*")

@@ -17,7 +17,7 @@ from importlib import resources
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import lettered, merged, text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 _LETTERS = ("A", "B", "C", "D")
 _SOURCE = "This question refers to the following information"

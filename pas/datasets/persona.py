@@ -13,7 +13,7 @@ no longer runs, so `--data` must name the upstream file.
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 CHOICES = ("Yes", "No")
 _FILES = ("agreeableness", "desire-for-acquiring-power")

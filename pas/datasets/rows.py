@@ -9,7 +9,7 @@ two letters becomes answerable.
 from collections.abc import Sequence
 from typing import Any
 
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 
 def text(row: Row, field: str) -> str:

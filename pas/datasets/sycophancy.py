@@ -25,7 +25,7 @@ from functools import partial
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 _OPTION = re.compile(r"(?m)^[ \t]*\(([A-Z])\)[ \t]*(.*\S)[ \t]*$")
 _CLAIM = "claim about the field of Natural Language Processing (NLP), as of 2022?"

@@ -13,7 +13,7 @@ guessing. One row of the csv lists an incorrect answer twice (see `pas.datasets.
 from pas.data.examples import Example, group_key
 from pas.datasets.benchmark import Benchmark
 from pas.datasets.rows import merged, text
-from pas.intake.formats import Row
+from pas.intake.rows import Row
 
 
 def parse(row: Row, number: int) -> Example:

@@ -3,14 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pas.intake.formats import BadRow, Row, readable
+from pas.intake.cells import question_of, text_of, value_at
 from pas.intake.labels import NO, YES
-from pas.intake.mapping import (
-    DataMapping,
-    question_of,
-    text_of,
-    value_at,
-)
+from pas.intake.mapping import DataMapping
+from pas.intake.rows import BadRow, Row, readable
 
 
 def mark(value: Any) -> int | None:

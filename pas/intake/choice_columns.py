@@ -8,6 +8,7 @@ from typing import Any
 
 from pas.errors import UserError
 from pas.intake.candidates import candidates_as_items, mark
+from pas.intake.cells import columns_in, is_conversation, is_turn, text_of
 from pas.intake.choices import lettered_question, texts_and_names
 from pas.intake.columns import (
     CANDIDATE_NAMES,
@@ -25,21 +26,23 @@ from pas.intake.columns import (
     described,
     plain,
 )
-from pas.intake.formats import readable
 from pas.intake.labels import NO, YES
-from pas.intake.mapping import (
-    OPTION_OF,
-    DataMapping,
-    columns_in,
-    is_conversation,
-    is_turn,
-    text_of,
-)
+from pas.intake.mapping import OPTION_OF, DataMapping
 from pas.intake.question_columns import find_question
+from pas.intake.rows import readable
 
 
 def find_choices(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> DataMapping:
-    """Find where the choices are."""
+    """Find where the choices are.
+
+    Args:
+        data: The columns.
+        mapping: What is known.
+        reasons: Gets how the choices were found.
+
+    Raises:
+        UserError: If they cannot be recognised, or may be in two places.
+    """
     if mapping.correct is not None and not mapping.incorrect:
         raise UserError(f"{data.place}: {OPTION_OF['correct']} needs {OPTION_OF['incorrect']} too")
     given = (mapping.choices, mapping.fixed_choices, mapping.correct, mapping.candidate)
@@ -78,14 +81,18 @@ def _one_column(data: Columns, mapping: DataMapping) -> Found:
     if len(found) > 1 and plain(found[0]) != plain(found[1]):
         found = [c for c in found if plain(c) in CHOICES_NAMES[:2]] or found
     if len(found) > 1:
-        raise UserError(
-            f"{data.place}: the choices may be in {found[0]!r} or in {found[1]!r}: say which with "
-            f"{OPTION_OF['choices']}"
-        )
+        raise _several(data, found)
     if not found:
         return None
     return replace(mapping, choices=(found[0],)), Reason(
         "choices", found[0], _shape(data, found[0])
+    )
+
+
+def _several(data: Columns, places: Sequence[str]) -> UserError:
+    return UserError(
+        f"{data.place}: the choices may be in {places[0]!r} or in {places[1]!r}: say which with "
+        f"{OPTION_OF['choices']}"
     )
 
 
@@ -133,13 +140,11 @@ def _series(data: Columns, mapping: DataMapping) -> Found:
         if len(ordered) >= 2:
             found.append((name not in SERIES_STEMS, "." in stem, stem, ordered))
     best = sorted(found, key=lambda f: f[:2])[:2]
-    if not best or (best[0][0] and len(found) > 1 and found[0][:2] == best[1][:2]):
-        return None
-    if len(best) > 1 and best[0][:2] == best[1][:2]:
-        both = " or ".join(",".join(columns) for *_, columns in best)
-        raise UserError(
-            f"{data.place}: the choices may be in {both}: say which with {OPTION_OF['choices']}"
-        )
+    alike = len(best) > 1 and best[0][:2] == best[1][:2]
+    if not best or (alike and best[0][0]):
+        return None  # several series without a name of choices are no sign of any
+    if alike:
+        raise _several(data, [",".join(columns) for *_, columns in best])
     unnamed, _, _, columns = best[0]
     sure = "likely" if unnamed else "certain"
     reason = Reason("choices", ", ".join(columns), "one column for each, in order", sure)
@@ -173,7 +178,7 @@ def _pair(data: Columns, mapping: DataMapping) -> Found:
     both = {
         text_of(v) for c in (right[0], *wrong) for v in data.values(c) if not isinstance(v, list)
     }
-    if len(wrong) == 1 and 2 <= len(both) <= 3 and len(data.rows) > 10 and data.is_text(wrong[0]):
+    if len(wrong) == 1 and len(both) == 2 and len(data.rows) > 10 and data.is_text(wrong[0]):
         ordered = sorted(both, key=lambda t: (t.casefold() not in YES, t.casefold() in NO, t))
         reason = Reason("choices", ", ".join(ordered), f"{right[0]} and {wrong[0]} have no others")
         return replace(mapping, fixed_choices=tuple(ordered), label=right[0]), reason
@@ -229,10 +234,7 @@ def _unnamed_list(data: Columns, mapping: DataMapping) -> Found:
         and _holds_choices(data, c)
     ]
     if len(lists) > 1:
-        raise UserError(
-            f"{data.place}: the choices may be in {lists[0]!r} or in {lists[1]!r}: say which with "
-            f"{OPTION_OF['choices']}"
-        )
+        raise _several(data, lists)
     if not lists:
         return None
     reason = Reason("choices", lists[0], "the only column of lists", "likely")

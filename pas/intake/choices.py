@@ -7,15 +7,9 @@ from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from pas.intake.formats import Row
-from pas.intake.mapping import (
-    DataMapping,
-    conversation_text,
-    is_conversation,
-    question_of,
-    text_of,
-    value_at,
-)
+from pas.intake.cells import conversation_text, is_conversation, question_of, text_of, value_at
+from pas.intake.mapping import DataMapping
+from pas.intake.rows import Row
 
 # Words that mark an absent choice. "None" and "NA" are not among them: they may be answers.
 FILLERS = {"n/a", "#n/a", "nan", "null", "<na>", "-", "--"}

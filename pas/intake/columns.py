@@ -5,13 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pas.intake.candidates import candidates_as_items
+from pas.intake.cells import is_conversation, is_turn
 from pas.intake.choices import Choices, choices_of
-from pas.intake.formats import Row, readable
-from pas.intake.mapping import (
-    DataMapping,
-    is_conversation,
-    is_turn,
-)
+from pas.intake.mapping import DataMapping
+from pas.intake.rows import Row, readable
 
 SAMPLE = 2000  # rows that columns are recognised from; labels are checked on all rows
 MOST = 0.8  # share of rows that must have a shape for a column to have it

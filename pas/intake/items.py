@@ -12,12 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 from pas.data.examples import PARTS, Example, faults_of, group_key, rows_refused
 from pas.errors import UserError
 from pas.intake.candidates import candidates_as_items
+from pas.intake.cells import columns_in, flat_columns, has, text_of, value_at
 from pas.intake.choices import Choices, choices_of
 from pas.intake.columns import Reason
-from pas.intake.formats import BadRow, Row, readable
 from pas.intake.labels import Labelled, correct_one, is_hidden, reading_of, with_reading
-from pas.intake.mapping import DataMapping, columns_in, flat_columns, has, text_of, value_at
+from pas.intake.mapping import DataMapping
 from pas.intake.recognition import recognise
+from pas.intake.rows import BadRow, Row, readable
 from pas.intake.sources import Part, Source, part_names, read_part
 
 _LONG_NAME = 60

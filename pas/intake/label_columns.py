@@ -4,17 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pas.errors import UserError
+from pas.intake.cells import columns_in, has, value_at
 from pas.intake.choices import Choices, in_letters
 from pas.intake.columns import LABEL_NAMES, Columns, Reason, described, readable_choices
-from pas.intake.formats import Row
-from pas.intake.labels import Labelled, correct_one, is_hidden, reading_of
-from pas.intake.mapping import (
-    OPTION_OF,
-    DataMapping,
-    columns_in,
-    has,
-    value_at,
-)
+from pas.intake.labels import Labelled, TwoReadings, correct_one, is_hidden, reading_of
+from pas.intake.mapping import OPTION_OF, DataMapping
+from pas.intake.rows import Row
 
 
 def find_letters(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> DataMapping:
@@ -32,7 +27,16 @@ def find_letters(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> 
 
 
 def find_label(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> DataMapping:
-    """Find the column of labels."""
+    """Find the column of labels.
+
+    Args:
+        data: The columns.
+        mapping: What is known, the choices among it.
+        reasons: Gets how the column was found.
+
+    Raises:
+        UserError: If there is none, or two that differ.
+    """
     if mapping.label is not None or mapping.correct is not None:
         return mapping
     pairs = list(readable_choices(data, mapping))
@@ -82,8 +86,10 @@ def _read(
         return []
     try:
         reading = reading_of(rows, mapping, data.place)
-    except UserError as error:
-        return [] if "two ways" in str(error) else None
+    except TwoReadings:
+        return []
+    except UserError:
+        return None
     results = []
     for row in rows:
         try:

@@ -22,6 +22,10 @@ _MIXED_SHARE = 0.1
 Read = Callable[[Any, Choices], int]
 
 
+class TwoReadings(UserError):
+    """A column of labels that can be read in two ways, with different answers."""
+
+
 class Reading(NamedTuple):
     """One way to read a column of labels.
 
@@ -150,7 +154,7 @@ def reading_of(rows: Sequence[Labelled], mapping: DataMapping, place: str) -> Re
             if one_choice is None or two_choice is None or one_choice == two_choice:
                 continue
             texts = row.choices.texts
-            raise UserError(
+            raise TwoReadings(
                 f"{place}: the labels can be read in two ways. Row {row.number} has {row.label!r} "
                 f"for the choices {' | '.join(texts)}. Read as {way} the correct one is "
                 f"{texts[one_choice]!r}; read as {other} it is {texts[two_choice]!r}. Say which: "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pas.errors import UserError
+from pas.intake.cells import columns_in
 from pas.intake.choices import choices_of
 from pas.intake.columns import (
     CONTEXT_NAMES,
@@ -15,15 +16,20 @@ from pas.intake.columns import (
     Reason,
     described,
 )
-from pas.intake.mapping import (
-    OPTION_OF,
-    DataMapping,
-    columns_in,
-)
+from pas.intake.mapping import OPTION_OF, DataMapping
 
 
 def find_question(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> DataMapping:
-    """Find the question, and the passage that it needs."""
+    """Find the question, and the passage that it needs.
+
+    Args:
+        data: The columns.
+        mapping: What is known.
+        reasons: Gets how the question was found.
+
+    Raises:
+        UserError: If it cannot be recognised, or may need a column that is no clear passage.
+    """
     if mapping.question is not None:
         return mapping
     used = {mapping.label, mapping.id, mapping.candidate, mapping.correct, *mapping.choices,

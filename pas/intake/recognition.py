@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 
 from pas.intake.choice_columns import find_choices
 from pas.intake.columns import SAMPLE, Columns, Reason, readable_choices
-from pas.intake.formats import BadRow, Row, readable
 from pas.intake.label_columns import find_label, find_letters
-from pas.intake.mapping import (
-    DataMapping,
-)
+from pas.intake.mapping import DataMapping
 from pas.intake.question_columns import find_group, find_question
+from pas.intake.rows import BadRow, Row, readable
 
 
 class Recognised(NamedTuple):

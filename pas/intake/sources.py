@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pas.errors import UserError
-from pas.intake.formats import SUFFIXES, BadRow, Row, Table, read_table, readable
+from pas.intake.containers import SUFFIXES
+from pas.intake.formats import read_table
+from pas.intake.rows import BadRow, Row, Table, readable
 
 # datasets sets a lock on tqdm's class while it resolves files, and removes it again: of two threads
 # that load at once, one would find it gone.
@@ -160,7 +162,7 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
             ) from error
         except Exception as error:  # every storage has errors of its own
             raise UserError(f"{where}: the file cannot be read ({error})") from error
-        table = read_table(data, file, source, where)
+        table = read_table(data, source, where)
         rows += table.rows
         facts |= table.facts
     if len(files) > 1:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pas.data.examples import Example
-from pas.intake.formats import readable
+from pas.intake.cells import columns_in, flat_columns
 from pas.intake.items import Intake
-from pas.intake.mapping import columns_in, flat_columns
+from pas.intake.rows import readable
 
 _ONE_PLACE, _SOME = 0.9, 0.02
 _LONG = 80  # characters, on average, of a text that a question may need

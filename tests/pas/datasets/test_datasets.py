@@ -18,8 +18,8 @@ from pas.data.examples import Example
 from pas.data.splits import order_choices, split
 from pas.datasets import benchmarks, lsat, mmlu
 from pas.errors import UserError
-from pas.intake.formats import Row
 from pas.intake.items import parse_rows
+from pas.intake.rows import Row
 from pas.intake.sources import Source, read_rows
 from tests.helpers.data_files import write_rows
 from tests.helpers.made_up_data import public_files

@@ -1,0 +1,77 @@
+"""Files inside other files: gz, xz, bz2, zip and tar."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from pas.errors import UserError
+
+SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+
+
+def unpacked(data: bytes, member: str | None, place: str) -> tuple[bytes, dict[str, str]]:
+    """Return the bytes of the file inside a container, or of the file itself.
+
+    Args:
+        data: The bytes of the file.
+        member: Name of the file inside a zip or tar; by default the only one that may be a table.
+        place: Name of the source, for error messages.
+
+    Returns:
+        The bytes, and how they were unpacked ("compression", "member").
+
+    Raises:
+        UserError: If the container is damaged or unknown, or does not say which file is meant.
+    """
+    facts: dict[str, str] = {}
+    for magic, kind, unpack in (
+        (b"\x1f\x8b", "gzip", gzip.decompress),
+        (b"\xfd7zXZ\x00", "xz", lzma.decompress),
+        (b"BZh", "bzip2", bz2.decompress),
+    ):
+        if data.startswith(magic):
+            try:
+                data, facts = unpack(data), {"compression": kind}
+            except (OSError, EOFError, lzma.LZMAError) as error:
+                raise UserError(f"{place}: the {kind} file cannot be read ({error})") from error
+            break
+    if data.startswith(b"\x28\xb5\x2f\xfd"):
+        raise UserError(f"{place}: zstd is not read; unpack the file, or pack it with gzip")
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [i.filename for i in archive.infolist() if not i.is_dir()]
+            if "[Content_Types].xml" in names:
+                raise UserError(f"{place}: this is a workbook; save its sheet as csv")
+            name = _member(names, member, place)
+            return archive.read(name), {"member": name}
+    if data[257:262] == b"ustar":
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            name = _member([m.name for m in tar.getmembers() if m.isfile()], member, place)
+            handle = tar.extractfile(name)
+            return handle.read() if handle else b"", facts | {"member": name}
+    if member is not None:
+        raise UserError(f"{place}: --data-member is for zip and tar files, which this is not")
+    return data, facts
+
+
+def _member(names: Sequence[str], wanted: str | None, place: str) -> str:
+    if wanted is not None:
+        if wanted in names:
+            return wanted
+        raise UserError(f"{place}: there is no member {wanted!r}; there are {', '.join(names)}")
+    hidden = (".", "__MACOSX")
+    tables = [
+        n
+        for n in names
+        if PurePath(n).suffix.lower() in SUFFIXES
+        and not any(part.startswith(hidden) for part in PurePath(n).parts)
+    ]
+    if len(tables) != 1:
+        found = ", ".join(tables or names) or "none"
+        raise UserError(f"{place}: name one of its files with --data-member; it holds {found}")
+    return tables[0]
