@@ -66,6 +66,9 @@ YES_NO = tuple(
 )
 
 
+THREE = ("yes", "no", "maybe")
+
+
 def lines(rows: Iterable[Any]) -> bytes:
     return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode()
 
@@ -498,6 +501,18 @@ SHAPES: dict[str, Shape] = {
             ([i.question, i.answer, "; ".join(i.wrong)] for i in ITEMS),
         ),
         items=_SHUFFLED,
+    ),
+    "three answers in pairs": read(
+        "two of three answers that all items share",
+        "a.jsonl",
+        lines(
+            {"question": i.question, "correct": THREE[n % 3], "incorrect": THREE[(n + 1) % 3]}
+            for n, i in enumerate(ITEMS)
+        ),
+        items=tuple(
+            Item(i.question, (THREE[n % 3], THREE[(n + 1) % 3]), 0) for n, i in enumerate(ITEMS)
+        ),
+        scoring="choice",
     ),
     # Preferences
     "preferred dialogue": read(

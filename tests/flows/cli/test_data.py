@@ -90,6 +90,8 @@ def test_a_page_for_a_colleague_shows_items_and_escapes_them(pas: Any, tmp_path:
     rows = [r | {"question": f"<b>{r['question']}</b> [bold]"} for r in ROWS]
     page = tmp_path / "page.html"
     pas("data", write_rows(tmp_path / "rows.jsonl", rows), "--html", page)
+    refused = pas("data", tmp_path / "rows.jsonl", "--html", tmp_path / "none" / "page.html")
+    assert refused.code == 2 and "--html" in refused.err and "Traceback" not in refused.err
     text = page.read_text()
     assert "<b>" not in text and text.count("✓ correct") == 12 and "[bold]" in text
 
