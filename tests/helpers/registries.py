@@ -72,7 +72,9 @@ def add_version(registry: Registry, name: str, vector: SteeringVector) -> int:
     """Make a version of a vector that says what it holds, without run and artifacts: in no time."""
     store = client(registry)
     create_once(lambda: store.create_registered_model(name))
-    made = store.create_model_version(name, "file:///nowhere", tags={CONTENT_TAG: vector.content})
+    made = store.create_model_version(
+        name, "s3://nowhere/at/all", tags={CONTENT_TAG: vector.content}
+    )
     return int(made.version)
 
 
