@@ -136,7 +136,12 @@ def run_tags(source: str, user: str | None) -> dict[str, str]:
 
 @contextmanager
 def open_run(
-    registry: Registry, *, experiment: str, run_name: str, tags: Mapping[str, str] | None = None
+    registry: Registry,
+    *,
+    experiment: str,
+    run_name: str,
+    tags: Mapping[str, str] | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[str]:
     """Open a run, yield its id, and close it as finished, failed or (if interrupted) killed.
 
@@ -146,10 +151,14 @@ def open_run(
         run_name: What MLflow shows; need not be unique.
         tags: Of the run. Nothing is added from the environment: no host or path, and no user but
             the one that `run_tags` gives.
+        seconds: How long ago the work began that the run stands for.
     """
     store = client(registry)
     run = store.create_run(
-        ensure_experiment(registry, experiment), tags=dict(tags or {}), run_name=run_name
+        ensure_experiment(registry, experiment),
+        start_time=int((time.time() - seconds) * 1000),
+        tags=dict(tags or {}),
+        run_name=run_name,
     )
     run_id = str(run.info.run_id)
     try:
