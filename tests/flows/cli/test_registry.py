@@ -40,9 +40,7 @@ def test_a_moved_home_steers_again(pas, steering, home, tmp_path, monkeypatch) -
     assert listed.code == 0 and f"{NAME}:1" in listed.out
     assert f"note: the database has the artifacts of this home in {home}" in listed.err
     moved = json.loads(pas("registry", "move", "--json").out)
-    assert moved == [
-        {"old": str(home / "artifacts"), "new": str(new / "artifacts"), "entries": 5}
-    ]
+    assert moved == [{"old": str(home / "artifacts"), "new": str(new / "artifacts"), "entries": 5}]
     assert pas(*ask).out == before.out
     assert "note" not in pas("vectors").err
     assert "nothing was changed" in pas("registry", "move").err
