@@ -314,6 +314,20 @@ def test_a_vector_of_another_width_is_refused(
         serve("pas-tiny-wide")
 
 
+@pytest.mark.parametrize(("variable", "below"), [("PAS_CACHE_DIR", ""), ("XDG_CACHE_HOME", "pas")])
+def test_converted_models_are_where_the_rest_has_them(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, below: str
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("PAS_CACHE_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert list((tmp_path / below).iterdir())
+
+
 @pytest.mark.slow
 def test_serves_without_the_project(
     registry: Registry, base: LoadedModel, home: Path, tmp_path: Path
