@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
+from flows.share import share_out
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
 from pas.methods.sweep import select_measuring
@@ -30,7 +31,7 @@ from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
 from tasks.shots import with_worked_examples
-from tasks.sweep import read_sweep, sweep
+from tasks.sweep import read_sweep, share_sweep, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -48,7 +49,7 @@ class Training(NamedTuple):
 
 # Two shards in flight: one is written while the model runs the next.
 @flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def train(recipe: Recipe, candidate: bool = True) -> Training:
+def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record.
 
     Every step writes to a content-addressed file in the lake and is skipped where the file exists,
@@ -59,11 +60,14 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         candidate: Register the vector as a candidate and say so in an event, unless a version
             holds this very vector already. A study's trainings are evidence, not candidates:
             they are recorded only.
+        workers: Processes that share the extraction and the sweep, this one included; the others
+            are runs of the deployment `share`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
     watch, lake = Stopwatch(), resources.lake()
+    share = partial(share_out, workers=workers) if workers > 1 else None
     with watch.step("load"):
         recipe = mapped(recipe)
         split = load(recipe)
@@ -77,7 +81,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             parts = read_split(lake, split)
 
     with watch.step("extract"):
-        plan = extract_missing(recipe, split)
+        plan = extract_missing(recipe, split, share=share)
         extracted = plan.total - plan.cached
         log.info(
             "extract: %d prompts, %d cached, %d run; %d items answered",
@@ -101,6 +105,8 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             )
 
     with watch.step("sweep"):
+        if share is not None:
+            share_sweep(recipe, split, vectors, share)
         answers = sweep(recipe, split, vectors)
         swept, measure = read_sweep(recipe, vectors, answers), partial(read_damage, recipe, vectors)
         selection = select_measuring(measure, swept, recipe.protocol, recipe.select, recipe.max_kl)

@@ -53,6 +53,14 @@ def train(
     context: typer.Context,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that share extraction and sweep: this one, and workers of the "
+            "deployment share.",
+        ),
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -87,7 +95,7 @@ def train(
         return
     from flows.train import train as run
 
-    trained = call(run, recipe)
+    trained = call(run, recipe, workers=workers)
     if json:
         print_json(trained.outcome.as_dict())
         return
