@@ -4,8 +4,8 @@ from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.runners import task_runner
 from flows.share import share_out
 from pas.reading import mapped
 from pas.recipe import Recipe
@@ -23,7 +23,7 @@ class ExtractionCounts(NamedTuple):
     prompts_extracted: int
 
 
-@flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(name="extract", task_runner=task_runner())
 def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from prefect import flow
 from prefect.events import emit_event
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.outcome import Outcome, Stopwatch, findings
+from flows.runners import task_runner
 from flows.share import share_out
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
@@ -47,8 +47,7 @@ class Training(NamedTuple):
     findings: list[tuple[str, str, str]]
 
 
-# Two shards in flight: one is written while the model runs the next.
-@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(name="train", task_runner=task_runner())
 def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record.
 
