@@ -1,14 +1,15 @@
 """Train: a labelled data set becomes a registered candidate, with its evidence."""
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.events import emit_event
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
+from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
@@ -35,7 +36,6 @@ from tasks.sweep import read_sweep, sweep
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
 log.setLevel(logging.INFO)
-REGISTERED = "pas.candidate.registered"
 
 
 class Training(NamedTuple):
@@ -46,10 +46,14 @@ class Training(NamedTuple):
     findings: list[tuple[str, str, str]]
 
 
-# Two shards in flight: one is written while the model runs the next.
-@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
+@flow(
+    name="train",
+    flow_run_name="train {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    # Two shards in flight: one is written while the model runs the next.
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+)
 def train(recipe: Recipe, candidate: bool = True) -> Training:
-    """Load, extract, predict, estimate, sweep, evaluate, record.
+    """Make a steering vector from a labelled data set, with its evidence.
 
     Every step writes to a content-addressed file in the lake and is skipped where the file exists,
     so a run that was killed continues where it stopped.
@@ -63,6 +67,12 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    with failure_told(recipe) if candidate else nullcontext():
+        return training(recipe, candidate)
+
+
+def training(recipe: Recipe, candidate: bool = True) -> Training:
+    """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
     with watch.step("load"):
         recipe = mapped(recipe)
@@ -141,17 +151,11 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         prompts_cached=plan.cached,
         seconds=watch.read(),
     )
-    # Before anything that may fail: a candidate without its event is never judged.
-    if outcome.is_new:
-        emit_event(
-            event=REGISTERED,
-            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
-            payload={
-                "name": outcome.model_name,
-                "version": outcome.version,
-                "delta": outcome.delta,
-            },
-        )
+    # Before anything that may fail: a candidate without its event waits for `reconcile`.
+    if outcome.is_new and outcome.version is not None:
+        CandidateRegistered(
+            outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
+        ).emit()
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

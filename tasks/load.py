@@ -11,7 +11,7 @@ from pas.errors import UserError
 from pas.intake.items import Intake
 from pas.reading import take_in
 from pas.recipe import Recipe
-from storage.lake.stages import Stage, split_table, stage
+from storage.lake.stages import ITEMS, Stage, split_table, stage
 from tasks import resources
 from tasks.scorable import scorable
 
@@ -81,5 +81,5 @@ def load(recipe: Recipe) -> str:
     where = split_stage(recipe, taken, unscorable)
     if lake.exists(where.address):
         return where.address
-    table = split_table(parts)
-    return lake.write_table(where.address, table, where.metadata)
+    facts = where._replace(ingredients=where.ingredients | {ITEMS: len(taken.examples)})
+    return lake.write_table(where.address, split_table(parts), facts.metadata)
