@@ -1,13 +1,14 @@
 """Train: a labelled data set becomes a registered candidate, with its evidence."""
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.events import emit_event
 
 from flows.artifacts import publish_training
+from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
 from flows.runners import task_runner
 from flows.share import share_out
@@ -36,7 +37,6 @@ from tasks.sweep import read_sweep, share_sweep, sweep
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
 log.setLevel(logging.INFO)
-REGISTERED = "pas.candidate.registered"
 
 
 class Training(NamedTuple):
@@ -47,9 +47,13 @@ class Training(NamedTuple):
     findings: list[tuple[str, str, str]]
 
 
-@flow(name="train", task_runner=task_runner())
+@flow(
+    name="train",
+    flow_run_name="train {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    task_runner=task_runner(),
+)
 def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
-    """Load, extract, predict, estimate, sweep, evaluate, record.
+    """Make a steering vector from a labelled data set, with its evidence.
 
     Every step writes to a content-addressed file in the lake and is skipped where the file exists,
     so a run that was killed continues where it stopped.
@@ -65,6 +69,12 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    with failure_told(recipe) if candidate else nullcontext():
+        return training(recipe, candidate, workers)
+
+
+def training(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
+    """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
     share = partial(share_out, workers=workers) if workers > 1 else None
     with watch.step("load"):
@@ -146,17 +156,11 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
         prompts_cached=plan.cached,
         seconds=watch.read(),
     )
-    # Before anything that may fail: a candidate without its event is never judged.
-    if outcome.is_new:
-        emit_event(
-            event=REGISTERED,
-            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
-            payload={
-                "name": outcome.model_name,
-                "version": outcome.version,
-                "delta": outcome.delta,
-            },
-        )
+    # Before anything that may fail: a candidate without its event waits for `reconcile`.
+    if outcome.is_new and outcome.version is not None:
+        CandidateRegistered(
+            outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
+        ).emit()
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)
