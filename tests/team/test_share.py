@@ -16,7 +16,7 @@ from tests.helpers.places import ROOT
 from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team
 from tests.helpers.tiny_models import save_tiny
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = pytest.mark.team
 
 # What `extract_missing` does before it has workers help.
 WRITE_WORK = """
