@@ -65,7 +65,7 @@ def train(
     recipe = Recipe.read(with_mapping_file(context.obj, mapping))
     from flows.cli.session import begin, call
 
-    begin(verbose=verbose)
+    begin(verbose=verbose, with_server=not dry_run)
     from tasks.forecast import forecast
     from tasks.look import look
 
