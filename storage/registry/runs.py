@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
+from storage.processes import Process, ended, parse, this_process
 from storage.registry.client import client, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pa.Table | pd.DataFrame"
 
+PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
@@ -145,13 +147,12 @@ def open_run(
         registry: The store.
         experiment: Created when absent.
         run_name: What MLflow shows; need not be unique.
-        tags: Of the run. Nothing is added from the environment: no host or path, and no user but
-            the one that `run_tags` gives.
+        tags: Of the run. Added is only the process, by which a killed run is known; its machine
+            is a digest. No host or path is added, and no user but the one that `run_tags` gives.
     """
     store = client(registry)
-    run = store.create_run(
-        ensure_experiment(registry, experiment), tags=dict(tags or {}), run_name=run_name
-    )
+    marked = {**(tags or {}), PROCESS_TAG: str(this_process())}
+    run = store.create_run(ensure_experiment(registry, experiment), tags=marked, run_name=run_name)
     run_id = str(run.info.run_id)
     try:
         yield run_id
@@ -162,6 +163,29 @@ def open_run(
             store.set_terminated(run_id, status)
         raise
     store.set_terminated(run_id, "FINISHED")
+
+
+def close_killed_runs(
+    registry: Registry, experiment: str, gone: Callable[[Process], bool] = ended
+) -> list[str]:
+    """Close the runs whose process is gone, which nobody else will; return their names.
+
+    Args:
+        registry: The store.
+        experiment: Name of the experiment; need not exist.
+        gone: Whether a process is.
+    """
+    store = client(registry)
+    found = store.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    closed = []
+    for run in store.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        owner = parse(run.data.tags.get(PROCESS_TAG, ""))
+        if owner is not None and gone(owner):
+            store.set_terminated(run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+    return closed
 
 
 def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Registration:
