@@ -12,7 +12,9 @@ from pas.evidence.verdict import Verdict
 from pas.methods.grid import Cell
 from pas.study.summary import Summary
 from storage.registry.links import run_page, version_page
+from storage.registry.origin import ORIGIN_TAG
 from storage.registry.runs import REPORT_FOLDER
+from storage.registry.versions import VectorVersion
 from storage.settings import settings
 from tasks.promote import Decision
 from tasks.record import report_file
@@ -45,6 +47,20 @@ def publish_training(
         shown = version_page(registry, outcome.model_name, outcome.version)
         if shown is not None:
             create_link_artifact(shown, link_text=f"{outcome.title} in MLflow", key=f"{key}-mlflow")
+
+
+def publish_unchanged(version: VectorVersion) -> None:
+    """Show that nothing has changed since a version, and what both are made from."""
+    rows = [
+        f"| {key.removeprefix(ORIGIN_TAG).strip('_') or 'digest of all'} | `{value}` |"
+        for key, value in sorted(version.tags.items())
+        if key.startswith(ORIGIN_TAG)
+    ]
+    create_markdown_artifact(
+        "\n".join(["| made from | |", "|---|---|", *rows]),
+        key=f"{artifact_key(version.name)}-unchanged",
+        description=f"{version.name}: nothing changed since version {version.version}",
+    )
 
 
 def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:

@@ -25,6 +25,7 @@ from tasks import resources
 from tasks.answers import TEST, VALIDATION, read_answers
 from tasks.estimate import contrast_weights
 from tasks.evaluate import as_rows
+from tasks.origin import origin_of_split
 from tasks.reports.command import run_facts
 from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import Cost, RunReport, run_page
@@ -92,7 +93,9 @@ def record(
             # Serving puts it into the chat template.
             user_text(first, setup.rule.kind) if chat else full_prompt(first, setup.rule.kind),
             model_name(recipe.model.slug, recipe.label),
-            _version_tags(recipe, evaluation) if candidate else None,
+            _version_tags(recipe, evaluation) | origin_of_split(recipe, trail.split).tags
+            if candidate
+            else None,
             params=recipe.as_dict() | {"rule": setup.rule.name},
             metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},

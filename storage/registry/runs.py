@@ -28,7 +28,14 @@ import pyarrow.parquet as pq
 from pas.steering.vector import SteeringVector
 from storage.registry.client import client, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
-from storage.registry.versions import DIGEST_TAG, find_copy, make_candidate, register
+from storage.registry.versions import (
+    CONTENT_TAG,
+    DIGEST_TAG,
+    find_copy,
+    make_candidate,
+    register,
+    tag_version,
+)
 from storage.settings import Registry
 
 if TYPE_CHECKING:
@@ -155,12 +162,15 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     copy = find_copy(registry, name, record.vector, run_id) if wanted else None
     if copy is not None:
         _log_metrics(store, run_id, record.metrics)
+        # The same vector may come of other data or code; what it was made from is the latest.
+        tag_version(registry, copy, record.version_tags or {})
         make_candidate(registry, copy)
         return Registration(run_id, name, copy.version, False)
     logged = _log_model(store, run_id, record)
     if record.version_tags is None:
         return Registration(run_id, name, None, False)
-    tags = {**record.version_tags, DIGEST_TAG: record.vector.digest}
+    vector = record.vector
+    tags = {**record.version_tags, DIGEST_TAG: vector.digest, CONTENT_TAG: vector.content}
     made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
     return Registration(run_id, made.name, made.version, True)
 

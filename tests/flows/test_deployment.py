@@ -26,8 +26,8 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
 
         deployed = {found["name"]: found for found in filtered(api, "deployments")}
         assert {name: found["work_pool_name"] for name, found in deployed.items()} == {
-            "extract": "gpu", "train": "gpu", "study-cell": "gpu", "promote": "cpu",
-            "rollback": "cpu",
+            "extract": "gpu", "train": "gpu", "study-cell": "gpu", "share": "gpu",
+            "promote": "cpu", "rollback": "cpu",
         }  # fmt: skip
         assert [s["active"] for s in deployed["train"]["schedules"]] == [False]
         assert deployed["promote"]["global_concurrency_limit"]["limit"] == 1
