@@ -8,6 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.outcome import Outcome
 from pas.evidence.checks import Finding
+from pas.evidence.drift import Drift
 from pas.evidence.verdict import Verdict
 from pas.methods.grid import Cell
 from pas.study.summary import Summary
@@ -18,6 +19,7 @@ from storage.registry.versions import VectorVersion
 from storage.settings import settings
 from tasks.promote import Decision
 from tasks.record import report_file
+from tasks.watch import Watch
 
 
 def publish_training(
@@ -61,6 +63,35 @@ def publish_unchanged(version: VectorVersion) -> None:
         key=f"{artifact_key(version.name)}-unchanged",
         description=f"{version.name}: nothing changed since version {version.version}",
     )
+
+
+def publish_watch(found: Watch, drift: Drift, source: str, run_id: str, step: int) -> None:
+    """Show a champion on fresh rows beside what it had, and a link to the trend."""
+    champion, key = found.champion, f"{artifact_key(found.champion.name)}-watch"
+    rows = [
+        {
+            "items": what,
+            "n": str(part.n),
+            "unsteered": f"{part.baseline_accuracy:.3f}",
+            "steered": f"{part.steered_accuracy:.3f}",
+            "gain": f"{part.delta:+.3f} ({part.ci_low:+.3f} to {part.ci_high:+.3f})",
+        }
+        for what, part in ((f"fresh, of {source}", drift.fresh), ("its test items", drift.before))
+    ]
+    create_table_artifact(
+        rows,
+        key=key,
+        description=f"{champion.name} version {champion.version}, look {step + 1}: "
+        f"{drift.finding}. {drift.explanation}",
+    )
+    link = run_page(settings().open_registry(), run_id)
+    if link is not None:
+        create_link_artifact(
+            link,
+            key=f"{key}-trend",
+            link_text=f"trend of {champion.name} in MLflow",
+            description="Accuracies and gain on fresh rows, a step a look",
+        )
 
 
 def publish_study(name: str, summary: Summary, run_id: str, page: Path) -> None:

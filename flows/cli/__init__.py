@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from flows.cli import catalogue, data, demo, finetune, health, study, training, vectors
+from flows.cli import catalogue, data, demo, finetune, health, study, training, vectors, watch
 from pas.errors import UserError
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, data, training, finetune, study, vectors, catalogue, health):
+for part in (demo, data, training, finetune, study, vectors, watch, catalogue, health):
     part.add_to(app)
 
 USER_ERROR, INTERRUPTED = 2, 130

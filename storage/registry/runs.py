@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
-from storage.registry.client import client, ensure_experiment, write
+from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
     DIGEST_TAG,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Table: TypeAlias = "pa.Table | pd.DataFrame"
 
 REPORT_FOLDER = "report"  # among a run's artifacts
+LINEAGE_FILE = "lineage.json"
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -150,7 +151,7 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     store = client(registry)
     _log_params(store, run_id, record.params)
     _log_data(store, run_id, record.data)
-    store.log_dict(run_id, dict(record.lineage), "lineage.json")
+    store.log_dict(run_id, dict(record.lineage), LINEAGE_FILE)
     for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
     for name, figure in record.figures.items():
@@ -171,6 +172,19 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     tags = {**record.version_tags, DIGEST_TAG: record.vector.digest}
     made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
     return Registration(run_id, made.name, made.version, True)
+
+
+def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Return what a training was made from, as it was logged.
+
+    Raises:
+        UserError: If the artifact store does not have it.
+    """
+    root = client(registry).get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        text = download(registry, f"{root}/{LINEAGE_FILE}", Path(folder)).read_text()
+    lineage: dict[str, Any] = json.loads(text)
+    return lineage
 
 
 def log_study(registry: Registry, experiment: str, name: str, files: Sequence[Path]) -> str:
@@ -212,7 +226,7 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
 
     rows = data.table if isinstance(data.table, pd.DataFrame) else data.table.to_pandas()
     # MLflow's own guess takes a hub id for a local path.
-    source = CodeDatasetSource(tags={"source": _without_credentials(data.source)})
+    source = CodeDatasetSource(tags={"source": without_credentials(data.source)})
     # Advice for models that take such columns as input; catch_warnings is not for threads.
     warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
     dataset = from_pandas(rows, source=source, name=data.name, digest=data.digest)
@@ -221,7 +235,7 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
     write(lambda: store.log_inputs(run_id, inputs))
 
 
-def _without_credentials(source: str) -> str:
+def without_credentials(source: str) -> str:
     """Drop user, password and signature from a URL; leave anything else as it is."""
     parts = urlsplit(source)
     if not parts.scheme or not parts.netloc:
