@@ -4,18 +4,17 @@ import logging
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_unchanged
 from flows.events import CandidateRegistered, failure_told
+from flows.runners import task_runner
 from flows.states import ended
 from flows.train import Training, training
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from storage.registry.origin import ORIGIN_TAG, Origin, read_origin
-from storage.registry.promotion import PROMOTION_TAG
+from storage.registry.promotion import unjudged
 from storage.registry.versions import (
-    CANDIDATE,
     CHAMPION,
     VectorVersion,
     list_versions,
@@ -46,9 +45,9 @@ class Retraining(NamedTuple):
 @flow(
     name="retrain",
     flow_run_name="retrain {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    task_runner=task_runner(),
 )
-def retrain(recipe: Recipe) -> Retraining:
+def retrain(recipe: Recipe, workers: int = 1) -> Retraining:
     """Train unless a version was made from these very data, model, recipe and code.
 
     Where nothing has changed it ends without loading the model; a version that was never judged is
@@ -56,6 +55,7 @@ def retrain(recipe: Recipe) -> Retraining:
 
     Args:
         recipe: What to train; for data that grow, with the split rule `stable`.
+        workers: As for `train`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
@@ -71,7 +71,7 @@ def retrain(recipe: Recipe) -> Retraining:
         changes = _changes(origin, versions)
         for change in changes:
             log.info("retrain: %s", change)
-        trained = training(recipe)
+        trained = training(recipe, workers=workers)
         done = Retraining(name, trained.outcome.version, changes, trained)
         return ended("Retrained", "; ".join(changes), done)
 
@@ -89,8 +89,8 @@ def _unchanged(version: VectorVersion) -> Retraining:
 
 
 def _never_judged(version: VectorVersion) -> bool:
-    judged = any(tag.startswith(PROMOTION_TAG) for tag in version.tags)
-    return CANDIDATE in version.aliases and not judged
+    waiting = unjudged(resources.registry())
+    return (version.name, version.version) in {(v.name, v.version) for v in waiting}
 
 
 def _changes(origin: Origin, versions: list[VectorVersion]) -> list[str]:

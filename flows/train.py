@@ -6,11 +6,13 @@ from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
 from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
+from flows.runners import task_runner
+from flows.share import share_out
+from flows.states import add_to_name
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
 from pas.methods.sweep import select_measuring
@@ -31,7 +33,7 @@ from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
 from tasks.shots import with_worked_examples
-from tasks.sweep import read_sweep, sweep
+from tasks.sweep import read_sweep, share_sweep, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
@@ -49,10 +51,9 @@ class Training(NamedTuple):
 @flow(
     name="train",
     flow_run_name="train {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
-    # Two shards in flight: one is written while the model runs the next.
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    task_runner=task_runner(),
 )
-def train(recipe: Recipe, candidate: bool = True) -> Training:
+def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     """Make a steering vector from a labelled data set, with its evidence.
 
     Every step writes to a content-addressed file in the lake and is skipped where the file exists,
@@ -63,17 +64,20 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         candidate: Register the vector as a candidate and say so in an event, unless a version
             holds this very vector already. A study's trainings are evidence, not candidates:
             they are recorded only.
+        workers: Processes that share the extraction and the sweep, this one included; the others
+            are runs of the deployment `share`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
     with failure_told(recipe) if candidate else nullcontext():
-        return training(recipe, candidate)
+        return training(recipe, candidate, workers)
 
 
-def training(recipe: Recipe, candidate: bool = True) -> Training:
+def training(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
+    share = partial(share_out, workers=workers) if workers > 1 else None
     with watch.step("load"):
         recipe = mapped(recipe)
         split = load(recipe)
@@ -87,7 +91,7 @@ def training(recipe: Recipe, candidate: bool = True) -> Training:
             parts = read_split(lake, split)
 
     with watch.step("extract"):
-        plan = extract_missing(recipe, split)
+        plan = extract_missing(recipe, split, share=share)
         extracted = plan.total - plan.cached
         log.info(
             "extract: %d prompts, %d cached, %d run; %d items answered",
@@ -111,6 +115,8 @@ def training(recipe: Recipe, candidate: bool = True) -> Training:
             )
 
     with watch.step("sweep"):
+        if share is not None:
+            share_sweep(recipe, split, vectors, share)
         answers = sweep(recipe, split, vectors)
         swept, measure = read_sweep(recipe, vectors, answers), partial(read_damage, recipe, vectors)
         selection = select_measuring(measure, swept, recipe.protocol, recipe.select, recipe.max_kl)
@@ -156,6 +162,8 @@ def training(recipe: Recipe, candidate: bool = True) -> Training:
         CandidateRegistered(
             outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
         ).emit()
+    if outcome.version is not None:
+        add_to_name(f", version {outcome.version}")
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

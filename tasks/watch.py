@@ -4,7 +4,6 @@ import logging
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,8 +14,6 @@ from pas.errors import UserError
 from pas.evidence.drift import Drift, drift
 from pas.evidence.paired import Comparison, compare
 from pas.intake.sources import Source
-from pas.methods.answers import answer
-from pas.methods.grid import Configuration
 from pas.reading import take_in
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
@@ -24,6 +21,7 @@ from storage.lake.stages import read_split
 from storage.registry.runs import read_lineage
 from storage.registry.versions import CHAMPION, VectorVersion, load_vector, resolve
 from tasks import resources
+from tasks.answers import answer_with, configuration_of
 from tasks.promote import evaluation_of
 from tasks.scorable import scorable
 
@@ -103,8 +101,7 @@ def _compare(
         log.warning("watch: the model or its libraries have changed since the training")
     rule = ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)
     queries = [query_of(model.info, e, rule) for e in items]
-    at = Configuration(vector.method, vector.layer, vector.strength)
-    deltas = [(at, np.float32(vector.strength) * vector.direction)] if at.strength else []
-    budget = resources.budget(model, queries)
-    answers = answer(model, items, queries, deltas, vector.site, rule, budget=budget)
-    return drift(before, compare(answers.correct(), answers.correct(at), seed))
+    answers = answer_with(vector, items, queries, rule)
+    return drift(
+        before, compare(answers.correct(), answers.correct(configuration_of(vector)), seed)
+    )

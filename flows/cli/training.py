@@ -37,6 +37,15 @@ See the cost first:
     pas train --task bbq_age --data Age.jsonl --dry-run
 """
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Processes that share extraction and sweep: this one, and workers of the deployment "
+        "share.",
+    ),
+]
+
 
 def _options() -> "Sequence[Option]":
     from pas.options import options_of
@@ -57,6 +66,7 @@ def train(
     context: typer.Context,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
+    workers: Workers = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -80,7 +90,7 @@ def train(
     from flows.cli.session import call
     from flows.train import train as run
 
-    trained = call(run, found.recipe)
+    trained = call(run, found.recipe, workers=workers)
     if json:
         print_json(trained.outcome.as_dict())
         return
@@ -108,6 +118,7 @@ def _before(context: typer.Context, mapping: Path | None, verbose: bool) -> "tup
 def retrain(
     context: typer.Context,
     mapping: MappingFile = None,
+    workers: Workers = 1,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -121,7 +132,7 @@ def retrain(
     from flows.cli.session import call
     from flows.retrain import retrain as run
 
-    done = call(run, found.recipe)
+    done = call(run, found.recipe, workers)
     if json:
         outcome = done.training.outcome.as_dict() if done.training else None
         print_json(done._asdict() | {"training": outcome})

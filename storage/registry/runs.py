@@ -29,6 +29,7 @@ from pas.steering.vector import SteeringVector
 from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
+    CONTENT_TAG,
     DIGEST_TAG,
     find_copy,
     make_candidate,
@@ -169,7 +170,8 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     logged = _log_model(store, run_id, record)
     if record.version_tags is None:
         return Registration(run_id, name, None, False)
-    tags = {**record.version_tags, DIGEST_TAG: record.vector.digest}
+    vector = record.vector
+    tags = {**record.version_tags, DIGEST_TAG: vector.digest, CONTENT_TAG: vector.content}
     made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
     return Registration(run_id, made.name, made.version, True)
 
