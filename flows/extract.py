@@ -22,7 +22,11 @@ class ExtractionCounts(NamedTuple):
     prompts_extracted: int
 
 
-@flow(name="extract", task_runner=task_runner())
+@flow(
+    name="extract",
+    flow_run_name="extract {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    task_runner=task_runner(),
+)
 def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 

@@ -12,6 +12,7 @@ from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
 from flows.runners import task_runner
 from flows.share import helped
+from flows.states import add_to_name
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
 from pas.methods.sweep import select_measuring
@@ -161,6 +162,8 @@ def training(recipe: Recipe, candidate: bool = True, share: Share | None = None)
         CandidateRegistered(
             outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
         ).emit()
+    if outcome.version is not None:
+        add_to_name(f", version {outcome.version}")
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

@@ -56,7 +56,7 @@ class Trail(NamedTuple):
     evaluation: str
 
 
-@task(name="record", retries=2, retry_delay_seconds=[1, 10])
+@task(name="record", task_run_name="record {recipe.task}", retries=2, retry_delay_seconds=[1, 10])
 def record(
     recipe: Recipe,
     trail: Trail,

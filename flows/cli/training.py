@@ -37,6 +37,15 @@ See the cost first:
     pas train --task bbq_age --data Age.jsonl --dry-run
 """
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Processes that share extraction and sweep: this one, and workers of the deployment "
+        "share.",
+    ),
+]
+
 
 def _options() -> "Sequence[Option]":
     from pas.options import options_of
@@ -57,14 +66,7 @@ def train(
     context: typer.Context,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Processes that share extraction and sweep: this one, and workers of the "
-            "deployment share.",
-        ),
-    ] = 1,
+    workers: Workers = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -118,6 +120,7 @@ def _before(
 def retrain(
     context: typer.Context,
     mapping: MappingFile = None,
+    workers: Workers = 1,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -131,7 +134,7 @@ def retrain(
     from flows.cli.session import call
     from flows.retrain import retrain as run
 
-    done = call(run, found.recipe)
+    done = call(run, found.recipe, workers)
     if json:
         outcome = done.training.outcome.as_dict() if done.training else None
         print_json(done._asdict() | {"training": outcome})

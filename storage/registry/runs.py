@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
 from storage.processes import Process, ended, parse, this_process
-from storage.registry.client import client, ensure_experiment, write
+from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
     CONTENT_TAG,
@@ -48,6 +48,7 @@ Table: TypeAlias = "pa.Table | pd.DataFrame"
 
 PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
+LINEAGE_FILE = "lineage.json"
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -205,7 +206,7 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         store.set_tag(run_id, "mlflow.note.content", record.notes.run)
     _log_params(store, run_id, record.params)
     _log_data(store, run_id, record.data)
-    store.log_dict(run_id, dict(record.lineage), "lineage.json")
+    store.log_dict(run_id, dict(record.lineage), LINEAGE_FILE)
     for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
     for name, figure in record.figures.items():
@@ -229,6 +230,19 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     if record.notes is not None:
         describe(registry, made, record.notes.version(made.version), record.notes.model)
     return Registration(run_id, made.name, made.version, True)
+
+
+def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Return what a training was made from, as it was logged.
+
+    Raises:
+        UserError: If the artifact store does not have it.
+    """
+    root = client(registry).get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        text = download(registry, f"{root}/{LINEAGE_FILE}", Path(folder)).read_text()
+    lineage: dict[str, Any] = json.loads(text)
+    return lineage
 
 
 def log_study(
