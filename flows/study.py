@@ -51,7 +51,7 @@ class _Done(NamedTuple):
     seconds: float
 
 
-@flow(name="study")
+@flow(name="study", flow_run_name="study {plan.name}")
 def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     """Run what is missing, one sub-flow a cell, and write the report.
 

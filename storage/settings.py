@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pas.errors import UserError
@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     batch_rows: int | None = Field(
         None, gt=0, description="steered rows of one sweep step; default as above"
     )
+    task_runner: str = Field(
+        "threads",
+        pattern=r"^(threads|(dask|ray)(=.+)?)$",
+        description="what runs the tasks of an extraction: threads, or dask or ray, with the "
+        "address of a cluster such as dask=tcp://scheduler:8786",
+    )
     memory_limit: str | None = Field(None, description="DuckDB's memory limit; default 1GB")
     trust_remote_code: bool = Field(
         False, description="run code that comes with the models of registered vectors"
@@ -108,5 +114,17 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once.
+
+    Raises:
+        UserError: If a variable has a value that does not fit. The message does not repeat it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        name = str(first["loc"][0])
+        variable = (
+            name if name.isupper() else f"{Settings.model_config['env_prefix']}{name.upper()}"
+        )
+        raise UserError(f"{variable}: {first['msg']}; set another value or none") from None

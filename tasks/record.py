@@ -37,6 +37,7 @@ from tasks import resources
 from tasks.answers import TEST, VALIDATION, read_answers
 from tasks.estimate import contrast_weights
 from tasks.evaluate import as_rows
+from tasks.origin import origin_of_split
 from tasks.reports.command import run_facts
 from tasks.reports.notes import notes
 from tasks.reports.run_figures import run_figures
@@ -55,7 +56,7 @@ class Trail(NamedTuple):
     evaluation: str
 
 
-@task(name="record", retries=2, retry_delay_seconds=[1, 10])
+@task(name="record", task_run_name="record {recipe.task}", retries=2, retry_delay_seconds=[1, 10])
 def record(
     recipe: Recipe,
     trail: Trail,
@@ -122,7 +123,9 @@ def record(
             # Serving puts it into the chat template.
             user_text(first, setup.rule.kind) if chat else full_prompt(first, setup.rule.kind),
             name,
-            _version_tags(recipe, evaluation) if candidate else None,
+            _version_tags(recipe, evaluation) | origin_of_split(recipe, trail.split).tags
+            if candidate
+            else None,
             params=recipe.as_dict() | {"rule": setup.rule.name},
             metrics=metrics(evaluation) | {f"seconds/{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},

@@ -26,7 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
-from storage.registry.client import client, ensure_experiment, write
+from storage.processes import Process, ended, parse, this_process
+from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
     CONTENT_TAG,
@@ -35,6 +36,7 @@ from storage.registry.versions import (
     find_copy,
     make_candidate,
     register,
+    tag_version,
 )
 from storage.settings import Registry
 
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pa.Table | pd.DataFrame"
 
+PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
+LINEAGE_FILE = "lineage.json"
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -149,15 +153,15 @@ def open_run(
         registry: The store.
         experiment: Created when absent.
         run_name: What MLflow shows; need not be unique.
-        tags: Of the run. Nothing is added from the environment: no host or path, and no user but
-            the one that `run_tags` gives.
+        tags: Of the run. Added is only the process, by which a killed run is known; its machine
+            is a digest. No host or path is added, and no user but the one that `run_tags` gives.
         seconds: How long ago the work began that the run stands for.
     """
     store = client(registry)
     run = store.create_run(
         ensure_experiment(registry, experiment),
         start_time=int((time.time() - seconds) * 1000),
-        tags=dict(tags or {}),
+        tags={**(tags or {}), PROCESS_TAG: str(this_process())},
         run_name=run_name,
     )
     run_id = str(run.info.run_id)
@@ -170,6 +174,29 @@ def open_run(
             store.set_terminated(run_id, status)
         raise
     store.set_terminated(run_id, "FINISHED")
+
+
+def close_killed_runs(
+    registry: Registry, experiment: str, gone: Callable[[Process], bool] = ended
+) -> list[str]:
+    """Close the runs whose process is gone, which nobody else will; return their names.
+
+    Args:
+        registry: The store.
+        experiment: Name of the experiment; need not exist.
+        gone: Whether a process is.
+    """
+    store = client(registry)
+    found = store.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    closed = []
+    for run in store.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        owner = parse(run.data.tags.get(PROCESS_TAG, ""))
+        if owner is not None and gone(owner):
+            store.set_terminated(run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+    return closed
 
 
 def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Registration:
@@ -189,7 +216,7 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         store.set_tag(run_id, "mlflow.note.content", record.notes.run)
     _log_params(store, run_id, record.params)
     _log_data(store, run_id, record.data)
-    store.log_dict(run_id, dict(record.lineage), "lineage.json")
+    store.log_dict(run_id, dict(record.lineage), LINEAGE_FILE)
     for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
     for name, figure in record.figures.items():
@@ -200,6 +227,8 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     copy = find_copy(registry, name, record.vector, run_id) if wanted else None
     if copy is not None:
         _log_metrics(store, run_id, record.metrics)
+        # The same vector may come of other data or code; what it was made from is the latest.
+        tag_version(registry, copy, record.version_tags or {})
         make_candidate(registry, copy)
         return Registration(run_id, name, copy.version, False)
     logged = _log_model(store, run_id, record)
@@ -211,6 +240,19 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     if record.notes is not None:
         describe(registry, made, record.notes.version(made.version), record.notes.model)
     return Registration(run_id, made.name, made.version, True)
+
+
+def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Return what a training was made from, as it was logged.
+
+    Raises:
+        UserError: If the artifact store does not have it.
+    """
+    root = client(registry).get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        text = download(registry, f"{root}/{LINEAGE_FILE}", Path(folder)).read_text()
+    lineage: dict[str, Any] = json.loads(text)
+    return lineage
 
 
 def log_study(

@@ -186,6 +186,15 @@ def find_copy(
     return None
 
 
+def tag_version(registry: Registry, version: VectorVersion, tags: Mapping[str, object]) -> None:
+    """Give a version the tags that it lacks or has with another value."""
+    store = client(registry)
+    for key, value in tags.items():
+        text = str(value)[:TAG_LIMIT]
+        if version.tags.get(key) != text:
+            store.set_model_version_tag(version.name, str(version.version), key, text)
+
+
 def make_candidate(registry: Registry, version: VectorVersion) -> None:
     """Give a version the alias `candidate`, unless it is the champion already."""
     if CHAMPION not in version.aliases:
