@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.runners import task_runner
+from flows.share import helped
 from pas.reading import mapped
 from pas.recipe import Recipe
 from tasks.extract import extract_missing
@@ -21,15 +22,25 @@ class ExtractionCounts(NamedTuple):
     prompts_extracted: int
 
 
-@flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def extract(recipe: Recipe) -> ExtractionCounts:
+@flow(
+    name="extract",
+    flow_run_name="extract {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    task_runner=task_runner(),
+)
+def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
+
+    Args:
+        recipe: The training to come.
+        workers: Processes that share the work, this one included; the others are runs of the
+            deployment `share`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
     recipe = mapped(recipe)
     split = with_worked_examples(recipe, load(recipe))
-    plan = extract_missing(recipe, split)
+    with helped(workers) as share:
+        plan = extract_missing(recipe, split, share=share)
     predict(recipe, split)
     return ExtractionCounts(plan.total, plan.cached, plan.total - plan.cached)

@@ -1,15 +1,18 @@
 """Train: a labelled data set becomes a registered candidate, with its evidence."""
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
-from prefect.events import emit_event
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import publish_training
+from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
+from flows.runners import task_runner
+from flows.share import helped
+from flows.states import add_to_name
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
 from pas.methods.sweep import select_measuring
@@ -29,13 +32,13 @@ from tasks.load import load
 from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
+from tasks.shares import Share
 from tasks.shots import with_worked_examples
-from tasks.sweep import read_sweep, sweep
+from tasks.sweep import read_sweep, share_sweep, sweep
 
 log = logging.getLogger("pas")
 # Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
 log.setLevel(logging.INFO)
-REGISTERED = "pas.candidate.registered"
 
 
 class Training(NamedTuple):
@@ -46,10 +49,13 @@ class Training(NamedTuple):
     findings: list[tuple[str, str, str]]
 
 
-# Two shards in flight: one is written while the model runs the next.
-@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=2))  # type: ignore[arg-type]
-def train(recipe: Recipe, candidate: bool = True) -> Training:
-    """Load, extract, predict, estimate, sweep, evaluate, record.
+@flow(
+    name="train",
+    flow_run_name="train {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    task_runner=task_runner(),
+)
+def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
+    """Make a steering vector from a labelled data set, with its evidence.
 
     Every step writes to a content-addressed file in the lake and is skipped where the file exists,
     so a run that was killed continues where it stopped.
@@ -59,10 +65,18 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         candidate: Register the vector as a candidate and say so in an event, unless a version
             holds this very vector already. A study's trainings are evidence, not candidates:
             they are recorded only.
+        workers: Processes that share the extraction and the sweep, this one included; the others
+            are runs of the deployment `share`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
+    with failure_told(recipe) if candidate else nullcontext(), helped(workers) as share:
+        return training(recipe, candidate, share)
+
+
+def training(recipe: Recipe, candidate: bool = True, share: Share | None = None) -> Training:
+    """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
     with watch.step("load"):
         recipe = mapped(recipe)
@@ -77,7 +91,7 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             parts = read_split(lake, split)
 
     with watch.step("extract"):
-        plan = extract_missing(recipe, split)
+        plan = extract_missing(recipe, split, share=share)
         extracted = plan.total - plan.cached
         log.info(
             "extract: %d prompts, %d cached, %d run; %d items answered",
@@ -101,6 +115,8 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
             )
 
     with watch.step("sweep"):
+        if share is not None:
+            share_sweep(recipe, split, vectors, share)
         answers = sweep(recipe, split, vectors)
         swept, measure = read_sweep(recipe, vectors, answers), partial(read_damage, recipe, vectors)
         selection = select_measuring(measure, swept, recipe.protocol, recipe.select, recipe.max_kl)
@@ -141,17 +157,13 @@ def train(recipe: Recipe, candidate: bool = True) -> Training:
         prompts_cached=plan.cached,
         seconds=watch.read(),
     )
-    # Before anything that may fail: a candidate without its event is never judged.
-    if outcome.is_new:
-        emit_event(
-            event=REGISTERED,
-            resource={"prefect.resource.id": f"pas.vector.{outcome.model_name}"},
-            payload={
-                "name": outcome.model_name,
-                "version": outcome.version,
-                "delta": outcome.delta,
-            },
-        )
+    # Before anything that may fail: a candidate without its event waits for `reconcile`.
+    if outcome.is_new and outcome.version is not None:
+        CandidateRegistered(
+            outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
+        ).emit()
+    if outcome.version is not None:
+        add_to_name(f", version {outcome.version}")
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

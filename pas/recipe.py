@@ -21,7 +21,7 @@ from pydantic import (
 
 from pas.data.chat import PromptOption, prompt_style
 from pas.data.prompts import Scoring
-from pas.data.splits import Protocol
+from pas.data.splits import Protocol, SplitRule
 from pas.errors import UserError
 from pas.intake.items import BadRows
 from pas.intake.mapping import DataMapping
@@ -149,6 +149,11 @@ class Recipe(BaseModel):
         None,
         description="Of the order of choices alone. Held fixed, other seeds use the prompts and "
         "answers of items that are in the lake.",
+    )
+    split_rule: SplitRule = Field(
+        "balanced",
+        description="How items are split by seed: balanced in size and strata, or stable: for data "
+        "that grow, each group has its part whatever other rows there are.",
     )
     max_items: int | None = Field(
         4000, ge=5, description="Largest number of items, drawn by seed; none for all."
@@ -286,11 +291,11 @@ class Recipe(BaseModel):
         values = flat(type(self), {name: getattr(self, name) for name in type(self).model_fields})
         for name in ("layers", "strengths"):  # as in the addresses and lineages that lakes have
             values[name] = written(values[name])
-        about_data = ("data", "mapping", "bad_rows", "keep_splits")
+        unsaid = ("data", "mapping", "bad_rows", "keep_splits", "split_rule")
         return {
             option.name: values[option.name]
             for option in options_of(type(self))
-            if option.path[0] not in about_data or values[option.name] != option.default
+            if option.path[0] not in unsaid or values[option.name] != option.default
         }
 
 

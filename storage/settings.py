@@ -1,10 +1,11 @@
 """Every setting, from the environment: the only place that reads it."""
 
+import getpass
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pas.errors import UserError
@@ -65,12 +66,21 @@ class Settings(BaseSettings):
         None, description="artifacts of a database store; default <home>/artifacts"
     )
     experiment: str = Field("pas", description="MLflow experiment of the trainings")
+    user: str | None = Field(
+        None, description="who MLflow shows as the creator of a run; default the login name"
+    )
     shard_tokens: int = Field(8192, gt=0, description="tokens run for one activation shard")
     batch_tokens: int | None = Field(
         None, gt=0, description="tokens of one forward pass; default what the free memory holds"
     )
     batch_rows: int | None = Field(
         None, gt=0, description="steered rows of one sweep step; default as above"
+    )
+    task_runner: str = Field(
+        "threads",
+        pattern=r"^(threads|(dask|ray)(=.+)?)$",
+        description="what runs the tasks of an extraction: threads, or dask or ray, with the "
+        "address of a cluster such as dask=tcp://scheduler:8786",
     )
     memory_limit: str | None = Field(None, description="DuckDB's memory limit; default 1GB")
     trust_remote_code: bool = Field(
@@ -81,6 +91,14 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def creator(self) -> str | None:
+        """Who runs are shown to be created by; None where nothing says."""
+        try:
+            return self.user or getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            return None
 
     def open_lake(self) -> Lake:
         """Return the lake; nothing is created before something is written."""
@@ -96,5 +114,17 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once.
+
+    Raises:
+        UserError: If a variable has a value that does not fit. The message does not repeat it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        name = str(first["loc"][0])
+        variable = (
+            name if name.isupper() else f"{Settings.model_config['env_prefix']}{name.upper()}"
+        )
+        raise UserError(f"{variable}: {first['msg']}; set another value or none") from None

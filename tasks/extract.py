@@ -4,6 +4,7 @@ Both come from one pass over the model: the prompts that an estimator may averag
 before the model has answered, see `pas.methods.contrast.possible_texts`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pas.data.examples import Example
@@ -20,6 +21,7 @@ from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
 from tasks.caching import filling, ready
+from tasks.shares import Share, Unit, Work
 
 
 class Shard(NamedTuple):
@@ -114,21 +116,14 @@ def plan(
     return Plan(len(prompts), len(prompts) - len(absent), unanswered, n_tokens, shards)
 
 
-def _extract(
-    recipe: Recipe,
-    texts: list[str],
-    items: list[Example],
-    number: int,
-    total: int,
-    size: int,
-    *,
-    address: str,
-) -> str:
-    """Run the model over texts and items; write activations, then answers; return the address."""
-    del number, total, size  # they name the task
+def run_shard(recipe: Recipe, shard: Shard) -> str:
+    """Run the model over a shard's texts and items, and write both; return the address.
+
+    The activations are written first, the answers last.
+    """
     lake, model, setup = resources.lake(), resources.model(recipe.model), resources.resolved(recipe)
-    prompts = [encode(model.info, text) for text in texts]
-    questions = [question(recipe, example) for example in items]
+    prompts = [encode(model.info, text) for text in shard.texts]
+    questions = [question(recipe, example) for example in shard.items]
     activations, scores = read(
         model,
         prompts,
@@ -138,7 +133,7 @@ def _extract(
         length_norm=setup.rule.length_norm,
         token_budget=settings().batch_tokens,
     )
-    written = address
+    written = shard.address
     if prompts:
         meta = recipe.model.as_dict()
         written = write_shard(lake, model.fingerprint, recipe.site, activations, meta)
@@ -148,10 +143,18 @@ def _extract(
             key: shown[canonical(asked)].tolist()
             for key, asked, shown in zip(keys, questions, scores, strict=True)
         }
-        written = write_answers(lake, address, by_key)
-    if written != address:
-        raise RuntimeError(f"the shard landed at {written} instead of {address}")
+        written = write_answers(lake, shard.address, by_key)
+    if written != shard.address:
+        raise RuntimeError(f"the shard landed at {written} instead of {shard.address}")
     return written
+
+
+def _extract(
+    recipe: Recipe, shard: Shard, number: int, total: int, size: int, *, address: str
+) -> str:
+    """Run a shard as a task."""
+    del number, total, size, address  # for the task's name and its cache
+    return run_shard(recipe, shard)
 
 
 extract_shard = filling(
@@ -159,23 +162,35 @@ extract_shard = filling(
 )
 
 
-def extract_missing(recipe: Recipe, split: str, methods: tuple[str, ...] | None = None) -> Plan:
+def extract_missing(
+    recipe: Recipe,
+    split: str,
+    methods: tuple[str, ...] | None = None,
+    share: Share | None = None,
+) -> Plan:
     """Run what is missing, a few shards in flight so that writing overlaps with compute.
 
     Args:
         recipe: The training.
         split: Address of its split.
         methods: See `plan`.
+        share: Has other processes help, if given.
 
     Returns:
         The plan, now carried out.
     """
     todo = plan(recipe, read_split(resources.lake(), split).train, methods)
+    if share is not None and len(todo.shards) > 1:
+        units = (
+            Unit(shard.address, tuple(shard.texts), tuple(e.id for e in shard.items))
+            for shard in todo.shards
+        )
+        share(Work("extract", recipe, split, "", tuple(units)))
+        return todo
     futures = [
         ready(extract_shard, shard.address).submit(
             recipe,
-            shard.texts,
-            shard.items,
+            shard,
             number,
             len(todo.shards),
             len(shard.texts) + len(shard.items),
@@ -186,3 +201,14 @@ def extract_missing(recipe: Recipe, split: str, methods: tuple[str, ...] | None 
     for future in futures:
         future.result()
     return todo
+
+
+def shard_runner(work: Work) -> Callable[[Unit], str]:
+    """Return what runs the model over a unit of an extraction that processes share."""
+    by_id = {example.id: example for example in read_split(resources.lake(), work.split).train}
+
+    def run(unit: Unit) -> str:
+        items = [by_id[item] for item in unit.items]
+        return run_shard(work.recipe, Shard(unit.address, list(unit.texts), items))
+
+    return run

@@ -11,7 +11,7 @@ from pas.errors import UserError
 from pas.intake.items import Intake
 from pas.reading import take_in
 from pas.recipe import Recipe
-from storage.lake.stages import Stage, split_table, stage
+from storage.lake.stages import ITEMS, Stage, split_table, stage
 from tasks import resources
 from tasks.scorable import scorable
 
@@ -23,7 +23,14 @@ def load_split(recipe: Recipe, examples: list[Example]) -> Split:
         UserError: If there are too few items or groups.
     """
     try:
-        parts = split(examples, recipe.seed, recipe.protocol, recipe.max_items, recipe.order_seed)
+        parts = split(
+            examples,
+            recipe.seed,
+            recipe.protocol,
+            recipe.max_items,
+            recipe.order_seed,
+            recipe.split_rule,
+        )
     except UserError as error:
         raise UserError(f"--task {recipe.task}: {error}") from error
     if recipe.train_items is None:
@@ -45,7 +52,9 @@ def split_stage(recipe: Recipe, taken: Intake, unscorable: Sequence[str] = ()) -
         unscorable: Items that were left out because the model cannot be asked them.
     """
     left_out = [*taken.skipped, *unscorable]
-    skipped = {"skipped": left_out} if left_out else {}
+    unusual: dict[str, object] = {"skipped": left_out} if left_out else {}
+    if recipe.split_rule != "balanced":
+        unusual["rule"] = recipe.split_rule
     return stage(
         resources.lake(),
         "splits",
@@ -55,7 +64,7 @@ def split_stage(recipe: Recipe, taken: Intake, unscorable: Sequence[str] = ()) -
         max_items=recipe.max_items,
         order_seed=recipe.order_seed,
         train_items=recipe.train_items,
-        **skipped,
+        **unusual,
     )
 
 
@@ -72,5 +81,5 @@ def load(recipe: Recipe) -> str:
     where = split_stage(recipe, taken, unscorable)
     if lake.exists(where.address):
         return where.address
-    table = split_table(parts)
-    return lake.write_table(where.address, table, where.metadata)
+    facts = where._replace(ingredients=where.ingredients | {ITEMS: len(taken.examples)})
+    return lake.write_table(where.address, split_table(parts), facts.metadata)

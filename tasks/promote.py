@@ -3,24 +3,39 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
-from pas.data.examples import Example
-from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.evidence.checks import Finding
 from pas.evidence.evaluation import Evaluation
 from pas.evidence.verdict import verdict
-from pas.methods.answers import answer
-from pas.methods.grid import Configuration
 from pas.steering.vector import SteeringVector
-from storage.lake.tables import table_address
-from storage.registry.promotion import Promotion, promote, rollback
-from storage.registry.versions import CHAMPION, VectorVersion, load_vector, resolve
+from storage.registry.promotion import (
+    ChampionChanged,
+    Judgement,
+    Promotion,
+    keep,
+    objections,
+    promote,
+    refuse,
+    rollback,
+    settle,
+    unjudged,
+)
+from storage.registry.records import Record
+from storage.registry.versions import (
+    CHAMPION,
+    VectorVersion,
+    find_aliases,
+    find_versions,
+    load_vector,
+    resolve,
+)
 from tasks import resources
+from tasks.compare import CHAMPION_CHECK, champion_finding, compare_with_champion
 
-CHAMPION_CHECK = "champion"
+ROLLED_BACK_CHECK, REFUSED_CHECK = "rolled back", "refused before"
 
 
 class Overrule(NamedTuple):
@@ -47,6 +62,7 @@ class Decision(NamedTuple):
         replaced: The version that was champion before.
         findings: Every check, the comparison with the champion last.
         overrule: What was accepted although it fails.
+        automatic: Whether no person asked for it.
     """
 
     name: str
@@ -57,6 +73,7 @@ class Decision(NamedTuple):
     replaced: int | None
     findings: tuple[Finding, ...]
     overrule: Overrule = Overrule()
+    automatic: bool = False
 
     @property
     def refused(self) -> tuple[Finding, ...]:
@@ -116,7 +133,8 @@ def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
         return
     if not overrule.reason.strip():
         raise UserError("--accept: give the reason with --reason, for the record")
-    failed = [f for f in findings if f.blocks and not f.passed and f.check != CHAMPION_CHECK]
+    never = (CHAMPION_CHECK, REFUSED_CHECK)
+    failed = [f for f in findings if f.blocks and not f.passed and f.check not in never]
     known = {name for f in failed for name in (f.check, f.label)}
     unknown = [name for name in overrule.accepted if name not in known]
     if unknown:
@@ -126,37 +144,10 @@ def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
         )
 
 
-def accuracy_on_items_of(
-    candidate: VectorVersion, rule: ScoringRule, vector: SteeringVector
-) -> float:
-    """Return a vector's accuracy on the test items of a candidate's run, asked as in that run.
-
-    Raises:
-        UserError: If the lake no longer holds those items.
-    """
-    lake = resources.lake()
-    address = table_address(lake, "items", candidate.run_id)
-    if not lake.exists(address):
-        raise UserError(
-            f"{candidate.name}: the test items of version {candidate.version} are not in the lake "
-            f"{lake.url}. Set PAS_LAKE to the lake it was trained with, or train it again."
-        )
-    rows = [row for row in lake.read_table(address).to_pylist() if row["split"] == "test"]
-    examples = [
-        Example(row["item_id"], row["prompt"], tuple(row["choices"]), row["label"], row["group_id"])
-        for row in rows
-    ]
-    model = resources.model(vector.model)
-    queries = [prepare(model.info, e.question, e.choices, e.label, rule) for e in examples]
-    at = Configuration(vector.method, vector.layer, vector.strength)
-    deltas = [(at, np.float32(vector.strength) * vector.direction)] if at.strength else []
-    budget = resources.budget(model, queries)
-    answers = answer(model, examples, queries, deltas, vector.site, rule, budget=budget)
-    return answers.accuracy(at)
-
-
-@task(name="judge")
-def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decision:
+@task(name="judge", task_run_name="judge {name}", cache_policy=NO_CACHE)
+def judge_candidate(
+    name: str, version: int | None, overrule: Overrule, automatic: bool = False
+) -> Decision:
     """Apply the table of checks to a candidate; nothing is changed.
 
     Raises:
@@ -169,60 +160,118 @@ def judge_candidate(name: str, version: int | None, overrule: Overrule) -> Decis
     evaluation = evaluation_of(vector, candidate)
     # It may have been judged by an older table of checks; its controls are stored with it.
     judged = verdict(evaluation.controls)
-    preferred = resolve(registry, name)  # the champion where there is one
-    champion = preferred if CHAMPION in preferred.aliases else None
-    unchanged, accuracy = False, None
-    if champion is not None:
-        held = load_vector(registry, champion)
-        unchanged = held.adds_the_same_as(vector)
-        if not unchanged:
-            accuracy = accuracy_on_items_of(
-                candidate, ScoringRule(**vector.provenance["rule"], prompt=vector.prompt), held
-            )
-    findings = (*judged.findings, _against_champion(evaluation, accuracy))
-    check_overrule(findings, overrule)
-    replaced = champion.version if champion else None
-    return Decision(
-        name, candidate.version, judged.label, False, unchanged, replaced, findings, overrule
-    )
-
-
-def _against_champion(evaluation: Evaluation, accuracy: float | None) -> Finding:
-    steered = evaluation.test.steered_accuracy
-    measured, passed = f"accuracy {steered:.4f}", accuracy is None or steered > accuracy
-    meaning = "The vector is better than the champion."
-    if accuracy is None:
-        meaning = "There is no other champion to compare with."
+    number = find_aliases(registry, name).get(CHAMPION)
+    champion = None if number is None else find_versions(registry, name).get(number)
+    held = None if champion is None else load_vector(registry, champion)
+    unchanged = held is not None and held.adds_the_same_as(vector)
+    findings = [*judged.findings, *_against_history(name, vector, automatic)]
+    if champion is None or held is None or unchanged:
+        findings.append(_nothing_to_compare(evaluation, number, unchanged))
     else:
-        measured += f", champion {accuracy:.4f}"
-    return Finding(
-        check=CHAMPION_CHECK,
-        label="no better than the champion",
-        passed=passed,
-        blocks=True,
-        measured=measured,
-        needed="above the champion on the same test items",
-        explanation=meaning if passed else "The champion answers the same items as well or better.",
+        findings += compare_with_champion(candidate, vector, champion, held)
+    check_overrule(findings, overrule)
+    return Decision(
+        name,
+        candidate.version,
+        judged.label,
+        False,
+        unchanged,
+        number,
+        tuple(findings),
+        overrule,
+        automatic,
     )
 
 
-@task(name="move-aliases", retries=2, retry_delay_seconds=[1, 10])
-def apply(decision: Decision) -> Decision:
-    """Make the candidate champion unless something refuses it or it is champion already."""
-    if decision.unchanged or decision.refused:
-        return decision
-    done = promote(
-        resources.registry(),
-        decision.name,
-        decision.version,
+def _against_history(name: str, vector: SteeringVector, automatic: bool) -> list[Finding]:
+    """Return whether the same vector was rolled back from, or refused if nobody asks for it."""
+    rolled_back, refused = objections(resources.registry(), name, vector.content)
+    found = [
+        Finding(
+            check=ROLLED_BACK_CHECK,
+            label=ROLLED_BACK_CHECK,
+            passed=rolled_back is None,
+            blocks=True,
+            measured="no"
+            if rolled_back is None
+            else f"as version {rolled_back.replaced}, on {rolled_back.day}",
+            needed="no rollback from the same vector",
+            explanation="Nobody rolled back from this vector."
+            if rolled_back is None
+            else "This very vector was champion and was rolled back from.",
+        )
+    ]
+    if automatic and refused is not None:
+        found.append(
+            Finding(
+                check=REFUSED_CHECK,
+                label=REFUSED_CHECK,
+                passed=False,
+                blocks=True,
+                measured=f"as version {refused.version}, on {refused.day}",
+                needed="no earlier refusal, unless somebody asks",
+                explanation="This very vector was refused before: ask for it with pas promote.",
+            )
+        )
+    return found
+
+
+def _nothing_to_compare(evaluation: Evaluation, number: int | None, unchanged: bool) -> Finding:
+    explanation = "There is no champion to compare with."
+    if unchanged:
+        explanation = f"The champion, version {number}, holds this very vector."
+    elif number is not None:
+        explanation = f"The champion, version {number}, was deleted: nothing to compare with."
+    return champion_finding(True, f"accuracy {evaluation.test.steered_accuracy:.4f}", explanation)
+
+
+@task(
+    name="move-aliases",
+    task_run_name="record the decision on {decision.name}",
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    cache_policy=NO_CACHE,
+)
+def apply(decision: Decision) -> Decision | None:
+    """Record the decision, and make the candidate champion unless something refuses it.
+
+    Returns:
+        The decision; None if there is another champion now than the one it was judged against.
+    """
+    registry, name, version = resources.registry(), decision.name, decision.version
+    judgement = Judgement(
         [finding._asdict() for finding in decision.findings],
-        accepted=decision.overrule.accepted,
-        reason=decision.overrule.reason,
+        decision.overrule.accepted,
+        decision.overrule.reason,
+        decision.automatic,
+        against=decision.replaced or 0,
     )
-    return decision._replace(promoted=True, replaced=done.replaced)
+    try:
+        if decision.unchanged:
+            keep(registry, name, version, judgement)
+        elif decision.refused:
+            refuse(registry, name, version, judgement)
+        else:
+            done = promote(registry, name, version, judgement)
+            return decision._replace(promoted=True, replaced=done.replaced)
+    except ChampionChanged:
+        return None
+    return decision
 
 
-@task(name="roll-back")
+@task(name="repair", task_run_name="repair {name}", cache_policy=NO_CACHE)
+def repair(name: str) -> Record | None:
+    """Carry out a promotion or rollback that was cut off; return it, if there was one."""
+    return settle(resources.registry(), name)
+
+
+@task(name="find-unjudged", task_run_name="find what was never judged", cache_policy=NO_CACHE)
+def find_unjudged() -> list[tuple[str, int]]:
+    """Return name and number of the versions that no decision was made about, oldest first."""
+    return [(version.name, version.version) for version in unjudged(resources.registry())]
+
+
+@task(name="roll-back", task_run_name="roll back {name}", cache_policy=NO_CACHE)
 def roll_back(name: str) -> Promotion:
     """Exchange champion and previous.
 

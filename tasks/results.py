@@ -4,7 +4,6 @@ import json
 
 import pyarrow as pa
 
-from pas.data.chat import PLAIN
 from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
@@ -12,6 +11,7 @@ from pas.study.results import StudyResult
 from storage.lake.stages import Stage, stage
 from tasks import resources
 from tasks.load import split_stage
+from tasks.origin import fields_that_matter
 
 _VERSION = 1  # of what a result holds
 
@@ -38,16 +38,10 @@ def _content(recipe: Recipe) -> dict[str, object]:
     """Return what a recipe stands for: the split's address stands for the data's content."""
     taken = take_in(recipe)
     recipe = mapped(recipe, taken)
-    fields = recipe.as_dict() | {"data": None}
-    if recipe.protocol == "paper":
-        del fields["max_kl"]  # without effect there
-    if resources.resolved(recipe).rule.prompt == PLAIN:
-        for name in ("prompt", "system", "close_thinking"):
-            del fields[name]
     return {
         "split": split_stage(recipe, taken).address,
         "model": resources.resolved(recipe).fingerprint,
-        "recipe": fields,
+        "recipe": fields_that_matter(recipe),
     }
 
 

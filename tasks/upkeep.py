@@ -8,8 +8,11 @@ from tqdm.auto import tqdm
 from storage.lake.files import Lake
 from storage.lake.shards import ShardReport, verify_shard
 from tasks import resources
+from tasks.shares import FOLDER
+from tasks.sweep import SWEEP_SHARES
 
 ACTIVATIONS = "activations"
+_ABANDONED_DAYS = 1.0  # after which nobody is at shared work any more
 
 
 class Garbage(NamedTuple):
@@ -31,7 +34,7 @@ def verify_shards() -> list[ShardReport]:
 
 
 def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Garbage]:
-    """Remove unfinished files, broken shards and, on request, old shards.
+    """Remove unfinished files, abandoned shares, broken shards and, on request, old shards.
 
     Args:
         older_than_days: Shards that are older are removed too; None keeps all.
@@ -44,17 +47,24 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
     found = [Garbage(a, "left by an interrupted writer", lake.size(a)) for a in lake.stray_files()]
     found += [Garbage(r.address, r.reason, r.bytes) for r in verify_shards() if not r.ok]
     known = {entry.address for entry in found}
+    for folder in (FOLDER, SWEEP_SHARES):
+        abandoned = _not_written_for(_ABANDONED_DAYS, lake, folder)
+        found += [Garbage(a, "part of work that was abandoned", n) for a, n in abandoned.items()]
     if older_than_days is not None:
-        before = datetime.now(UTC) - timedelta(days=older_than_days)
-        found += [
-            Garbage(address, f"not written for {older_than_days:g} days", size)
-            for address, size in lake.sizes(ACTIVATIONS).items()
-            if address not in known and _written(lake, address) < before
-        ]
+        reason = f"not written for {older_than_days:g} days"
+        old = _not_written_for(older_than_days, lake, ACTIVATIONS)
+        found += [Garbage(a, reason, n) for a, n in old.items() if a not in known]
     if not dry_run:
         for entry in found:
             lake.remove(entry.address)
     return found
+
+
+def _not_written_for(days: float, lake: Lake, folder: str) -> dict[str, int]:
+    """Return address and bytes of the files of a folder that are as old as that."""
+    before = datetime.now(UTC) - timedelta(days=days)
+    sizes = lake.sizes(folder, suffix="")
+    return {address: n for address, n in sizes.items() if _written(lake, address) < before}
 
 
 def _written(lake: Lake, address: str) -> datetime:

@@ -2,7 +2,18 @@
 
 import typer
 
-from flows.cli import catalogue, data, demo, finetune, health, server, study, training, vectors
+from flows.cli import (
+    catalogue,
+    data,
+    demo,
+    finetune,
+    health,
+    server,
+    study,
+    training,
+    vectors,
+    watch,
+)
 
 app = typer.Typer(
     name="pas",
@@ -13,5 +24,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, data, training, finetune, study, vectors, catalogue, server, health):
+for part in (demo, data, training, finetune, study, vectors, watch, catalogue, server, health):
     part.add_to(app)

@@ -1,6 +1,7 @@
 """`pas train` and `pas tasks`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,8 @@ from flows.cli.options import command_with
 
 if TYPE_CHECKING:
     from pas.options import Option
+    from tasks.forecast import Forecast
+    from tasks.look import Look
 
 _EXAMPLES = """
 Train on your own data; what the columns hold is recognised (look first: pas data tickets.csv):
@@ -34,6 +37,15 @@ See the cost first:
     pas train --task bbq_age --data Age.jsonl --dry-run
 """
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Processes that share extraction and sweep: this one, and workers of the deployment "
+        "share.",
+    ),
+]
+
 
 def _options() -> "Sequence[Option]":
     from pas.options import options_of
@@ -46,6 +58,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     summary = "Make a steering vector from a labelled data set."
     app.command("train", help=f"{summary}\n{_EXAMPLES}", cls=command_with(_options))(train)
+    app.command("retrain", help=retrain.__doc__, cls=command_with(_options))(retrain)
     app.command("tasks", help="List the built-in tasks.")(tasks)
 
 
@@ -53,6 +66,7 @@ def train(
     context: typer.Context,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
+    workers: Workers = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -60,19 +74,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Make a steering vector from a labelled data set."""
-    from pas.recipe import Recipe
-
-    recipe = Recipe.read(with_mapping_file(context.obj, mapping))
-    from flows.cli.session import begin, call
-
-    begin(verbose=verbose, with_server=not dry_run)
-    from tasks.forecast import forecast
-    from tasks.look import look
-
-    with waiting(f"reading the data of {recipe.task}"):
-        found = look(recipe, "tokenizer")
-    recipe = found.recipe
-    expected = forecast(recipe, found.taken)
+    found, expected = _before(context, mapping, verbose, with_server=not dry_run)
     if save_mapping is not None:
         save(found, save_mapping)
     if not json and found.taken.mapping is not None:
@@ -85,15 +87,59 @@ def train(
         else:
             print_table("What it would take", ("", ""), expected.rows())
         return
+    from flows.cli.session import call
     from flows.train import train as run
 
-    trained = call(run, recipe)
+    trained = call(run, found.recipe, workers=workers)
     if json:
         print_json(trained.outcome.as_dict())
         return
     show(trained)
     verdict = trained.evaluation.verdict
     print_checks(f"Is the gain real? {verdict.label}", verdict.findings)
+
+
+def _before(
+    context: typer.Context, mapping: Path | None, verbose: bool, *, with_server: bool = True
+) -> "tuple[Look, Forecast]":
+    """Read the recipe and its data: mistakes are told before a flow is started."""
+    from pas.recipe import Recipe
+
+    recipe = Recipe.read(with_mapping_file(context.obj, mapping))
+    from flows.cli.session import begin
+
+    begin(verbose=verbose, with_server=with_server)
+    from tasks.forecast import forecast
+    from tasks.look import look
+
+    with waiting(f"reading the data of {recipe.task}"):
+        found = look(recipe, "tokenizer")
+    return found, forecast(found.recipe, found.taken)
+
+
+def retrain(
+    context: typer.Context,
+    mapping: MappingFile = None,
+    workers: Workers = 1,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train only if data, model, recipe or code have changed since a registered version.
+
+    It takes the options of pas train. This is what a schedule runs; for data that grow:
+
+    pas retrain --task returns --data tickets.csv --split-rule stable
+    """
+    found, _ = _before(context, mapping, verbose)
+    from flows.cli.session import call
+    from flows.retrain import retrain as run
+
+    done = call(run, found.recipe, workers)
+    if json:
+        outcome = done.training.outcome.as_dict() if done.training else None
+        print_json(done._asdict() | {"training": outcome})
+    elif done.training is not None:
+        show(done.training)
 
 
 def show(trained: Any) -> None:

@@ -104,8 +104,8 @@ def vectors(
     json: Json = False,
 ) -> None:
     """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
-    from storage.registry.promotion import history
-    from storage.registry.versions import find_model, list_versions
+    from storage.registry.records import history
+    from storage.registry.versions import find_model, list_versions, stale_aliases
     from storage.settings import settings
 
     registry = settings().open_registry()
@@ -115,7 +115,8 @@ def vectors(
     past = history(registry, name) if name is not None else []
     if json:
         rows = [v._asdict() for v in found]
-        print_json({"versions": rows, "history": past} if name is not None else rows)
+        decisions = [record.as_dict() for record in past]
+        print_json({"versions": rows, "history": decisions} if name is not None else rows)
         return
     print_table(
         "Vectors",
@@ -124,7 +125,7 @@ def vectors(
             (
                 f"{v.name}:{v.version}",
                 ", ".join(v.aliases),
-                v.tags.get("verdict"),
+                v.verdict,
                 _steering(v.tags),
                 _accuracies(v.tags),
                 f"{v.created:%Y-%m-%d}",
@@ -135,10 +136,14 @@ def vectors(
     )
     if past:
         print_table(
-            "Promotion history",
-            ("time", "action", "version", "replaced"),
-            [[e.get(k) for k in ("time", "action", "version", "replaced")] for e in past],
+            "Decisions",
+            ("time", "version", "decision"),
+            [(f"{r.time[:10]} {r.time[11:16]}", r.version, r.sentence) for r in past],
+            unfolded=("time",),
         )
+    for stale in stale_aliases(registry):
+        if name in (None, stale.name):
+            say(f"note: {stale.problem}")
 
 
 def _steering(tags: dict[str, str]) -> str:

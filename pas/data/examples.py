@@ -5,6 +5,7 @@ docs/method.md defines an item at its beginning and groups under "Protocols".
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +20,7 @@ PARTS = {
 }
 MAX_CHOICES = 26  # one capital letter each
 _SHOWN_PROBLEMS = 8
+_PLACE = re.compile(r"(\w+-)?row-\d+")  # as `row_name` gives it, also in a part of the data
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,22 @@ def faults_of(example: Example) -> Iterable[str]:
         yield f"{len(example.roles)} role(s) for {len(example.choices)} choices"
 
 
+def row_name(number: int) -> str:
+    """Return the name of an item that has no other: its place in the data, counted from 1."""
+    return f"row-{number}"
+
+
+def lasting_name(name: str, example: Example) -> str:
+    """Return an item's id or group by a name that holds when other rows are added or removed.
+
+    A name that is a place in the data is replaced by a hash of question and choices, in any order.
+    """
+    if not _PLACE.fullmatch(name):
+        return name
+    content = json.dumps([example.question, sorted(example.choices)])
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
 def group_key(shared: str) -> str:
     """Return the name of a group: blake2b-64 of a text, as 16 hex characters.
 
@@ -116,7 +134,10 @@ class ItemAnswer(NamedTuple):
 def digest(examples: Sequence[Example]) -> str:
     """Return blake2b-128, as 32 hex characters, of the examples' content and order."""
     lines = [
-        json.dumps([e.id, e.question, e.choices, e.label, e.group, e.stratum, e.fact, e.roles])
+        json.dumps(
+            [e.id, e.question, e.choices, e.label, e.group, e.stratum, e.fact, e.roles]
+            + ([e.part] if e.part else [])
+        )
         for e in examples
     ]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()

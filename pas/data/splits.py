@@ -3,17 +3,19 @@
 docs/method.md, "Pipeline", step 1, and "Protocols".
 """
 
+import hashlib
 import random
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from pas.data.examples import Example
+from pas.data.examples import Example, lasting_name
 from pas.errors import UserError
 
 Protocol = Literal["sound", "paper"]
-
+SplitRule = Literal["balanced", "stable"]
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.6, 0.2, 0.2)
@@ -52,11 +54,18 @@ def split(
     protocol: Protocol = "sound",
     max_items: int | None = None,
     order_seed: int | None = None,
+    rule: SplitRule = "balanced",
 ) -> Split:
     """Shuffle items by seed, cut them 60/20/20 and order their choices.
 
     `paper` cuts by row. `sound` keeps groups whole and balances strata, see docs/method.md,
     "Protocols". Items that bring their split (`Example.part`) stay in it.
+
+    Under the rule `stable` a hash of the seed and the group (under `paper` of the item) decides,
+    whatever else is in the data: an item that was held out once stays held out when rows are
+    added. The shares are 60/20/20 only on average over the groups, strata are not balanced, and
+    with few groups a part may be empty. Of more than `max_items`, those with the smallest hashes
+    are kept; added rows may take the place of others, and move none to another part.
 
     Args:
         examples: The items, in any order.
@@ -64,13 +73,19 @@ def split(
         protocol: "sound" or "paper".
         max_items: How many items are kept after the shuffle; all by default.
         order_seed: Seed of the order of choices; `seed` by default.
+        rule: "balanced", or "stable" for data that grow.
 
     Raises:
-        UserError: If there are fewer than 5 items, or fewer than 3 groups under `sound`.
+        UserError: If there are fewer than 5 items, or fewer than 3 groups under `sound`, or if the
+            rule `stable` leaves a part empty.
     """
     pool = sorted(examples, key=lambda e: e.id)
-    random.Random(seed).shuffle(pool)
-    cut = _by_row if protocol == "paper" else _by_group
+    if rule == "stable":
+        pool.sort(key=lambda e: _share(f"order:{seed}", lasting_name(e.id, e)))
+        cut = _by_hash(seed, protocol)
+    else:
+        random.Random(seed).shuffle(pool)
+        cut = _by_row if protocol == "paper" else _by_group
     if any(e.part for e in pool):
         pool, parts = _kept(pool, max_items, cut)
     else:
@@ -79,15 +94,24 @@ def split(
     if not all(parts):
         raise UserError(
             f"{len(pool)} items cannot be cut into train, val and test: "
-            + (
-                f"they have {len({e.group for e in pool})} group(s), at least 3 are needed. "
-                "Use a group column (--group-col) with more groups, or none."
-                if len(pool) >= 5 and protocol == "sound"
-                else "at least 5 items are needed."
-            )
+            + _why(pool, protocol, rule)
         )
     order = seed if order_seed is None else order_seed
     return Split(*(tuple(order_choices(e, order, protocol) for e in part) for part in parts))
+
+
+def _why(pool: Sequence[Example], protocol: Protocol, rule: SplitRule) -> str:
+    groups = len({e.group for e in pool})
+    if len(pool) < 5:
+        return "at least 5 items are needed."
+    if protocol == "sound" and groups < 3:
+        return (
+            f"they have {groups} group(s), at least 3 are needed. Use a group column (--group-col) "
+            "with more groups, or none."
+        )
+    return (
+        f"the rule {rule} left a part empty. Use --split-rule balanced, another seed or more groups"
+    )
 
 
 Cut = Callable[[list[Example], Sequence[float]], tuple[list[Example], ...]]
@@ -116,6 +140,28 @@ def _by_row(pool: list[Example], shares: Sequence[float]) -> tuple[list[Example]
     ends = [int(len(pool) * sum(shares[:n])) for n in range(1, len(shares))]
     starts = [0, *ends]
     return tuple(pool[a:b] for a, b in zip(starts, [*ends, len(pool)], strict=True))
+
+
+def _by_hash(seed: int, protocol: Protocol) -> Cut:
+    """Return a cut in which each group, or under `paper` each item, has its part by a hash."""
+
+    def cut(pool: list[Example], shares: Sequence[float]) -> tuple[list[Example], ...]:
+        parts: tuple[list[Example], ...] = tuple([] for _ in shares)
+        ends = [sum(shares[: n + 1]) for n in range(len(shares) - 1)]
+        for example in pool:
+            name = example.id if protocol == "paper" else example.group
+            parts[bisect_right(ends, _share(str(seed), lasting_name(name, example)))].append(
+                example
+            )
+        return parts
+
+    return cut
+
+
+def _share(salt: str, name: str) -> float:
+    """Return a number from 0 to 1 that the two texts determine, evenly spread over names."""
+    digest = hashlib.blake2b(f"{salt}:{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def _by_group(pool: list[Example], shares: Sequence[float]) -> tuple[list[Example], ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from pas.data.examples import PARTS, Example, faults_of, group_key, rows_refused
+from pas.data.examples import PARTS, Example, faults_of, group_key, row_name, rows_refused
 from pas.errors import UserError
 from pas.intake.candidates import candidates_as_items
 from pas.intake.cells import columns_in, flat_columns, has, text_of, value_at
@@ -273,11 +273,11 @@ def _examples(part: Part, mapping: DataMapping, bad_rows: BadRows, place: str) -
             one = correct_one(value_at(row, str(full.label)), len(texts))
             label = read(one, Choices(question, texts, names))
         return Example(
-            id=text_of(value_at(row, full.id)) if full.id else f"row-{number}",
+            id=text_of(value_at(row, full.id)) if full.id else row_name(number),
             question=question,
             choices=texts,
             label=label,
-            group=_group(row, full.group) if full.group else f"row-{number}",
+            group=_group(row, full.group) if full.group else row_name(number),
             stratum=str(label),
         )
 

@@ -36,7 +36,8 @@ def fingerprint(spec: ModelSpec, cache_dir: Path) -> str:
     tokenizer = sorted({p for pattern in _TOKENIZER for p in folder.glob(pattern)})
     identity = {
         "config": read_config(folder),
-        "files": {p.name: file_hash(p, cache_dir) for p in (*weights, *tokenizer)},
+        "files": {p.name: file_hash(p, cache_dir) for p in weights}
+        | {p.name: _tokenizer_hash(p, cache_dir) for p in tokenizer},
         "revision": spec.revision,
         "dtype": str(resolve_dtype(spec, folder)),
         "quantization": spec.quantization,
@@ -45,3 +46,22 @@ def fingerprint(spec: ModelSpec, cache_dir: Path) -> str:
     }
     text = json.dumps(identity, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _tokenizer_hash(path: Path, cache_dir: Path) -> str:
+    """Return the SHA-256 of a tokenizer's file.
+
+    transformers saves in the configuration whether the hub was to be asked when the tokenizer was
+    loaded. Of two machines that convert the same model one may work offline.
+    """
+    if path.name == "tokenizer_config.json":
+        config = json.loads(path.read_text())
+        if config.get("local_files_only"):
+            online = json.dumps(
+                config | {"local_files_only": False},
+                indent=2,
+                sort_keys=True,
+                ensure_ascii=False,  # as transformers writes it
+            )
+            return hashlib.sha256(f"{online}\n".encode()).hexdigest()
+    return file_hash(path, cache_dir)

@@ -75,15 +75,21 @@ class SteeringVector:
         left_out = {"direction"} | ({"prompt"} if self.prompt == PLAIN else set())
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
+    @property
+    def content(self) -> str:
+        """blake2b-128 of what the vector adds, where and after which prompts, as 32 hex characters.
+
+        Method, task and evidence do not count: two trainings may find the same vector.
+        """
+        # 0.0 is added so that -0 is 0, and 2 is 2.0: they add the same.
+        facts = [self.layer, self.site, self.strength + 0.0, self.fingerprint, asdict(self.prompt)]
+        digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(self.direction + 0.0, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
     def adds_the_same_as(self, other: "SteeringVector") -> bool:
         """Return whether both add the same numbers in the same place, after the same prompts."""
-        return (self.layer, self.site, self.strength, self.fingerprint, self.prompt) == (
-            other.layer,
-            other.site,
-            other.strength,
-            other.fingerprint,
-            other.prompt,
-        ) and np.array_equal(self.direction, other.direction)
+        return self.content == other.content
 
     def save(self, folder: str | Path) -> None:
         """Write `vector.safetensors` and `steering.json` into the folder."""

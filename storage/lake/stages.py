@@ -21,6 +21,7 @@ from storage.lake.files import Lake
 STAGES = "stages"
 _VERSION = 4
 FOOTER_KEY = "pas.stage"
+ITEMS = "items"  # kept with a split's ingredients, though the data's digest determines it
 _EXAMPLES = pa.schema(
     [
         pa.field("split", pa.string()),
@@ -101,6 +102,12 @@ def data_digest(lake: Lake, split_address: str) -> str:
     # A split of an older version did not keep its ingredients; its name stands for both.
     found = _of_data(lake, split_address).get("data")
     return str(found or PurePosixPath(split_address).stem)
+
+
+def data_items(lake: Lake, split_address: str) -> int | None:
+    """Return how many items the data have that a split was made from; None in older files."""
+    found: int | None = _of_data(lake, split_address).get(ITEMS)
+    return found
 
 
 def skipped_rows(lake: Lake, split_address: str) -> list[str]:

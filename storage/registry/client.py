@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
 from sqlalchemy import URL, create_engine, event, make_url
@@ -26,6 +27,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _initialize_tables
+
+Found = TypeVar("Found")
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
@@ -84,6 +87,16 @@ def create_once(create: Callable[[], object]) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def find(look: Callable[[], Found]) -> Found | None:
+    """Return what the store has, or None if it has no such thing."""
+    try:
+        return look()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    return None
 
 
 def write(action: Callable[[], object]) -> None:

@@ -1,28 +1,59 @@
-"""Which version of a vector is served: promote, roll back, and the record of both."""
+"""Which version of a vector is served: promote, refuse, roll back, and repair what was cut off.
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+Each decision is recorded before the aliases move, and marked as done afterwards. Everything that
+reads and moves aliases holds the vector's lock and first carries out what another run began, so a
+process may die between any two writes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pas.errors import UserError
 from storage.registry.client import client
+from storage.registry.lock import exclusive
+from storage.registry.records import (
+    Action,
+    Record,
+    history,
+    next_time,
+    write_record,
+)
 from storage.registry.versions import (
     CANDIDATE,
     CHAMPION,
+    DECISION_TAG,
     PREVIOUS,
     TAG_LIMIT,
+    VectorVersion,
+    content_of,
     find_aliases,
-    find_model,
+    find_versions,
+    list_versions,
     resolve,
 )
 from storage.settings import Registry
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
-PROMOTION_TAG = "pas.promotion."
-_REASON_LIMIT = 1000  # characters
+class Judgement(NamedTuple):
+    """Why a version is promoted or refused.
+
+    Attributes:
+        findings: What the checks found, JSON-able.
+        accepted: Findings that were accepted although they failed.
+        reason: Why they were accepted.
+        automatic: Whether no person asked for the judgement.
+        against: The champion that the version was compared with; 0 if there was none, None if it
+            does not matter which one it replaces.
+    """
+
+    findings: Sequence[Mapping[str, Any]] = ()
+    accepted: Sequence[str] = ()
+    reason: str = ""
+    automatic: bool = False
+    against: int | None = None
+
+
+NO_JUDGEMENT = Judgement()
 
 
 class Promotion(NamedTuple):
@@ -33,112 +64,263 @@ class Promotion(NamedTuple):
     replaced: int | None
 
 
+class Objections(NamedTuple):
+    """What the history holds against a vector.
+
+    Attributes:
+        rolled_back: The rollback that replaced it, unless it has been champion again since.
+        refused: Its last refusal, unless it has been promoted since.
+    """
+
+    rolled_back: Record | None
+    refused: Record | None
+
+
+class ChampionChanged(Exception):
+    """Another champion was made after the judgement: judge again."""
+
+
+class _Standing(NamedTuple):
+    """A vector's state, read under its lock: records, aliases, and the versions that exist."""
+
+    past: list[Record]
+    aliases: dict[str, int]
+    versions: dict[int, VectorVersion]
+
+
 def promote(
-    registry: Registry,
-    name: str,
-    version: int,
-    findings: Sequence[Mapping[str, Any]] = (),
-    *,
-    accepted: Sequence[str] = (),
-    reason: str = "",
+    registry: Registry, name: str, version: int, judgement: Judgement = NO_JUDGEMENT
 ) -> Promotion:
     """Make a version the champion, and the old champion `previous`.
 
-    At no moment is there no champion: `previous` is set while the old champion still has its
-    alias, which then moves in one write. Repeating a promotion changes nothing.
+    At no moment is there no champion. Repeating a promotion changes nothing.
 
     Args:
         registry: The store.
         name: Registered model.
         version: One of its versions.
-        findings: What the checks found, JSON-able; kept in the promotion's record.
-        accepted: Findings that were accepted although they failed; kept with the reason in the
-            record and on the version.
-        reason: Why.
+        judgement: Why; kept in the record.
 
     Raises:
         UserError: If there is no such version.
+        ChampionChanged: If the champion is not the one it was judged against.
     """
     chosen = resolve(registry, f"{name}:{version}").version
-    aliases = find_aliases(registry, name)
-    store = client(registry)
-    old = aliases.get(CHAMPION)
-    done = Promotion(name, chosen, aliases.get(PREVIOUS) if old == chosen else old)
-    if old != chosen:
-        if old is not None:
-            store.set_registered_model_alias(name, PREVIOUS, str(old))
-        # The record comes first: a change without a record would be worse than the reverse.
-        _record(store, "promote", done, findings, accepted, reason)
-        if accepted:
-            for key, value in (("accepted", ", ".join(accepted)), ("accepted_reason", reason)):
-                store.set_model_version_tag(name, str(chosen), key, value[:TAG_LIMIT])
-        store.set_registered_model_alias(name, CHAMPION, str(chosen))
-    if aliases.get(CANDIDATE) == chosen:
-        store.delete_registered_model_alias(name, CANDIDATE)
-    return done
+    with exclusive(registry, name):
+        standing = _settled(registry, name)
+        if standing.aliases.get(CHAMPION) == chosen:
+            return Promotion(name, chosen, standing.aliases.get(PREVIOUS))
+        _check_champion(standing, judgement)
+        record = _record(registry, standing, "promote", chosen, judgement)
+        _carry_out(registry, name, record, standing)
+    return Promotion(name, chosen, record.replaced)
+
+
+def refuse(registry: Registry, name: str, version: int, judgement: Judgement) -> None:
+    """Record that a version is not promoted.
+
+    Raises:
+        UserError: If there is no such version.
+        ChampionChanged: If the champion is not the one it was judged against.
+    """
+    _note(registry, name, version, "refuse", judgement)
+
+
+def keep(registry: Registry, name: str, version: int, judgement: Judgement) -> None:
+    """Record, unless something is recorded already, that the champion holds a version's vector.
+
+    Raises:
+        UserError: If there is no such version.
+        ChampionChanged: If the champion is not the one it was judged against.
+    """
+    _note(registry, name, version, "keep", judgement)
 
 
 def rollback(registry: Registry, name: str) -> Promotion:
     """Exchange champion and previous, so that a second rollback undoes the first.
 
     Raises:
-        UserError: If there is no previous champion.
+        UserError: If there is no previous champion, or it was deleted.
     """
-    aliases = find_aliases(registry, name)
-    champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-    if previous is None or previous == champion:
-        raise UserError(
-            f"vector {name}: there is no previous champion to roll back to "
-            f"(champion: {champion or 'none'}); promote a version instead"
-        )
-    store = client(registry)
-    done = Promotion(name, previous, champion)
-    _record(store, "rollback", done)
-    store.set_registered_model_alias(name, CHAMPION, str(previous))
-    if champion is not None:
-        store.set_registered_model_alias(name, PREVIOUS, str(champion))
-    return done
+    find_aliases(registry, name)  # a wrong name is told before the lock of it is taken
+    with exclusive(registry, name):
+        standing = _settled(registry, name)
+        champion, previous = (standing.aliases.get(alias) for alias in (CHAMPION, PREVIOUS))
+        problem = None
+        if previous is None or previous == champion:
+            problem = "there is no previous champion to roll back to"
+        elif previous not in standing.versions:
+            problem = f"the previous champion, version {previous}, was deleted"
+        if problem is not None or previous is None:
+            raise UserError(
+                f"vector {name}: {problem} (champion: {champion or 'none'}); promote a version "
+                "instead"
+            )
+        record = _record(registry, standing, "rollback", previous)
+        _carry_out(registry, name, record, standing)
+    return Promotion(name, previous, champion)
 
 
-def history(registry: Registry, name: str) -> list[dict[str, Any]]:
-    """Return the promotions and rollbacks of a vector, oldest first.
-
-    Each has `time` (ISO 8601, UTC), `action`, `version`, `replaced` and `findings`. A promotion
-    that overruled checks also has `accepted` and `reason`. Records of older versions have `gates`.
+def settle(registry: Registry, name: str) -> Record | None:
+    """Carry out a decision that a run began and did not finish; return it, if there was one.
 
     Raises:
         UserError: If there is no such name.
     """
-    tags = find_model(registry, name).tags
-    keys = sorted(key for key in tags if key.startswith(PROMOTION_TAG))
-    return [json.loads(tags[key]) for key in keys]
+    before = history(registry, name)
+    with exclusive(registry, name):
+        after = _settled(registry, name).past
+    return next((new for old, new in zip(before, after, strict=False) if old != new), None)
+
+
+def unjudged(registry: Registry) -> list[VectorVersion]:
+    """Return the versions of every vector that no decision was made about, oldest first."""
+    versions = list_versions(registry)
+    judged = {
+        (name, number)
+        for name in {version.name for version in versions}
+        for record in history(registry, name)
+        for number in (record.version, record.replaced)
+    }
+    return [v for v in reversed(versions) if (v.name, v.version) not in judged]
+
+
+def objections(registry: Registry, name: str, content: str) -> Objections:
+    """Return what the history holds against a vector, whichever version it was in.
+
+    Args:
+        registry: The store.
+        name: Registered model.
+        content: `SteeringVector.content`.
+
+    Raises:
+        UserError: If there is no such name.
+    """
+    past = history(registry, name)
+    contents: dict[int, str | None] = {r.version: r.content for r in past if r.content}
+    versions = find_versions(registry, name)
+
+    def held(number: int | None) -> bool:
+        if number is not None and number not in contents and number in versions:
+            contents[number] = content_of(registry, versions[number])
+        return number is not None and contents.get(number) == content
+
+    rolled_back = refused = None
+    for record in past:
+        if record.state == "undone":
+            continue
+        if record.action == "refuse" and held(record.version):
+            refused = record
+        if record.action == "promote" and held(record.version):
+            rolled_back = refused = None
+        if record.action == "rollback":
+            # The same vector may be in both versions: then it is champion again.
+            if held(record.version):
+                rolled_back = None
+            elif held(record.replaced):
+                rolled_back = record
+    return Objections(rolled_back, refused)
+
+
+def _note(
+    registry: Registry, name: str, version: int, action: Action, judgement: Judgement
+) -> None:
+    chosen = resolve(registry, f"{name}:{version}").version
+    with exclusive(registry, name):
+        standing = _settled(registry, name)
+        _check_champion(standing, judgement)
+        known = any(chosen in (record.version, record.replaced) for record in standing.past)
+        if action == "keep" and known:
+            return
+        record = _record(registry, standing, action, chosen, judgement)
+        write_record(registry, name, record)
+        _tell(registry, name, [(chosen, record.sentence)])
+
+
+def _check_champion(standing: _Standing, judgement: Judgement) -> None:
+    champion = standing.aliases.get(CHAMPION, 0)
+    if judgement.against not in (None, champion):
+        raise ChampionChanged(
+            f"judged against version {judgement.against or 'none'}, the champion is "
+            f"{champion or 'none'}"
+        )
 
 
 def _record(
-    store: "MlflowClient",
-    action: str,
-    done: Promotion,
-    findings: Sequence[Mapping[str, Any]] = (),
-    accepted: Sequence[str] = (),
-    reason: str = "",
-) -> None:
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    facts: dict[str, Any] = {
-        "time": time,
-        "action": action,
-        "version": done.version,
-        "replaced": done.replaced,
-    }
-    if accepted:
-        facts |= {"accepted": list(accepted), "reason": reason[:_REASON_LIMIT]}
-    # The sentence of a check follows from its other fields, so it is left out first.
-    short = [{k: v for k, v in f.items() if k != "explanation"} for f in findings]
-    text = json.dumps(facts | {"findings": short}, default=str)
-    short = [{k: v[:80] if isinstance(v, str) else v for k, v in f.items()} for f in short]
-    left_out = 0
-    while len(text) > TAG_LIMIT:
-        text = json.dumps(facts | {"findings": short, "findings_left_out": left_out}, default=str)
-        short = short[:-1]
-        left_out += 1
-    store.set_model_version_tag(done.name, str(done.version), PROMOTION_TAG + time, text)
-    store.set_registered_model_tag(done.name, PROMOTION_TAG + time, text)
+    registry: Registry,
+    standing: _Standing,
+    action: Action,
+    version: int,
+    judgement: Judgement = NO_JUDGEMENT,
+) -> Record:
+    moves = action in ("promote", "rollback")
+    return Record(
+        time=next_time(standing.past),
+        action=action,
+        version=version,
+        replaced=standing.aliases.get(CHAMPION) if moves else None,
+        content=content_of(registry, standing.versions[version]),
+        findings=judgement.findings,
+        accepted=judgement.accepted,
+        reason=judgement.reason,
+        automatic=judgement.automatic,
+        state="begun" if moves else "done",
+    )
+
+
+def _carry_out(registry: Registry, name: str, record: Record, standing: _Standing) -> None:
+    """Record a decision and move the aliases as it says; every step may be repeated.
+
+    `previous` is set while the old champion still has its alias, which then moves in one write.
+    """
+    store = client(registry)
+    write_record(registry, name, record)
+    aliases, told = standing.aliases, [(record.version, record.sentence)]
+    if record.replaced in standing.versions:
+        store.set_registered_model_alias(name, PREVIOUS, str(record.replaced))
+        told.append((int(record.replaced or 0), record.sentence_for_replaced))
+    elif aliases.get(PREVIOUS) == record.version:
+        store.delete_registered_model_alias(name, PREVIOUS)
+    store.set_registered_model_alias(name, CHAMPION, str(record.version))
+    if aliases.get(CANDIDATE) == record.version:
+        store.delete_registered_model_alias(name, CANDIDATE)
+    _tell(registry, name, told)
+    write_record(registry, name, record._replace(state="done"))
+
+
+def _tell(registry: Registry, name: str, sentences: Iterable[tuple[int, str]]) -> None:
+    for version, sentence in sentences:
+        client(registry).set_model_version_tag(
+            name, str(version), DECISION_TAG, sentence[:TAG_LIMIT]
+        )
+
+
+def _settled(registry: Registry, name: str) -> _Standing:
+    """Return a vector's state, after carrying out what another run began. Needs the lock."""
+    standing = _read(registry, name)
+    moves = [record for record in standing.past if record.moves]
+    champion, previous = (standing.aliases.get(alias) for alias in (CHAMPION, PREVIOUS))
+    last = moves[-1] if moves else None
+    if last is not None and last.state == "begun":
+        if last.version in standing.versions and champion in (last.version, last.replaced):
+            _carry_out(registry, name, last, standing)
+        else:
+            # Somebody has moved the aliases since, or removed the version.
+            write_record(registry, name, last._replace(state="undone"))
+    elif champion is not None and champion == previous:
+        # Older versions set `previous` first, then recorded, and moved the champion last.
+        if last is not None and last.replaced == champion and last.version in standing.versions:
+            _carry_out(registry, name, last, standing)
+        elif last is not None and last.replaced in standing.versions:
+            client(registry).set_registered_model_alias(name, PREVIOUS, str(last.replaced))
+        else:
+            client(registry).delete_registered_model_alias(name, PREVIOUS)
+    else:
+        return standing
+    return _read(registry, name)
+
+
+def _read(registry: Registry, name: str) -> _Standing:
+    return _Standing(
+        history(registry, name), find_aliases(registry, name), find_versions(registry, name)
+    )

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 VECTOR_FOLDER = "vector"  # inside the pyfunc's artifacts; `storage.registry.serving` reads it
 DIGEST_TAG = "vector_digest"  # of a version: `SteeringVector.digest`
+CONTENT_TAG = "vector_content"  # of a version: `SteeringVector.content`
 TAG_LIMIT = 5000  # characters; hosted registries allow no more, MLflow's own allows 100,000
+# MLflow's page of a version orders tags by name, capitals first: these two come first.
+DECISION_TAG, VERDICT_TAG = "Decision", "Verdict"
 _PREFIX = "pas-"
 
 
@@ -33,6 +36,27 @@ class VectorVersion(NamedTuple):
     aliases: tuple[str, ...]
     tags: dict[str, str]
     created: datetime
+
+    @property
+    def verdict(self) -> str | None:
+        """The label of its training's verdict."""
+        return self.tags.get(VERDICT_TAG, self.tags.get("verdict"))  # as older versions wrote it
+
+
+class StaleAlias(NamedTuple):
+    """An alias of a version that was deleted."""
+
+    name: str
+    alias: str
+    version: int
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, and what to do."""
+        return (
+            f"{self.name}: {self.alias} is version {self.version}, which was deleted; promote "
+            f"another one with pas promote {self.name} --version N"
+        )
 
 
 def model_name(model: str, task: str) -> str:
@@ -77,6 +101,21 @@ def register(
     return resolve(registry, f"{name}:{number}")
 
 
+def describe(registry: Registry, version: VectorVersion, text: str, model_text: str) -> None:
+    """Set the description of a version, and that of its registered model if it has none.
+
+    Args:
+        registry: The store.
+        version: The version.
+        text: Its description, in Markdown.
+        model_text: That of the registered model.
+    """
+    store = client(registry)
+    store.update_model_version(version.name, str(version.version), text[:TAG_LIMIT])
+    if not store.get_registered_model(version.name).description:
+        store.update_registered_model(version.name, model_text[:TAG_LIMIT])
+
+
 def resolve(registry: Registry, reference: str) -> VectorVersion:
     """Find a version by `NAME`, `NAME@alias` or `NAME:version`.
 
@@ -89,12 +128,7 @@ def resolve(registry: Registry, reference: str) -> VectorVersion:
     if parts is None:
         raise UserError(f"vector {reference!r}: write NAME, NAME@alias or NAME:version")
     name, alias, number = parts.groups()
-    store = client(registry)
-    aliases = find_aliases(registry, name)
-    versions = {
-        int(version.version): version
-        for version in _all(store.search_model_versions, f"name = '{name}'")
-    }
+    aliases, versions = find_aliases(registry, name), find_versions(registry, name)
     if number is not None:
         wanted = int(number)
     elif alias is not None:
@@ -103,12 +137,25 @@ def resolve(registry: Registry, reference: str) -> VectorVersion:
             raise UserError(f"vector {reference}: {name} has no alias {alias!r}; it has {known}")
         wanted = aliases[alias]
     else:
-        preferred = [aliases[a] for a in (CHAMPION, CANDIDATE) if a in aliases]
-        wanted = preferred[0] if preferred else max(versions, default=0)
+        alias = next((a for a in (CHAMPION, CANDIDATE) if a in aliases), None)
+        wanted = aliases[alias] if alias else max(versions, default=0)
     if wanted not in versions:
         known = ", ".join(map(str, sorted(versions))) or "none"
+        if alias is not None:
+            raise UserError(f"vector {StaleAlias(name, alias, wanted).problem}; there is {known}")
         raise UserError(f"vector {reference}: {name} has no version {wanted}; it has {known}")
-    return _version(versions[wanted], aliases)
+    return versions[wanted]
+
+
+def find_versions(registry: Registry, name: str) -> dict[int, VectorVersion]:
+    """Return the versions of a vector by number, without the deleted ones.
+
+    Raises:
+        UserError: If there is no such name.
+    """
+    aliases = find_aliases(registry, name)
+    found = _all(client(registry).search_model_versions, f"name = '{name}'")
+    return {int(version.version): _version(version, aliases) for version in found}
 
 
 def find_copy(
@@ -138,6 +185,15 @@ def find_copy(
     return None
 
 
+def tag_version(registry: Registry, version: VectorVersion, tags: Mapping[str, object]) -> None:
+    """Give a version the tags that it lacks or has with another value."""
+    store = client(registry)
+    for key, value in tags.items():
+        text = str(value)[:TAG_LIMIT]
+        if version.tags.get(key) != text:
+            store.set_model_version_tag(version.name, str(version.version), key, text)
+
+
 def make_candidate(registry: Registry, version: VectorVersion) -> None:
     """Give a version the alias `candidate`, unless it is the champion already."""
     if CHAMPION not in version.aliases:
@@ -161,6 +217,18 @@ def list_versions(registry: Registry) -> list[VectorVersion]:
     return sorted(versions, key=lambda version: (version.name, -version.version))
 
 
+def stale_aliases(registry: Registry) -> list[StaleAlias]:
+    """Return the aliases that stand for a deleted version, of every vector."""
+    query, store = f"name LIKE '{_PREFIX}%'", client(registry)
+    there = {(v.name, int(v.version)) for v in _all(store.search_model_versions, query)}
+    return [
+        StaleAlias(model.name, alias, number)
+        for model in _all(store.search_registered_models, query)
+        for alias, number in sorted(_aliases(model).items())
+        if (model.name, number) not in there
+    ]
+
+
 def load_vector(registry: Registry, version: VectorVersion) -> SteeringVector:
     """Fetch the vector from the version's artifacts.
 
@@ -172,6 +240,18 @@ def load_vector(registry: Registry, version: VectorVersion) -> SteeringVector:
     uri = f"{model}/artifacts/{VECTOR_FOLDER}"
     with tempfile.TemporaryDirectory() as folder:
         return SteeringVector.load(download(registry, uri, Path(folder)))
+
+
+def content_of(registry: Registry, version: VectorVersion) -> str | None:
+    """Return `SteeringVector.content` of a version; None if its artifacts are gone.
+
+    Versions written before they had the tag `vector_content` are read.
+    """
+    known = version.tags.get(CONTENT_TAG)
+    if known is None:
+        with suppress(UserError):
+            known = load_vector(registry, version).content
+    return known
 
 
 def find_model(registry: Registry, name: str) -> "RegisteredModel":

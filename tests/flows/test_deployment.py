@@ -26,8 +26,8 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
 
         deployed = {found["name"]: found for found in filtered(api, "deployments")}
         assert {name: found["work_pool_name"] for name, found in deployed.items()} == {
-            "extract": "gpu", "train": "gpu", "study-cell": "gpu", "promote": "cpu",
-            "rollback": "cpu",
+            "extract": "gpu", "train": "gpu", "study-cell": "gpu", "share": "gpu",
+            "promote": "cpu", "rollback": "cpu",
         }  # fmt: skip
         assert [s["active"] for s in deployed["train"]["schedules"]] == [False]
         assert deployed["promote"]["global_concurrency_limit"]["limit"] == 1
@@ -49,7 +49,7 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
         assert promoted["parameters"] == {"name": "pas-tiny-toy", "version": 1}
         assert promoted["parameters"] == {k: payload[k] for k in ("name", "version")}
         assert _artifacts(api, trained) == {
-            f"pas-tiny-toy-{what}" for what in ("result", "checks", "sweep", "report")
+            f"pas-tiny-toy-{what}" for what in ("summary", "result", "checks", "sweep", "report")
         }
         assert _artifacts(api, promoted) == {"pas-tiny-toy-promotion"}
         lines = wait_for("our log lines", lambda: _our_log_lines(api, trained))

@@ -131,7 +131,7 @@ def test_a_task_is_needed() -> None:
 def test_every_option_is_described_and_named_once() -> None:
     options = options_of(Recipe)
     assert all(option.description.endswith(".") for option in options)
-    assert len({option.name for option in options}) == len(options) == 54
+    assert len({option.name for option in options}) == len(options) == 55
 
 
 def test_the_documentation_has_the_table() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from pas.data.examples import Example
-from pas.data.splits import SPLITS, order_choices, split
+from pas.data.splits import SPLITS, Protocol, order_choices, split
 from pas.errors import UserError
 from tests.helpers.examples import item
 
@@ -75,6 +75,73 @@ def test_a_split_depends_on_the_seed_and_not_on_the_input_order(protocol: str) -
     capped = split(pool, 3, protocol, 25)
     assert sum(map(len, capped)) == 25
     assert [len(p) for p in split(pool, 3, protocol, 10**6)] == [36, 12, 12]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "sound"])
+@pytest.mark.parametrize("max_items", [None, 300])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_stable_moves_no_item_when_others_come_and_go(
+    protocol: Protocol, max_items: int | None, seed: int
+) -> None:
+    pool = grouped(150, 4)
+    grown = random.Random(seed).sample([*pool, *(item(900 + i) for i in range(200))], 800)
+    before, after = (split(p, seed, protocol, max_items, rule="stable") for p in (pool, grown))
+    part_of = {e.id: part for part, held in zip(SPLITS, after, strict=True) for e in held}
+    kept = [(e.id, part) for part, held in zip(SPLITS, before, strict=True) for e in held]
+    assert all(part_of.get(name, part) == part for name, part in kept)
+    # Of 800 items, 300 are kept: of 300 that were, three quarters stay.
+    assert sum(name in part_of for name, _ in kept) >= (600 if max_items is None else 200)
+    assert sum(map(len, after)) == (max_items or 800)
+    # Removing rows is the same, read backwards. Balanced splits do move items.
+    moved = split(grown, seed, protocol, max_items)
+    there = {e.id: part for part, held in zip(SPLITS, moved, strict=True) for e in held}
+    plain = split(pool, seed, protocol, max_items)
+    assert any(
+        there.get(e.id, part) != part
+        for part, held in zip(SPLITS, plain, strict=True) for e in held
+    )  # fmt: skip
+
+
+def test_stable_keeps_groups_whole_and_shares_on_average() -> None:
+    pool = grouped(3000, 2)
+    parts = split(pool, 1, "sound", None, rule="stable")
+    groups = [{e.group for e in part} for part in parts]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    # Three standard errors of 3,000 groups are 0.027 for a share of 0.6.
+    for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+        assert len(part) / 6000 == pytest.approx(share, abs=0.027)
+    assert parts.test != split(pool, 2, "sound", None, rule="stable").test
+    assert split(pool[::-1], 1, "sound", None, rule="stable") == parts
+    # Choices are ordered as in a balanced split, so that the prompts in the lake serve both.
+    shown = {e.id: e for part in split(pool, 1, "sound", None) for e in part}
+    assert all(shown[e.id] == e for part in parts for e in part)
+
+
+def test_stable_tells_rows_without_names_by_their_content() -> None:
+    def unnamed(numbers: list[int]) -> list[Example]:
+        return [item(n, id=f"row-{at}", group=f"row-{at}") for at, n in enumerate(numbers, start=1)]
+
+    for protocol in ("sound", "paper"):
+        before, after = (
+            split(unnamed(numbers), 0, protocol, None, rule="stable")
+            for numbers in ([*range(100)], [*range(200, 250), *range(100)])
+        )
+        for part, grown in zip(before, after, strict=True):
+            assert {e.question for e in part} <= {e.question for e in grown}
+
+
+def test_stable_cuts_validation_items_from_the_datas_own_training_split() -> None:
+    pool = [item(n, part="test" if n % 4 == 0 else "train") for n in range(800)]
+    parts = split(pool, 0, rule="stable")
+    assert {e.id for e in parts.test} == {e.id for e in pool if e.part == "test"}
+    assert len(parts.val) / 600 == pytest.approx(0.25, abs=0.054)
+    fewer = split(pool[:500], 0, rule="stable")
+    assert {e.id for e in fewer.val} <= {e.id for e in parts.val}
+
+
+def test_a_part_that_stable_leaves_empty_is_said() -> None:
+    with pytest.raises(UserError, match="the rule stable left a part empty.*--split-rule balanced"):
+        split(grouped(3, 2), 3, "sound", None, rule="stable")
 
 
 @pytest.mark.parametrize("n_groups", [3, 4, 7])

@@ -80,3 +80,19 @@ def test_the_fingerprint_follows_the_spec_but_not_the_device(
     assert fingerprint_of(folder, dtype="float32") == fingerprint_of(folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # "auto" is then the CPU
     assert fingerprint_of(folder, device="auto") == fingerprint_of(folder)
+
+
+def test_a_tokenizer_saved_offline_is_the_same_tokenizer(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    saved = {}
+    for offline in (False, True):
+        copy = Path(shutil.copytree(folder, folder.parent / f"offline-{offline}"))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=offline)
+        tokenizer.save_pretrained(copy)
+        saved[offline] = (copy / "tokenizer_config.json").read_text()
+    assert saved[False] != saved[True], "transformers no longer keeps the option"
+    one, other = (fingerprint_of(folder.parent / f"offline-{offline}") for offline in saved)
+    assert one == other
+    change_chat_template_of_older_versions(folder.parent / "offline-True")
+    assert fingerprint_of(folder.parent / "offline-True") != one

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,29 @@ def test_a_prompt_is_kept_and_a_plain_one_changes_nothing(tmp_path: Path) -> Non
         assert (found.prompt, found.digest) == (vector.prompt, vector.digest)
     assert VECTOR.digest == "793aee0829aa56bb3e304e90441c9c15", "as before there were other prompts"
     assert chat.digest != VECTOR.digest and not chat.adds_the_same_as(VECTOR)
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"method": "caa", "task": "other", "provenance": {}, "model": ModelSpec("moved")}, True),
+        ({"direction": VECTOR.direction * np.float32(1)}, True),
+        ({"direction": VECTOR.direction + np.float32(1e-3)}, False),
+        ({"layer": VECTOR.layer + 1}, False),
+        ({"site": "mlp"}, False),
+        ({"strength": VECTOR.strength + 1}, False),
+        ({"fingerprint": "e" * 32}, False),
+        ({"prompt": PromptStyle("chat", "Be brief.")}, False),
+    ],
+)
+def test_the_content_is_what_the_vector_adds(changed: dict[str, Any], same: bool) -> None:
+    other = replace(VECTOR, **changed)
+    assert (other.content == VECTOR.content) is other.adds_the_same_as(VECTOR) is same
+
+
+def test_zeros_of_either_sign_add_the_same() -> None:
+    zero = replace(VECTOR, direction=np.zeros(4, np.float32), strength=2)
+    assert zero.adds_the_same_as(replace(zero, direction=-zero.direction, strength=2.0))
 
 
 def test_a_view_is_saved_as_what_it_shows(tmp_path: Path) -> None:

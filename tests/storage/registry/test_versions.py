@@ -2,31 +2,23 @@
 
 import json
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from matplotlib.figure import Figure
 
 from pas.errors import UserError
-from pas.models.spec import ModelSpec
-from pas.steering.vector import SteeringVector
 from storage.registry.client import client, ensure_experiment
-from storage.registry.promotion import PROMOTION_TAG, history, promote, rollback
-from storage.registry.runs import Registration, TrainingData, TrainingRecord, log_training, open_run
+from storage.registry.promotion import promote
+from storage.registry.runs import log_training, open_run
 from storage.registry.versions import (
     find_aliases,
     list_versions,
@@ -36,8 +28,7 @@ from storage.registry.versions import (
 )
 from storage.settings import Registry
 from tests.helpers.places import ROOT
-
-FINDINGS = [{"gate": "test accuracy", "passed": True, "value": 0.71, "threshold": 0.7}]
+from tests.helpers.registries import failing_alias, log, training, vector
 
 
 @pytest.fixture(scope="module")
@@ -58,54 +49,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.chdir(folder)
     yield
     assert list(folder.iterdir()) == []
-
-
-def vector(strength: float = 2.0) -> SteeringVector:
-    return SteeringVector(
-        direction=np.linspace(-1, 1, 48, dtype=np.float32), layer=1, site="residual",
-        strength=strength, method="PASf", model=ModelSpec("some/model"), fingerprint="f" * 32,
-        task="toy", provenance={"seed": 7},
-    )  # fmt: skip
-
-
-def training(name: str, **changed: Any) -> TrainingRecord:
-    figure = Figure()
-    figure.subplots().plot([1, 2])
-    rows = pa.table({"id": ["a"], "choices": [["x", "y"]], "label": [1]})
-    record = TrainingRecord(
-        vector(),
-        TrainingData("toy", "some/dataset@v1", "d" * 32, rows),
-        "It eats",
-        name,
-        {"method": "PASf", "layer": 1, "test_delta": 0.25},
-        params={"seed": 7, "layers": [1, 2]},
-        metrics={"test_delta": 0.25},
-        tables={"sweep": pd.DataFrame({"layer": range(600), "accuracy": 0.5})},
-        figures={"sweep": figure},
-        lineage={"shards": ["k1", "k2"]},
-    )
-    return replace(record, **changed)
-
-
-def log(registry: Registry, name: str, **changed: Any) -> Registration:
-    with open_run(registry, experiment="tests/registry", run_name=name) as run_id:
-        return log_training(registry, run_id, training(name, **changed))
-
-
-@contextmanager
-def failing_alias(home: Path, alias: str) -> Iterator[None]:
-    """Let the database itself refuse to write one alias, as if the run had died there."""
-    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
-        for verb in ("insert", "update"):
-            database.execute(
-                f"create trigger refuse_{verb} before {verb} on registered_model_aliases "
-                f"when new.alias = '{alias}' begin select raise(abort, 'refused'); end"
-            )
-        try:
-            yield
-        finally:
-            for verb in ("insert", "update"):
-                database.execute(f"drop trigger refuse_{verb}")
 
 
 def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
@@ -133,6 +76,7 @@ def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
     assert (version.version, version.aliases, version.run_id) == (1, ("candidate",), done.run_id)
     assert version.tags == {
         "method": "PASf", "layer": "1", "test_delta": "0.25", "vector_digest": vector().digest,
+        "vector_content": vector().content,
     }  # fmt: skip
     assert abs((datetime.now(UTC) - version.created).total_seconds()) < 600
     model = store.get_logged_model(run.outputs.model_outputs[0].model_id)
@@ -140,41 +84,6 @@ def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
     loaded = load_vector(registry, version)
     assert np.array_equal(loaded.direction, vector().direction)
     assert loaded.model == vector().model and loaded.provenance == {"seed": 7}
-
-
-def test_promote_and_roll_back(registry: Registry) -> None:
-    name = "pas-tiny-promotion"
-    for strength in (1.0, 2.0, 3.0):
-        log(registry, name, vector=vector(strength))
-    assert resolve(registry, name).version == 3  # no champion yet: the candidate
-    with pytest.raises(UserError, match="no previous champion"):
-        rollback(registry, name)
-    assert promote(registry, name, 1, FINDINGS) == (name, 1, None)
-    assert resolve(registry, name).version == 1
-    assert find_aliases(registry, name) == {"champion": 1, "candidate": 3}
-    assert promote(registry, name, 3, FINDINGS) == (name, 3, 1)
-    assert find_aliases(registry, name) == {"champion": 3, "previous": 1}
-    assert promote(registry, name, 3, FINDINGS) == (name, 3, 1)  # a retry changes nothing
-    assert find_aliases(registry, name) == {"champion": 3, "previous": 1}
-    assert rollback(registry, name) == (name, 1, 3)
-    assert find_aliases(registry, name) == {"champion": 1, "previous": 3}
-    assert load_vector(registry, resolve(registry, f"{name}@champion")).strength == 1.0
-    assert rollback(registry, name) == (name, 3, 1)
-    assert promote(registry, name, 2) == (name, 2, 3)
-
-    told = history(registry, name)
-    assert [(entry["action"], entry["version"], entry["replaced"]) for entry in told] == [
-        ("promote", 1, None), ("promote", 3, 1), ("rollback", 1, 3), ("rollback", 3, 1),
-        ("promote", 2, 3),
-    ]  # fmt: skip
-    assert told[1]["findings"] == FINDINGS
-    assert [entry["time"] for entry in told] == sorted(entry["time"] for entry in told)
-    tags = resolve(registry, f"{name}:3").tags
-    assert [json.loads(v)["action"] for k, v in sorted(tags.items()) if PROMOTION_TAG in k] == [
-        "promote", "rollback",
-    ]  # fmt: skip
-    listed = [(v.version, v.aliases) for v in list_versions(registry) if v.name == name]
-    assert listed == [(3, ("previous",)), (2, ("champion",)), (1, ())]
 
 
 def test_the_same_content_makes_no_second_version(registry: Registry) -> None:
@@ -221,34 +130,6 @@ def test_a_model_name_may_have_dots(registry: Registry) -> None:
     assert np.array_equal(
         load_vector(registry, resolve(registry, name)).direction, vector().direction
     )
-
-
-def test_a_crash_never_leaves_no_champion(registry: Registry, home: Path) -> None:
-    name = "pas-tiny-crash"
-    for strength in (1.0, 2.0):
-        log(registry, name, vector=vector(strength))
-    promote(registry, name, 1)
-    with failing_alias(home, "champion"), pytest.raises(Exception, match="refused"):
-        promote(registry, name, 2)
-    assert find_aliases(registry, name)["champion"] == 1
-    with pytest.raises(UserError, match="no previous"):
-        rollback(registry, name)
-    promote(registry, name, 2)
-    assert find_aliases(registry, name) == {"champion": 2, "previous": 1}
-    with failing_alias(home, "previous"), pytest.raises(Exception, match="refused"):
-        rollback(registry, name)
-    assert find_aliases(registry, name)["champion"] == 1
-
-
-def test_long_findings_fit_a_tag(registry: Registry) -> None:
-    name = "pas-tiny-findings"
-    log(registry, name, version_tags={"note": "n" * 9000})
-    promote(registry, name, 1, [{"check": f"check {i}", "measured": "w" * 900} for i in range(80)])
-    version = resolve(registry, name)
-    assert max(len(value) for value in version.tags.values()) <= 5000
-    entry = history(registry, name)[0]
-    assert len(entry["findings"]) + entry["findings_left_out"] == 80
-    assert entry["findings"][0] == {"check": "check 0", "measured": "w" * 80}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,199 @@
+"""How much faster workers are that share an extraction and a sweep, and what sharing costs.
+
+The workers are runs of the flow `share` on a Prefect server and a process worker of their own, each
+with one thread. What is timed begins with the first unit that is filled: a worker's start and the
+loading of its model are not in it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+
+from benchmarks.material import arguments, data_file
+from benchmarks.timing import save, show
+from tests.helpers.places import ROOT
+from tests.helpers.servers import Team, filtered, finished, team, wait_for
+
+PROCESSES = (1, 2, 4)
+UNITS = 1000
+_TINY = pa.table({"n": [1]})
+
+
+def prepare(step: str, recipe: dict[str, Any]) -> None:
+    """Write the work of a step to the lake and print its address, in a process of its own."""
+    from prefect import flow
+
+    from pas.recipe import Recipe
+    from tasks.estimate import estimate
+    from tasks.extract import extract_missing
+    from tasks.load import load
+    from tasks.predict import predict
+    from tasks.shares import Work, new_folder, write_work
+    from tasks.sweep import share_sweep
+
+    @flow(name="prepare")
+    def prepared() -> list[Work]:
+        found, work = Recipe.read(recipe), list[Work]()
+        split = load(found)
+        if step == "extract":
+            extract_missing(found, split, share=work.append)
+        else:
+            vectors = estimate(found, split, predict(found, split))
+            share_sweep(found, split, vectors, work.append)
+        return work
+
+    [work] = prepared()
+    folder = new_folder()
+    write_work(folder, work)
+    print(json.dumps({"training": folder, "files": [u.address for u in work.units]}))
+
+
+def coordinate(address: str) -> None:
+    """Fill tiny units, and print the seconds and how many it were."""
+    from tasks import resources
+    from tasks.shares import fill, read_work
+
+    lake, work = resources.lake(), read_work(address)
+    start = perf_counter()
+    filled = fill(
+        address, work.units, lambda unit: lake.write_table(unit.address, _TINY), finish=False
+    )
+    print(json.dumps({"seconds": perf_counter() - start, "filled": filled}))
+
+
+def alone(address: str) -> None:
+    """Write the same files in a loop, without claims."""
+    from tasks import resources
+    from tasks.shares import read_work
+
+    lake, work = resources.lake(), read_work(address)
+    start = perf_counter()
+    for unit in work.units:
+        lake.write_table(unit.address, _TINY)
+    print(json.dumps({"seconds": perf_counter() - start, "filled": len(work.units)}))
+
+
+def tiny(address: str) -> None:
+    """Write work of many tiny units, and print its address."""
+    from pas.recipe import Recipe
+    from tasks.shares import Unit, Work, new_folder, write_work
+
+    units = tuple(Unit(f"stages/tiny/{address}-{i}.parquet", (), ()) for i in range(UNITS))
+    print(json.dumps(write_work(new_folder(), Work("extract", Recipe(task="demo"), "", "", units))))
+
+
+_MODES = {"coordinate": coordinate, "alone": alone, "tiny": tiny}
+
+
+def _call(environment: dict[str, str], *command: str) -> Any:
+    return json.loads(_wait(_start(environment, *command)))
+
+
+def _start(environment: dict[str, str], *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.workers", *command],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _wait(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{process.args} ended with {process.returncode}")
+    return output.splitlines()[-1]
+
+
+def coordination(environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the milliseconds a unit, alone and by processes that share."""
+    bare = _call(environment, "alone", _call(environment, "tiny", "alone"))
+    rows = [{"processes": "a loop", "ms a unit": 1000 * bare["seconds"] / UNITS}]
+    for n in PROCESSES:
+        address = _call(environment, "tiny", f"shared-{n}")
+        running = [_start(environment, "coordinate", address) for _ in range(n)]
+        done = [json.loads(_wait(process)) for process in running]
+        seconds, filled = (sum(one[k] for one in done) for k in ("seconds", "filled"))
+        rows.append(
+            {
+                "processes": str(n),
+                "ms a unit": 1000 * seconds / filled,
+                "filled twice": filled - UNITS,
+            }
+        )
+    return rows
+
+
+def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the seconds that `n` workers take for the steps of a training in a fresh lake."""
+    lake = folder / f"lake-{n}"
+    environment = installation.environment | {"PAS_LAKE": str(lake)}
+    [deployed] = filtered(installation.api, "deployments")
+    seconds: dict[str, Any] = {"workers": n}
+    for step in ("extract", "sweep"):
+        given = _call(environment, step, json.dumps(recipe))
+        asked = {
+            "parameters": {"training": given["training"]},
+            "job_variables": {"env": {"PAS_LAKE": str(lake), "OMP_NUM_THREADS": "1"}},
+        }
+        address = f"/deployments/{deployed['id']}/create_flow_run"
+        runs = [
+            installation.api.post(address, json=asked).raise_for_status().json()["id"]
+            for _ in range(n)
+        ]
+        files = [lake / file for file in given["files"]]
+        wait_for("the units", lambda files=files: all(file.exists() for file in files))
+        shutil.rmtree(lake / given["training"])  # no more help is needed
+        for run in runs:
+            finished(installation.api, run)
+        times = sorted(file.stat().st_mtime for file in files)
+        # The first file ends the first unit, which is one of as many as there are files.
+        seconds[step] = (times[-1] - times[0]) * len(times) / (len(times) - 1)
+        seconds[f"{step} units"] = len(times)
+    return seconds
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = arguments(
+        "workers", __doc__ or "", "python -m benchmarks.workers --items 120 --out workers.json"
+    )
+    parser.add_argument("--items", type=int, default=120, help="items of the training (120)")
+    options = parser.parse_args(given)
+    recipe = {
+        "task": "bbq_age",
+        "data": str(data_file().resolve()),
+        "max_items": options.items,
+        "prompt": "plain",
+    }
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="pas-workers-") as scratch:
+        folder = Path(scratch)
+        with team(folder) as installation:
+            del installation.environment["PAS_CACHE_DIR"]  # the converted model
+            installation.environment |= {"PAS_SHARD_TOKENS": "2048", "OMP_NUM_THREADS": "1"}
+            costs = coordination(installation.environment | {"PAS_LAKE": str(folder / "tiny")})
+            show(f"coordination of {UNITS} tiny units", costs)
+            installation.prefect("work-pool", "create", "gpu", "--type", "process")
+            installation.prefect("--no-prompt", "deploy", "--name", "share")
+            installation.start("worker", "worker", "start", "--pool", "gpu")
+            for _ in range(options.repeats):
+                rows += [
+                    shared(installation, folder / str(len(rows)), n, recipe) for n in PROCESSES
+                ]
+    show(f"{options.items} items of BBQ Age, one thread a worker", rows)
+    save(options.out, {"coordination": costs, "workers": rows})
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in _MODES:
+        _MODES[sys.argv[1]](sys.argv[2])
+    elif sys.argv[1:2] and sys.argv[1] in ("extract", "sweep"):
+        prepare(sys.argv[1], json.loads(sys.argv[2]))
+    else:
+        main()
