@@ -1,4 +1,4 @@
-"""The embedded server: one for each command, or one that stays; on a fresh home, several at once."""
+"""The embedded server: one for each command, or one that stays; several in a fresh home."""
 
 import json
 import os
