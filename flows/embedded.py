@@ -11,7 +11,7 @@ import psutil
 
 from pas.errors import UserError
 from storage.processes import Process, ended, parse, this_process
-from tasks.prefect_api import prefect_home
+from tasks.prefect_api import PrefectServer, prefect_home, prefect_server, prefect_setting
 
 _ENDING = 10  # seconds for a server to end before it is killed
 
@@ -128,6 +128,19 @@ def find_staying(home: Path) -> Staying | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None if process is None or ended(process) else Staying(process, address)
+
+
+def running_server(home: Path, timeout: float) -> PrefectServer | None:
+    """Return the server that is set or that stays for the home; None if there is none.
+
+    Args:
+        home: `PAS_HOME`.
+        timeout: Seconds to wait for each answer.
+    """
+    staying = find_staying(home)
+    if prefect_setting(home, "PREFECT_API_URL"):
+        return prefect_server(home, timeout=timeout)
+    return prefect_server(home, f"{staying.address}/api", timeout) if staying else None
 
 
 def note_staying(address: str) -> None:
