@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from flows.cli import catalogue, data, demo, finetune, health, study, training, vectors, watch
+from flows.cli import (
+    catalogue,
+    data,
+    demo,
+    deploy,
+    finetune,
+    health,
+    study,
+    training,
+    vectors,
+    watch,
+)
 from pas.errors import UserError
 
 app = typer.Typer(
@@ -16,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, data, training, finetune, study, vectors, watch, catalogue, health):
+for part in (demo, data, training, finetune, study, vectors, watch, deploy, catalogue, health):
     part.add_to(app)
 
 USER_ERROR, INTERRUPTED = 2, 130
