@@ -3,21 +3,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test test-fast check bench lock clean
+.PHONY: demo team team-down test test-fast test-team check bench lock clean
 
 demo: .venv/run  ## the whole pipeline on the project's own data set
 	$(BIN)/pas demo
+
+team: .venv/dev  ## PostgreSQL, S3, MLflow, Prefect and two workers on loopback; their data go to .team
+	$(BIN)/python -m deploy.team up
+
+team-down: .venv/dev  ## stop them; the data stay
+	$(BIN)/python -m deploy.team down
 
 # Threads that spin while they wait bring two busy cores to a crawl; waiting costs an idle one little.
 # The models of the tests are too small for two threads, so each of two processes has one thread.
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/dev  ## all tests
-	$(PYTEST) --durations=15
+	$(PYTEST) -m "not team" --durations=15
 
 # Without a server to start, a flow in a test that lacks the mark `server` fails.
 test-fast: .venv/dev  ## the tests without servers, the demo model and what else takes long
-	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow)"
+	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or team)"
+
+test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
+	$(PYTEST) -n 0 -m team --durations=15
 
 check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .
@@ -34,6 +43,7 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.seeds --out bench/seeds.json
 	$(BIN)/python -m benchmarks.growth --out bench/growth.json
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
+	$(BIN)/python -m benchmarks.workers --out bench/workers.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
 
 .bench:

@@ -1,12 +1,11 @@
 """Extract: fill the lake with a recipe's activations, for a GPU worker to run ahead of training."""
 
-from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
 
 from flows.runners import task_runner
-from flows.share import share_out
+from flows.share import helped
 from pas.reading import mapped
 from pas.recipe import Recipe
 from tasks.extract import extract_missing
@@ -41,7 +40,7 @@ def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """
     recipe = mapped(recipe)
     split = with_worked_examples(recipe, load(recipe))
-    share = partial(share_out, workers=workers) if workers > 1 else None
-    plan = extract_missing(recipe, split, share=share)
+    with helped(workers) as share:
+        plan = extract_missing(recipe, split, share=share)
     predict(recipe, split)
     return ExtractionCounts(plan.total, plan.cached, plan.total - plan.cached)

@@ -8,6 +8,7 @@ from prefect import flow
 from flows.artifacts import publish_unchanged
 from flows.events import CandidateRegistered, failure_told
 from flows.runners import task_runner
+from flows.share import helped
 from flows.states import ended
 from flows.train import Training, training
 from pas.reading import mapped, take_in
@@ -71,7 +72,8 @@ def retrain(recipe: Recipe, workers: int = 1) -> Retraining:
         changes = _changes(origin, versions)
         for change in changes:
             log.info("retrain: %s", change)
-        trained = training(recipe, workers=workers)
+        with helped(workers) as share:
+            trained = training(recipe, share=share)
         done = Retraining(name, trained.outcome.version, changes, trained)
         return ended("Retrained", "; ".join(changes), done)
 

@@ -25,7 +25,7 @@ from pas.study.results import StudyResult
 from pas.study.summary import Summary, summarise
 from storage.catalogue.views import cache_stats
 from storage.lake.lineage import versions
-from storage.registry.runs import log_study
+from storage.registry.runs import log_study, run_tags
 from storage.settings import settings
 from tasks import resources
 from tasks.reports.study_page import study_page
@@ -100,7 +100,13 @@ def study(plan: Study | str, command: str = "", workers: int = 0) -> StudyOutcom
     html = study_page(plan.name, results, summary, facts, gather(results))
     page.write_text(html, encoding="utf-8")
     table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
-    run_id = log_study(resources.registry(), settings().experiment, plan.name, [page, table])
+    run_id = log_study(
+        resources.registry(),
+        settings().experiment,
+        plan.name,
+        [page, table],
+        run_tags("pas study", settings().creator),
+    )
     publish_study(plan.name, summary, run_id, page)
     return StudyOutcome(results, summary, page)
 

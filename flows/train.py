@@ -11,7 +11,7 @@ from flows.artifacts import publish_training
 from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
 from flows.runners import task_runner
-from flows.share import share_out
+from flows.share import helped
 from flows.states import add_to_name
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
@@ -32,6 +32,7 @@ from tasks.load import load
 from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
+from tasks.shares import Share
 from tasks.shots import with_worked_examples
 from tasks.sweep import read_sweep, share_sweep, sweep
 
@@ -70,14 +71,13 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
-    with failure_told(recipe) if candidate else nullcontext():
-        return training(recipe, candidate, workers)
+    with failure_told(recipe) if candidate else nullcontext(), helped(workers) as share:
+        return training(recipe, candidate, share)
 
 
-def training(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
+def training(recipe: Recipe, candidate: bool = True, share: Share | None = None) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
-    share = partial(share_out, workers=workers) if workers > 1 else None
     with watch.step("load"):
         recipe = mapped(recipe)
         split = load(recipe)

@@ -35,18 +35,19 @@ def deploy(
     PREFECT_API_URL=http://127.0.0.1:4200/api pas deploy
     """
     from flows.cli.session import begin
-    from flows.runtime import make_home, prefect_setting
+    from flows.runtime import make_home
     from pas.errors import UserError
     from storage.settings import settings
+    from tasks.prefect_api import prefect_setting
 
     if file is not None and not file.is_file():
         raise UserError(f"--file {file}: there is no such file")
-    begin()
     if prefect_setting(settings().root, "PREFECT_API_URL") is None:
         raise UserError(
             "PREFECT_API_URL: set it to the address of the server, such as "
             "http://127.0.0.1:4200/api; docs/deploy.md tells how to start one"
         )
+    begin()
     make_home(settings().root)
     from flows.deployment import DEPLOYMENTS
     from flows.deployment import deploy as run

@@ -74,7 +74,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Make a steering vector from a labelled data set."""
-    found, expected = _before(context, mapping, verbose)
+    found, expected = _before(context, mapping, verbose, with_server=not dry_run)
     if save_mapping is not None:
         save(found, save_mapping)
     if not json and found.taken.mapping is not None:
@@ -99,14 +99,16 @@ def train(
     print_checks(f"Is the gain real? {verdict.label}", verdict.findings)
 
 
-def _before(context: typer.Context, mapping: Path | None, verbose: bool) -> "tuple[Look, Forecast]":
-    """Read the recipe and its data: mistakes are told before a server is started for nothing."""
+def _before(
+    context: typer.Context, mapping: Path | None, verbose: bool, *, with_server: bool = True
+) -> "tuple[Look, Forecast]":
+    """Read the recipe and its data: mistakes are told before a flow is started."""
     from pas.recipe import Recipe
 
     recipe = Recipe.read(with_mapping_file(context.obj, mapping))
     from flows.cli.session import begin
 
-    begin(verbose=verbose)
+    begin(verbose=verbose, with_server=with_server)
     from tasks.forecast import forecast
     from tasks.look import look
 

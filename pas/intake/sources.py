@@ -1,7 +1,8 @@
 """Read rows from a file, a folder in the hub's layout, a URL or a hub id.
 
 A folder and a hub id are resolved to files as `datasets` does it, and each file is read as it would
-be alone (`pas.intake.formats`).
+be alone (`pas.intake.formats`). Files and folders may lie in any storage that fsspec reads; its
+client finds the credentials in its usual places.
 """
 
 import threading
@@ -9,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pas.errors import UserError
-from pas.intake.containers import SUFFIXES
+from pas.intake.containers import SUFFIXES, unpacked
 from pas.intake.formats import read_table
 from pas.intake.rows import BadRow, Row, Table, readable
 
@@ -20,6 +21,8 @@ from pas.intake.rows import BadRow, Row, Table, readable
 # that load at once, one would find it gone.
 _LOADING = threading.Lock()
 _PREFERRED = ("test", "validation", "train")
+# Parameters by which a signed address of S3, Google's or Azure's storage, or a hub's, gives access.
+_SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig", "token", "access_token"}
 
 
 def _field(description: str, default: Any = None) -> Any:
@@ -31,8 +34,8 @@ class Source:
     """Where rows come from. The description of each field is in its metadata."""
 
     name: str | None = _field(
-        "File (csv, tsv, json, jsonl, parquet; also packed), folder, URL or hub id; some built-in "
-        "tasks need none."
+        "File (csv, tsv, json, jsonl, parquet; also packed), folder, either also as a URL such as "
+        "s3://bucket/data.csv, or hub id; some built-in tasks need none."
     )
     revision: str | None = _field("Hub revision of the data.")
     config: str | None = _field("Hub configuration (subset) of the data.")
@@ -67,10 +70,12 @@ class Source:
             UserError: If it has some. The message does not repeat it.
         """
         for address in (self.name, self.labels):
-            if address and "@" in urlsplit(address).netloc:
+            parts = urlsplit(address or "")
+            signed = _SIGNATURES & {name.lower() for name in parse_qs(parts.query)}
+            if "@" in parts.netloc or (parts.scheme and signed):
                 raise UserError(
-                    "--data: the address holds a user name or a password. Leave them out and give "
-                    "them as the storage's own settings, such as AWS_ACCESS_KEY_ID"
+                    "--data: the address holds a user name, a password or a signature. Leave them "
+                    "out and give them as the storage's own settings, such as AWS_ACCESS_KEY_ID"
                 )
 
 
@@ -146,22 +151,12 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
     """Read the files of a part one after the other."""
     if isinstance(files, Table):
         return files
-    import fsspec
-
     place, rows, facts = _place(source), list[Row | BadRow](), dict[str, str]()
     if any(file.startswith("hf://") for file in files):  # only the part that is read
         files = _fetched(files, place)
     for file in files:
         where = place if len(files) == 1 else f"{place}, {Path(file).name}"
-        try:
-            with fsspec.open(file, "rb") as handle:
-                data = handle.read()
-        except (ImportError, ValueError) as error:
-            raise UserError(
-                f"{where}: this address cannot be opened ({error}); install what it needs"
-            ) from error
-        except Exception as error:  # every storage has errors of its own
-            raise UserError(f"{where}: the file cannot be read ({error})") from error
+        data = _bytes_of(file, where)
         table = read_table(data, source, where)
         rows += table.rows
         facts |= table.facts
@@ -170,13 +165,28 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
     return Table(rows, facts)
 
 
+def _bytes_of(file: str, place: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(file, "rb") as handle:
+            data: bytes = handle.read()
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"{place}: this address cannot be opened ({error}); install what it needs"
+        ) from error
+    except Exception as error:  # every storage has errors of its own
+        raise UserError(f"{place}: the file cannot be read ({error})") from error
+    return data
+
+
 def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
     """Return the files of each part; a data set that `datasets` has saved is read at once."""
     place = _place(source)
     if source.name is None:
         raise UserError("--data: give a file, a folder, a URL or a hub id")
     if "://" in source.name:
-        return {"": [source.name]}
+        return _stored(source.name, place)
     path = Path(source.name).expanduser()
     if path.is_file():
         return {"": [str(path)]}
@@ -187,6 +197,48 @@ def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
     elif path.suffix.lower() in SUFFIXES or source.name.startswith(("/", ".", "~")):
         raise UserError(f"{place}: there is no such file or folder")
     return _resolved(str(path) if path.is_dir() else source.name, source, place)
+
+
+def _stored(url: str, place: str) -> dict[str, Sequence[str]]:
+    """Return the files of a folder in a storage by part, as `datasets` finds them, or the file."""
+    import fsspec
+
+    if url.startswith(("http://", "https://")) or "::" in url:  # these have no folders
+        return {"": [url]}
+    try:
+        storage, path = fsspec.core.url_to_fs(url)
+        storage.invalidate_cache()  # someone may have added a file since this process looked
+        folder = storage.isdir(path)
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"{place}: this address cannot be opened ({error}); install what it needs"
+        ) from error
+    except Exception as error:  # every storage has errors of its own
+        raise UserError(f"{place}: the storage cannot be read ({error})") from error
+    if not folder:
+        return {"": [url]}
+    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+
+    try:
+        found = DataFilesDict.from_patterns(get_data_patterns(url), base_path=url)
+    except EmptyDatasetError as error:
+        raise _no_files(place) from error
+    parts: dict[str, Sequence[str]] = {}
+    for part, files in found.items():
+        if tables := [str(file) for file in files if _may_be_table(str(file))]:
+            parts[str(part)] = tables
+    if not parts:
+        raise _no_files(place)
+    return parts
+
+
+def _may_be_table(file: str) -> bool:
+    """Whether one of its endings is a table's, as in `train.jsonl.gz`."""
+    return any(suffix.lower() in SUFFIXES for suffix in Path(file).suffixes)
+
+
+def _no_files(place: str) -> UserError:
+    return UserError(f"{place}: there are no files of data; known are {', '.join(SUFFIXES)}")
 
 
 def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]:
@@ -203,7 +255,7 @@ def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]
     except (OSError, ValueError, RuntimeError) as error:
         raise _not_found(place, error) from error
     if not files:
-        raise UserError(f"{place}: there are no files of data; known are {', '.join(SUFFIXES)}")
+        raise _no_files(place)
     return {str(part): [str(file) for file in names] for part, names in files.items()}
 
 
@@ -243,9 +295,10 @@ def _labelled(rows: list[Row | BadRow], source: Source) -> list[Row | BadRow]:
     place = f"--data-labels {source.labels}"
     apart = replace(source, name=source.labels, labels=None)
     [file, *_] = next(iter(_files(apart).values()))
+    data, _ = unpacked(_bytes_of(str(file), place), None, place)
     try:
-        lines = Path(str(file)).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
         raise UserError(f"{place}: the file cannot be read ({error})") from error
     labels = [line.strip() for line in lines]
     while labels and not labels[-1]:

@@ -1,42 +1,25 @@
 """Servers and workers in processes of their own, on loopback, and what to ask them."""
 
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-import psutil
-import pytest
 
+from deploy.processes import PATIENCE, free_port, is_up, start, stop, wait_for, without_settings
 from tests.helpers.places import ROOT
 
 PREFECT = [sys.executable, "-m", "prefect"]
 MLFLOW = [sys.executable, "-m", "mlflow"]
-# A cold machine with two busy cores; a warm one needs a tenth of it.
-PATIENCE = 300
-Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def team_environment(folder: Path, port: int) -> dict[str, str]:
     """Return a team's environment; what the tester has set for Prefect or for us is left out."""
-    own = ("PREFECT_", "PAS_", "MLFLOW_")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
-    return environment | {
+    return without_settings() | {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -53,24 +36,11 @@ def process(
     name: str, command: Sequence[str], environment: dict[str, str], folder: Path
 ) -> Iterator[None]:
     """Run a command in the clone until the block ends, its children too; log to `name`.log."""
-    with (folder / f"{name}.log").open("wb") as output:
-        started = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+    start(folder, name, command, environment, ROOT)
     try:
         yield
     finally:
-        # A worker's flow runs lead groups of their own, so the family is noted before it parts.
-        family = [
-            *psutil.Process(started.pid).children(recursive=True),
-            psutil.Process(started.pid),
-        ]
-        os.killpg(started.pid, signal.SIGTERM)
-        for survivor in psutil.wait_procs(family, timeout=20)[1]:
-            with suppress(psutil.NoSuchProcess):
-                survivor.kill()
-        started.wait()
+        stop(folder, name)
 
 
 class Team:
@@ -112,7 +82,7 @@ def team(folder: Path) -> Iterator[Team]:
         with _logs_shown_on_failure(folder):
             try:
                 made.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-                wait_for("the server", lambda: is_up(api))
+                wait_for("the server", lambda: is_up(environment["PREFECT_API_URL"]))
                 yield made
             finally:
                 made.stop()
@@ -127,23 +97,6 @@ def _logs_shown_on_failure(folder: Path) -> Iterator[None]:
             tail = log.read_text(errors="replace")[-6000:]
             sys.stderr.write(f"\n--- {log.name}, its end:\n{tail}\n")
         raise
-
-
-def wait_for(what: str, look: Callable[[], Found]) -> Found:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.5)
-    pytest.fail(f"{what} did not come within {PATIENCE} s")
-
-
-def is_up(api: httpx.Client) -> bool:
-    """Whether a server answers: Prefect's, or MLflow's, under its address."""
-    try:
-        return api.get("/health").is_success
-    except httpx.TransportError:
-        return False
 
 
 def filtered(api: httpx.Client, what: str, **criteria: Any) -> list[dict[str, Any]]:
@@ -183,11 +136,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     ]
     address = f"http://127.0.0.1:{port}"
     environment = team_environment(folder, port)
-    with (
-        process("mlflow", command, environment, folder),
-        httpx.Client(base_url=address, timeout=60) as api,
-    ):
-        wait_for("MLflow's server", lambda: is_up(api))
+    with process("mlflow", command, environment, folder):
+        wait_for("MLflow's server", lambda: is_up(address))
         yield address
 
 

@@ -1,6 +1,10 @@
 """Reading rows of every format from files and folders; what cannot be read is refused."""
 
+import gzip
+import io
 import json
+import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 
 from pas.errors import UserError
 from pas.intake.sources import Source, count_rows, read_part, read_rows
+from tests.helpers import object_store
 from tests.helpers.data_files import write_rows
 
 ROW = {"question": "Which is a fruit?", "choices": ["oak", "plum"], "label": 1}
@@ -86,8 +91,63 @@ def test_an_address_is_read_through_fsspec(tmp_path: Path) -> None:
     assert read_rows(Source("memory://there/a.jsonl")) == [ROW]
     with pytest.raises(UserError, match="--data memory://there/b.jsonl: the file cannot be read"):
         read_rows(Source("memory://there/b.jsonl"))
-    with pytest.raises(UserError, match="holds a user name or a password") as refused:
+    with pytest.raises(UserError, match="holds a user name, a password or a signature") as refused:
         Source("s3://key:secret@host/a.jsonl")
     assert "secret" not in str(refused.value)
     with pytest.raises(UserError, match="--data what://there"):
         read_rows(Source("what://there"))
+    signed = "https://host/a.csv?X-Amz-Signature=secret&X-Amz-Expires=60"
+    with pytest.raises(UserError, match="or a signature") as refused:
+        Source("rows.csv", labels=signed)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with object_store.bucket() as url:
+        yield url
+
+
+def put(url: str, data: bytes) -> str:
+    with fsspec.open(url, "wb") as handle:
+        handle.write(data)
+    return url
+
+
+@pytest.mark.server
+def test_files_and_labels_of_an_object_store(bucket: str) -> None:
+    rows = b"question,a,b\n1+1?,2,3\n1+2?,4,3\n"
+    read = [{"question": "1+1?", "a": 2, "b": 3}, {"question": "1+2?", "a": 4, "b": 3}]
+    plain = put(f"{bucket}/files/data.csv", rows)
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("data.csv", rows)
+    packed = put(f"{bucket}/files/data.zip", zipped.getvalue())
+    assert read_rows(Source(plain)) == read_rows(Source(packed)) == read
+    for name, data in (("labels", b"0\n1\n"), ("labels.gz", gzip.compress(b"0\n1\n"))):
+        labels = put(f"{bucket}/files/{name}", data)
+        labelled = read_rows(Source(packed, labels=labels))
+        assert labelled == [row | {"label": n} for row, n in zip(read, ("0", "1"), strict=True)]
+    with pytest.raises(UserError, match=f"--data-labels {bucket}/no: the file cannot be read"):
+        read_rows(Source(plain, labels=f"{bucket}/no"))
+
+
+@pytest.mark.server
+def test_a_folder_of_an_object_store(bucket: str) -> None:
+    place = f"{bucket}/folder"
+    line = json.dumps(ROW).encode() + b"\n"
+    put(f"{place}/README.md", b"# About")
+    put(f"{place}/data/train-00000-of-00002.jsonl", line)
+    put(f"{place}/data/train-00001-of-00002.jsonl", line * 2)
+    put(f"{place}/data/test-00000-of-00001.jsonl", line * 4)
+    part = read_part(Source(place))
+    assert (part.name, len(part.rows), part.others) == ("test", 4, ("train",))
+    assert len(read_rows(Source(place, split="train"))) == 3
+    # What was added meanwhile is seen.
+    put(f"{place}/data/validation-00000-of-00001.jsonl", line)
+    assert len(read_rows(Source(f"{place}/", split="validation"))) == 1
+    put(f"{bucket}/other/README.md", b"# About")
+    with pytest.raises(UserError, match=f"--data {bucket}/other: there are no files of data"):
+        read_rows(Source(f"{bucket}/other"))
+    with pytest.raises(UserError, match="--data s3://nowhere/x: the file cannot be read"):
+        read_rows(Source("s3://nowhere/x"))

@@ -20,6 +20,7 @@ from storage.catalogue.views import VIEWS, cache_stats, connect, missing, query
 from storage.lake.files import Lake, open_lake
 from storage.lake.shards import verify_shard, write_shard
 from storage.lake.tables import TABLES, write_run_table
+from tests.helpers import object_store
 
 FINGERPRINT = "0123456789abcdef" * 2
 
@@ -38,18 +39,8 @@ VALUES = torch.randn(40, 3, WIDTH, generator=torch.Generator().manual_seed(1)) *
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    s3fs = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem().mkdir("pas-test")
-        yield "s3://pas-test"
-    server.stop()
+    with object_store.bucket() as url:
+        yield url
 
 
 @pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.server)])
