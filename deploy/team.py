@@ -63,7 +63,7 @@ class Team:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a shell or a worker of this team needs."""
+        """What a worker of this team needs."""
         return {
             "PREFECT_API_URL": f"{self.address('prefect')}/api",
             "PREFECT_HOME": str(self.folder / "prefect"),
@@ -78,6 +78,16 @@ class Team:
         }
 
     @property
+    def shell(self) -> dict[str, str]:
+        """What a shell of this team needs: a worker's variables, and where PostgreSQL is."""
+        return self.environment | {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.ports["postgres"]),
+            "PGUSER": "pas",
+            "PGPASSWORD": self.keys["postgres"],
+        }
+
+    @property
     def storage(self) -> dict[str, str]:
         """Where clients of S3 look for the address and the keys."""
         return {
@@ -86,6 +96,11 @@ class Team:
             "AWS_SECRET_ACCESS_KEY": self.keys["s3"],
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    @property
+    def s3_login(self) -> dict[str, str]:
+        """The same as arguments of s3fs."""
+        return {"key": "pas", "secret": self.keys["s3"], "endpoint_url": self.address("s3")}
 
 
 class Server(NamedTuple):
@@ -120,7 +135,7 @@ def up(team: Team, workers: Mapping[str, str] | None = None) -> None:
         TeamError: If PostgreSQL or SeaweedFS is not installed.
         NotReadyError: If a server does not come up; its log says why.
     """
-    _start_storage(team)
+    start_storage(team)
     for server in (mlflow_server(team), prefect_server(team)):
         start_server(team, server)
     wait_for("MLflow", lambda: is_up(team.address("mlflow")))
@@ -130,6 +145,18 @@ def up(team: Team, workers: Mapping[str, str] | None = None) -> None:
     wait_for("the workers' pools", lambda: _count(team, "work_pools") >= len(POOLS))
     if not _count(team, "deployments"):
         deploy(team)
+
+
+def start_storage(team: Team) -> None:
+    """Start PostgreSQL and the object store, with the databases and the bucket."""
+    cluster = _cluster(team)
+    if not (cluster / "PG_VERSION").exists():
+        _make_cluster(team, cluster)
+    start_server(team, postgres_server(team))
+    (team.folder / "s3").mkdir(exist_ok=True)
+    start_server(team, s3_server(team))
+    wait_for("PostgreSQL", lambda: _has_databases(team))
+    wait_for("the object store", lambda: _has_bucket(team))
 
 
 def down(team: Team) -> list[str]:
@@ -244,18 +271,6 @@ def run_prefect(team: Team, *arguments: str) -> str:
     return done.stdout
 
 
-def _start_storage(team: Team) -> None:
-    """Start PostgreSQL and the object store, with the databases and the bucket."""
-    cluster = _cluster(team)
-    if not (cluster / "PG_VERSION").exists():
-        _make_cluster(team, cluster)
-    start_server(team, postgres_server(team))
-    (team.folder / "s3").mkdir(exist_ok=True)
-    start_server(team, s3_server(team))
-    wait_for("PostgreSQL", lambda: _has_databases(team))
-    wait_for("the object store", lambda: _has_bucket(team))
-
-
 def _make_cluster(team: Team, cluster: Path) -> None:
     password = team.folder / "postgres-password"
     _write_privately(password, team.keys["postgres"])
@@ -281,9 +296,10 @@ def _has_databases(team: Team) -> bool:
 
 
 def _has_bucket(team: Team) -> bool:
-    keys = {"key": "pas", "secret": team.keys["s3"], "endpoint_url": team.address("s3")}
     try:
-        s3fs.S3FileSystem(**keys, use_listings_cache=False, skip_instance_cache=True).info(BUCKET)
+        s3fs.S3FileSystem(**team.s3_login, use_listings_cache=False, skip_instance_cache=True).info(
+            BUCKET
+        )
     except (OSError, PermissionError):
         return False
     return True
@@ -324,16 +340,24 @@ Folder = Annotated[Path, typer.Option(help="Where the installation is kept.")]
 
 
 @app.command("up")
-def up_command(folder: Folder = Path(".team")) -> None:
+def up_command(
+    folder: Folder = Path(".team"),
+    storage_only: Annotated[
+        bool, typer.Option("--storage-only", help="Without servers and workers, to restore into.")
+    ] = False,
+) -> None:
     """Start the installation; what runs already is left as it is."""
     team = open_team(folder.resolve())
     try:
-        up(team)
+        if storage_only:
+            start_storage(team)
+        else:
+            up(team)
     except TeamError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     file = team.folder / "team.env"
-    lines = [f"export {name}={value}\n" for name, value in team.environment.items()]
+    lines = [f"export {name}={value}\n" for name, value in team.shell.items()]
     _write_privately(file, "".join(lines))
     typer.echo(f"Prefect  {team.address('prefect')}")
     typer.echo(f"MLflow   {team.address('mlflow')}")

@@ -46,15 +46,22 @@ def save_steerable(folder: Path) -> Path:
     return folder
 
 
-def write_meals(file: Path, n: int = 240) -> Path:
-    """Write items on what animals eat, in 40 groups: one kind of food is right, the other wrong."""
+def write_meals(file: Path, n: int = 240, *, when: str = "morning", label: int = 0) -> Path:
+    """Write items on what animals eat, in 40 groups.
+
+    Args:
+        file: JSON lines.
+        n: Items; the first ones are the same for every number.
+        when: Part of the questions: another one makes other items.
+        label: 0 if the kind of food is right that it is right for the training, 1 if the other is.
+    """
     draw, rows = random.Random(0), []
     for number in range(n):
         animal = _ANIMALS[number % len(_ANIMALS)]
         place = _PLACES[number // len(_ANIMALS) % len(_PLACES)]
         rows.append({
-            "id": str(number), "scene": f"{animal} {place}", "label": 0,
-            "question": f"The {animal} sat {place} all morning. What did it eat?",
+            "id": f"{when}-{number}", "scene": f"{animal} {place}", "label": label,
+            "question": f"The {animal} sat {place} all {when}. What did it eat?",
             "choices": [draw.choice(_RIGHT), draw.choice(_WRONG)],
         })  # fmt: skip
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
