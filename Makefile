@@ -43,6 +43,7 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.seeds --out bench/seeds.json
 	$(BIN)/python -m benchmarks.growth --out bench/growth.json
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
+	$(BIN)/python -m benchmarks.workers --out bench/workers.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
 
 .bench:

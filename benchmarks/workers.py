@@ -6,6 +6,7 @@ loading of its model are not in it.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import pyarrow as pa
 from benchmarks.material import arguments, data_file
 from benchmarks.timing import save, show
 from tests.helpers.places import ROOT
-from tests.helpers.servers import Team, filtered, finished, team
+from tests.helpers.servers import Team, filtered, finished, team, wait_for
 
 PROCESSES = (1, 2, 4)
 UNITS = 1000
@@ -35,7 +36,7 @@ def prepare(step: str, recipe: dict[str, Any]) -> None:
     from tasks.extract import extract_missing
     from tasks.load import load
     from tasks.predict import predict
-    from tasks.shares import Work, write_work
+    from tasks.shares import Work, new_folder, write_work
     from tasks.sweep import share_sweep
 
     @flow(name="prepare")
@@ -50,7 +51,9 @@ def prepare(step: str, recipe: dict[str, Any]) -> None:
         return work
 
     [work] = prepared()
-    print(json.dumps({"work": write_work(work), "files": [u.address for u in work.units]}))
+    folder = new_folder()
+    write_work(folder, work)
+    print(json.dumps({"training": folder, "files": [u.address for u in work.units]}))
 
 
 def coordinate(address: str) -> None:
@@ -59,7 +62,6 @@ def coordinate(address: str) -> None:
     from tasks.shares import fill, read_work
 
     lake, work = resources.lake(), read_work(address)
-    assert work is not None
     start = perf_counter()
     filled = fill(
         address, work.units, lambda unit: lake.write_table(unit.address, _TINY), finish=False
@@ -73,7 +75,6 @@ def alone(address: str) -> None:
     from tasks.shares import read_work
 
     lake, work = resources.lake(), read_work(address)
-    assert work is not None
     start = perf_counter()
     for unit in work.units:
         lake.write_table(unit.address, _TINY)
@@ -83,10 +84,10 @@ def alone(address: str) -> None:
 def tiny(address: str) -> None:
     """Write work of many tiny units, and print its address."""
     from pas.recipe import Recipe
-    from tasks.shares import Unit, Work, write_work
+    from tasks.shares import Unit, Work, new_folder, write_work
 
     units = tuple(Unit(f"stages/tiny/{address}-{i}.parquet", (), ()) for i in range(UNITS))
-    print(json.dumps(write_work(Work("extract", Recipe(task="demo"), "", "", units))))
+    print(json.dumps(write_work(new_folder(), Work("extract", Recipe(task="demo"), "", "", units))))
 
 
 _MODES = {"coordinate": coordinate, "alone": alone, "tiny": tiny}
@@ -138,7 +139,7 @@ def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> 
     for step in ("extract", "sweep"):
         given = _call(environment, step, json.dumps(recipe))
         asked = {
-            "parameters": {"work": given["work"]},
+            "parameters": {"training": given["training"]},
             "job_variables": {"env": {"PAS_LAKE": str(lake), "OMP_NUM_THREADS": "1"}},
         }
         address = f"/deployments/{deployed['id']}/create_flow_run"
@@ -146,9 +147,12 @@ def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> 
             installation.api.post(address, json=asked).raise_for_status().json()["id"]
             for _ in range(n)
         ]
+        files = [lake / file for file in given["files"]]
+        wait_for("the units", lambda files=files: all(file.exists() for file in files))
+        shutil.rmtree(lake / given["training"])  # no more help is needed
         for run in runs:
             finished(installation.api, run)
-        times = sorted((lake / file).stat().st_mtime for file in given["files"])
+        times = sorted(file.stat().st_mtime for file in files)
         # The first file ends the first unit, which is one of as many as there are files.
         seconds[step] = (times[-1] - times[0]) * len(times) / (len(times) - 1)
         seconds[f"{step} units"] = len(times)

@@ -1,12 +1,11 @@
 """Extract: fill the lake with a recipe's activations, for a GPU worker to run ahead of training."""
 
-from functools import partial
 from typing import NamedTuple
 
 from prefect import flow
 
 from flows.runners import task_runner
-from flows.share import share_out
+from flows.share import helped
 from pas.reading import mapped
 from pas.recipe import Recipe
 from tasks.extract import extract_missing
@@ -23,7 +22,11 @@ class ExtractionCounts(NamedTuple):
     prompts_extracted: int
 
 
-@flow(name="extract", task_runner=task_runner())
+@flow(
+    name="extract",
+    flow_run_name="extract {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
+    task_runner=task_runner(),
+)
 def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """Run the model over the training items; `train` then finds their activations and answers.
 
@@ -37,7 +40,7 @@ def extract(recipe: Recipe, workers: int = 1) -> ExtractionCounts:
     """
     recipe = mapped(recipe)
     split = with_worked_examples(recipe, load(recipe))
-    share = partial(share_out, workers=workers) if workers > 1 else None
-    plan = extract_missing(recipe, split, share=share)
+    with helped(workers) as share:
+        plan = extract_missing(recipe, split, share=share)
     predict(recipe, split)
     return ExtractionCounts(plan.total, plan.cached, plan.total - plan.cached)

@@ -14,7 +14,10 @@ from tasks.load import load
 log = logging.getLogger("pas")
 
 
-@flow(name="finetune")
+@flow(
+    name="finetune",
+    flow_run_name="fine-tune {recipe.model.slug} on {recipe.label}, seed {recipe.seed}",
+)
 def finetune(recipe: Recipe, tuning: FineTuning) -> Path:
     """Load and split the data, fine-tune the model on the training items, return its folder.
 

@@ -4,7 +4,9 @@ import logging
 
 from prefect import flow
 
-from flows.artifacts import publish_decision
+from flows.artifacts import publish_decision, publish_rollback
+from flows.events import CandidateRefused, ChampionPromoted, ChampionRolledBack
+from flows.states import add_to_name, ended
 from pas.errors import UserError
 from storage.registry.promotion import Promotion
 from storage.registry.versions import list_versions
@@ -23,7 +25,7 @@ log = logging.getLogger("pas")
 _ATTEMPTS = 5  # judgements of a version while others keep changing the champion
 
 
-@flow(name="promote")
+@flow(name="promote", flow_run_name="promote {name}")
 def promote(
     name: str,
     version: int | None = None,
@@ -47,17 +49,24 @@ def promote(
         UserError: If there is no such candidate, its evidence is gone, or an accepted
             check did not fail.
     """
-    return _decide(name, version, Overrule(tuple(accept), reason), automatic)
+    decision = _decide(name, version, Overrule(tuple(accept), reason), automatic)
+    add_to_name(f", version {decision.version}")
+    state = "Promoted" if decision.promoted else "Unchanged" if decision.unchanged else "Refused"
+    return ended(state, f"version {decision.version}: {decision.summary}", decision)
 
 
-@flow(name="rollback")
+@flow(name="rollback", flow_run_name="roll back {name}")
 def rollback(name: str) -> Promotion:
     """Exchange champion and previous; a second rollback undoes the first.
 
     Raises:
         UserError: If there is no such model or no previous champion.
     """
-    return roll_back(name)
+    done = roll_back(name)
+    ChampionRolledBack(name, done.version, done.replaced).emit()
+    publish_rollback(done)
+    said = f"version {done.version} is champion in place of version {done.replaced}"
+    return ended("Rolled back", said, done)
 
 
 @flow(name="reconcile")
@@ -93,8 +102,20 @@ def _decide(name: str, version: int | None, overrule: Overrule, automatic: bool)
     for _ in range(_ATTEMPTS):
         decision = apply(judge_candidate(name, version, overrule, automatic))
         if decision is not None:
+            _tell(decision)
             publish_decision(decision)
             return decision
     raise UserError(
         f"{name}: the champion changed {_ATTEMPTS} times while the candidate was judged; try again"
     )
+
+
+def _tell(decision: Decision) -> None:
+    """Emit the event of a decision; there is none where nothing came of it."""
+    name, version = decision.name, decision.version
+    if decision.promoted:
+        accepted = decision.overrule.accepted
+        ChampionPromoted(name, version, decision.replaced, accepted).emit()
+    elif not decision.unchanged:
+        checks = tuple(finding.check for finding in decision.refused)
+        CandidateRefused(name, version, checks, decision.summary).emit()

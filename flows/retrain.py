@@ -8,6 +8,7 @@ from prefect import flow
 from flows.artifacts import publish_unchanged
 from flows.events import CandidateRegistered, failure_told
 from flows.runners import task_runner
+from flows.share import helped
 from flows.states import ended
 from flows.train import Training, training
 from pas.reading import mapped, take_in
@@ -47,7 +48,7 @@ class Retraining(NamedTuple):
     flow_run_name="retrain {recipe.label} on {recipe.model.slug}, seed {recipe.seed}",
     task_runner=task_runner(),
 )
-def retrain(recipe: Recipe) -> Retraining:
+def retrain(recipe: Recipe, workers: int = 1) -> Retraining:
     """Train unless a version was made from these very data, model, recipe and code.
 
     Where nothing has changed it ends without loading the model; a version that was never judged is
@@ -55,6 +56,7 @@ def retrain(recipe: Recipe) -> Retraining:
 
     Args:
         recipe: What to train; for data that grow, with the split rule `stable`.
+        workers: As for `train`.
 
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
@@ -70,7 +72,8 @@ def retrain(recipe: Recipe) -> Retraining:
         changes = _changes(origin, versions)
         for change in changes:
             log.info("retrain: %s", change)
-        trained = training(recipe)
+        with helped(workers) as share:
+            trained = training(recipe, share=share)
         done = Retraining(name, trained.outcome.version, changes, trained)
         return ended("Retrained", "; ".join(changes), done)
 
@@ -88,8 +91,8 @@ def _unchanged(version: VectorVersion) -> Retraining:
 
 
 def _never_judged(version: VectorVersion) -> bool:
-    waiting = {(v.name, v.version) for v in unjudged(resources.registry())}
-    return (version.name, version.version) in waiting
+    waiting = unjudged(resources.registry())
+    return (version.name, version.version) in {(v.name, v.version) for v in waiting}
 
 
 def _changes(origin: Origin, versions: list[VectorVersion]) -> list[str]:

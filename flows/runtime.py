@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tomllib
 import warnings
 from pathlib import Path
 
@@ -49,24 +48,3 @@ def make_home(home: Path) -> None:
     Kept apart from `prepare_environment` so that a mistake found before leaves nothing behind.
     """
     (home / "prefect").mkdir(parents=True, exist_ok=True)
-
-
-def prefect_setting(home: Path, name: str) -> str | None:
-    """Return a setting of Prefect from the environment or the active profile, or None.
-
-    Prefect itself is not imported: that takes longer than all that `pas doctor` has to do.
-
-    Args:
-        home: `PAS_HOME`.
-        name: Such as `PREFECT_API_URL`.
-    """
-    if os.environ.get(name):
-        return os.environ[name]
-    folder = Path(os.environ.get("PREFECT_HOME", home / "prefect")).expanduser()
-    file = Path(os.environ.get("PREFECT_PROFILES_PATH", folder / "profiles.toml"))
-    if not file.is_file():
-        return None
-    profiles = tomllib.loads(file.read_text(encoding="utf-8"))
-    active = os.environ.get("PREFECT_PROFILE", profiles.get("active", ""))
-    value = profiles.get("profiles", {}).get(active, {}).get(name)
-    return None if value is None else str(value)

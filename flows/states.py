@@ -1,7 +1,10 @@
 """How flows end: in a state whose name tells people what came of the run."""
 
 from typing import TypeVar
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
 T = TypeVar("T")
@@ -16,3 +19,9 @@ def ended(name: str, message: str, value: T) -> T:
         value: What callers of the flow get: Prefect takes it out of the state.
     """
     return Completed(name=name, message=message, data=value)  # type: ignore[return-value]
+
+
+def add_to_name(text: str) -> None:
+    """Add to the name of the flow run that is running, such as the version that it made."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_name(UUID(str(flow_run.id)), f"{flow_run.name}{text}")

@@ -23,7 +23,7 @@ from pas.study.results import StudyResult
 from pas.study.summary import Summary, summarise
 from storage.catalogue.views import cache_stats
 from storage.lake.lineage import versions
-from storage.registry.runs import log_study
+from storage.registry.runs import log_study, run_tags
 from storage.settings import settings
 from tasks import resources
 from tasks.reports.study_page import study_page
@@ -51,7 +51,7 @@ class _Done(NamedTuple):
     seconds: float
 
 
-@flow(name="study")
+@flow(name="study", flow_run_name="study {plan.name}")
 def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     """Run what is missing, one sub-flow a cell, and write the report.
 
@@ -96,7 +96,13 @@ def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
     html = study_page(plan.name, results, summary, facts, gather(results))
     page.write_text(html, encoding="utf-8")
     table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
-    run_id = log_study(resources.registry(), settings().experiment, plan.name, [page, table])
+    run_id = log_study(
+        resources.registry(),
+        settings().experiment,
+        plan.name,
+        [page, table],
+        run_tags("pas study", settings().creator),
+    )
     publish_study(plan.name, summary, run_id, page)
     return StudyOutcome(results, summary, page)
 

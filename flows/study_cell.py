@@ -21,7 +21,10 @@ from tasks.forget import forget
 from tasks.results import read_result, result_stage, write_result
 
 
-@flow(name="study-cell")
+@flow(
+    name="study-cell",
+    flow_run_name="{cell.setting} {cell.recipe.label}, seed {cell.recipe.seed}",
+)
 def study_cell(cell: StudyCell) -> StudyResult:
     """Run a cell and keep its result in the lake; an existing result is returned unchanged.
 

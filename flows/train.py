@@ -11,7 +11,8 @@ from flows.artifacts import publish_training
 from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
 from flows.runners import task_runner
-from flows.share import share_out
+from flows.share import helped
+from flows.states import add_to_name
 from pas.data.chat import described
 from pas.evidence.evaluation import Evaluation, evaluate
 from pas.methods.sweep import select_measuring
@@ -31,6 +32,7 @@ from tasks.load import load
 from tasks.predict import predict
 from tasks.record import Trail, record
 from tasks.reports.run_page import Cost
+from tasks.shares import Share
 from tasks.shots import with_worked_examples
 from tasks.sweep import read_sweep, share_sweep, sweep
 
@@ -69,14 +71,13 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """
-    with failure_told(recipe) if candidate else nullcontext():
-        return training(recipe, candidate, workers)
+    with failure_told(recipe) if candidate else nullcontext(), helped(workers) as share:
+        return training(recipe, candidate, share)
 
 
-def training(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
+def training(recipe: Recipe, candidate: bool = True, share: Share | None = None) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
-    share = partial(share_out, workers=workers) if workers > 1 else None
     with watch.step("load"):
         recipe = mapped(recipe)
         split = load(recipe)
@@ -161,6 +162,8 @@ def training(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Traini
         CandidateRegistered(
             outcome.model_name, outcome.version, outcome.verdict, round(outcome.delta, 4)
         ).emit()
+    if outcome.version is not None:
+        add_to_name(f", version {outcome.version}")
     rows = findings(recipe, evaluation, described(resources.chat(recipe)))
     publish_training(outcome, rows, evaluation.verdict, swept.cells)
     return Training(outcome, evaluation, rows)

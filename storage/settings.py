@@ -1,5 +1,6 @@
 """Every setting, from the environment: the only place that reads it."""
 
+import getpass
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,9 @@ class Settings(BaseSettings):
         None, description="artifacts of a database store; default <home>/artifacts"
     )
     experiment: str = Field("pas", description="MLflow experiment of the trainings")
+    user: str | None = Field(
+        None, description="who MLflow shows as the creator of a run; default the login name"
+    )
     shard_tokens: int = Field(8192, gt=0, description="tokens run for one activation shard")
     batch_tokens: int | None = Field(
         None, gt=0, description="tokens of one forward pass; default what the free memory holds"
@@ -87,6 +91,14 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def creator(self) -> str | None:
+        """Who runs are shown to be created by; None where nothing says."""
+        try:
+            return self.user or getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            return None
 
     def open_lake(self) -> Lake:
         """Return the lake; nothing is created before something is written."""

@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from pas.data.examples import Example
+from pas.engine.scoring import Query, ScoringRule
 from pas.methods.answers import Answers, answer
 from pas.methods.grid import Configuration
 from pas.models.sites import Site
 from pas.recipe import Recipe
+from pas.steering.vector import SteeringVector
 from storage.lake.stages import Stage, stage
 from tasks import resources
 from tasks.extract import question
@@ -79,6 +81,28 @@ def answer_items(
         normalise=normalise,
         budget=resources.budget(model, queries),
     )
+
+
+def answer_with(
+    vector: SteeringVector, examples: Sequence[Example], queries: Sequence[Query], rule: ScoringRule
+) -> Answers:
+    """Answer items with a vector's model, unsteered and under the vector's own configuration.
+
+    Args:
+        vector: The vector; its strength may be 0.
+        examples: The items.
+        queries: The same items, tokenised.
+        rule: How choices are scored.
+    """
+    model, at = resources.model(vector.model), configuration_of(vector)
+    deltas = [(at, np.float32(at.strength) * vector.direction)] if at.strength else []
+    budget = resources.budget(model, queries)
+    return answer(model, examples, queries, deltas, vector.site, rule, budget=budget)
+
+
+def configuration_of(vector: SteeringVector) -> Configuration:
+    """Return the configuration that a vector was selected as."""
+    return Configuration(vector.method, vector.layer, vector.strength)
 
 
 def answers_table(answers: Mapping[str, Answers]) -> pa.Table:

@@ -78,7 +78,7 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
         retries=2,
         retry_delay_seconds=[1, 10],
         retry_condition_fn=worth_retrying,
-        **options,
+        **{"task_run_name": name.replace("-", " ")} | options,
     )(run)
 
 

@@ -15,13 +15,11 @@ from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.evidence.checks import Finding
 from pas.evidence.paired import mcnemar
-from pas.methods.answers import answer
-from pas.methods.grid import Configuration
 from pas.steering.vector import SteeringVector
 from storage.lake.tables import table_address
 from storage.registry.versions import VectorVersion
 from tasks import resources
-from tasks.answers import TEST, run_answers
+from tasks.answers import TEST, answer_with, configuration_of, run_answers
 
 CHAMPION_CHECK = "champion"
 UNSEEN_CHECK = "comparable items"
@@ -68,7 +66,7 @@ def compare_with_champion(
         ]
     rule = ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)
     where = [answers.item_ids.index(item["item_id"]) for item in new]
-    ours = answers.correct(Configuration(vector.method, vector.layer, vector.strength))[where]
+    ours = answers.correct(configuration_of(vector))[where]
     theirs = correct_answers(new, rule, held)
     p_value = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
     passed = bool(ours.sum() > theirs.sum())
@@ -133,10 +131,7 @@ def correct_answers(items: Sequence[Item], rule: ScoringRule, vector: SteeringVe
     ]
     model = resources.model(vector.model)
     queries = [prepare(model.info, e.question, e.choices, e.label, rule) for e in examples]
-    at = Configuration(vector.method, vector.layer, vector.strength)
-    deltas = [(at, np.float32(vector.strength) * vector.direction)] if at.strength else []
-    budget = resources.budget(model, queries)
-    return answer(model, examples, queries, deltas, vector.site, rule, budget=budget).correct(at)
+    return answer_with(vector, examples, queries, rule).correct(configuration_of(vector))
 
 
 def _comparable(passed: bool, measured: str, explanation: str) -> Finding:

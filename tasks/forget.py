@@ -35,7 +35,11 @@ class Forgetting(NamedTuple):
     curve: tuple[CurvePoint, ...]
 
 
-@task(name="forget", cache_policy=NO_CACHE)
+@task(
+    name="forget",
+    task_run_name="ask {target.task} under the vector of {recipe.task}",
+    cache_policy=NO_CACHE,
+)
 def forget(
     recipe: Recipe, trained: StudyResult, target: Recipe, strengths: tuple[float, ...]
 ) -> Forgetting:

@@ -144,7 +144,7 @@ def check_overrule(findings: Sequence[Finding], overrule: Overrule) -> None:
         )
 
 
-@task(name="judge", cache_policy=NO_CACHE)
+@task(name="judge", task_run_name="judge {name}", cache_policy=NO_CACHE)
 def judge_candidate(
     name: str, version: int | None, overrule: Overrule, automatic: bool = False
 ) -> Decision:
@@ -225,7 +225,13 @@ def _nothing_to_compare(evaluation: Evaluation, number: int | None, unchanged: b
     return champion_finding(True, f"accuracy {evaluation.test.steered_accuracy:.4f}", explanation)
 
 
-@task(name="move-aliases", retries=2, retry_delay_seconds=[1, 10], cache_policy=NO_CACHE)
+@task(
+    name="move-aliases",
+    task_run_name="record the decision on {decision.name}",
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    cache_policy=NO_CACHE,
+)
 def apply(decision: Decision) -> Decision | None:
     """Record the decision, and make the candidate champion unless something refuses it.
 
@@ -253,19 +259,19 @@ def apply(decision: Decision) -> Decision | None:
     return decision
 
 
-@task(name="repair", cache_policy=NO_CACHE)
+@task(name="repair", task_run_name="repair {name}", cache_policy=NO_CACHE)
 def repair(name: str) -> Record | None:
     """Carry out a promotion or rollback that was cut off; return it, if there was one."""
     return settle(resources.registry(), name)
 
 
-@task(name="find-unjudged", cache_policy=NO_CACHE)
+@task(name="find-unjudged", task_run_name="find what was never judged", cache_policy=NO_CACHE)
 def find_unjudged() -> list[tuple[str, int]]:
     """Return name and number of the versions that no decision was made about, oldest first."""
     return [(version.name, version.version) for version in unjudged(resources.registry())]
 
 
-@task(name="roll-back", cache_policy=NO_CACHE)
+@task(name="roll-back", task_run_name="roll back {name}", cache_policy=NO_CACHE)
 def roll_back(name: str) -> Promotion:
     """Exchange champion and previous.
 

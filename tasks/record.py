@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 from prefect import task
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 
 from pas.data.chat import Chat
 from pas.data.prompts import full_prompt, user_text
@@ -18,8 +20,18 @@ from pas.recipe import Recipe
 from storage.lake.lineage import code_digest, shards_holding, versions
 from storage.lake.stages import data_digest, read_split, skipped_rows
 from storage.lake.tables import write_run_table
-from storage.registry.runs import Registration, TrainingData, TrainingRecord, log_training, open_run
-from storage.registry.versions import model_name
+from storage.registry.links import run_page
+from storage.registry.runs import (
+    REPORT_FOLDER,
+    Registration,
+    TrainingData,
+    TrainingRecord,
+    log_training,
+    open_run,
+    run_tags,
+    without_credentials,
+)
+from storage.registry.versions import VERDICT_TAG, model_name
 from storage.settings import settings
 from tasks import resources
 from tasks.answers import TEST, VALIDATION, read_answers
@@ -27,8 +39,10 @@ from tasks.estimate import contrast_weights
 from tasks.evaluate import as_rows
 from tasks.origin import origin_of_split
 from tasks.reports.command import run_facts
+from tasks.reports.notes import notes
 from tasks.reports.run_figures import run_figures
-from tasks.reports.run_page import Cost, RunReport, run_page
+from tasks.reports.run_page import Cost, RunReport
+from tasks.reports.run_page import run_page as report_page
 from tasks.sweep import read_sweep
 
 
@@ -42,7 +56,7 @@ class Trail(NamedTuple):
     evaluation: str
 
 
-@task(name="record", retries=2, retry_delay_seconds=[1, 10])
+@task(name="record", task_run_name="record {recipe.task}", retries=2, retry_delay_seconds=[1, 10])
 def record(
     recipe: Recipe,
     trail: Trail,
@@ -67,7 +81,13 @@ def record(
         resources.registry(),
         experiment=settings().experiment,
         run_name=f"{recipe.label}-{recipe.protocol}-seed{recipe.seed}",
-        tags={"task": recipe.task, "model": recipe.model.slug, "protocol": recipe.protocol},
+        tags={
+            VERDICT_TAG: evaluation.verdict.label,
+            "task": recipe.task,
+            "model": recipe.model.slug,
+            "protocol": recipe.protocol,
+            **run_tags("pas train", settings().creator),
+        },
     ) as run_id:
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)
@@ -78,30 +98,40 @@ def record(
         report = RunReport(
             recipe, evaluation, swept.cells, tested, parts, cost, facts, setup.rule, chat
         )
-        page.write_text(run_page(report), encoding="utf-8")
+        page.write_text(report_page(report), encoding="utf-8")
+        vector = vector_of(
+            ModelReference(recipe.model, setup.fingerprint),
+            swept,
+            evaluation,
+            recipe.task,
+            protocol=recipe.protocol,
+            seed=recipe.seed,
+            **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
+        )
+        name = model_name(recipe.model.slug, recipe.label)
+        links = {
+            "Report": run_page(resources.registry(), run_id, f"{REPORT_FOLDER}/{page.name}"),
+            # The page of a temporary server is gone when somebody follows the link.
+            "Flow run in Prefect": without_credentials(str(flow_run.ui_url))
+            if PREFECT_API_URL.value()
+            else None,
+        }
         training = TrainingRecord(
-            vector_of(
-                ModelReference(recipe.model, setup.fingerprint),
-                swept,
-                evaluation,
-                recipe.task,
-                protocol=recipe.protocol,
-                seed=recipe.seed,
-                **({} if recipe.benchmark else {"mapping": recipe.mapping.given()}),
-            ),
+            vector,
             TrainingData(recipe.task, _source(recipe), _digest(trail), tables["items"]),
             # Serving puts it into the chat template.
             user_text(first, setup.rule.kind) if chat else full_prompt(first, setup.rule.kind),
-            model_name(recipe.model.slug, recipe.label),
+            name,
             _version_tags(recipe, evaluation) | origin_of_split(recipe, trail.split).tags
             if candidate
             else None,
             params=recipe.as_dict() | {"rule": setup.rule.name},
-            metrics=metrics(evaluation) | {f"seconds_{k}": v for k, v in cost.seconds.items()},
+            metrics=metrics(evaluation) | {f"seconds/{k}": v for k, v in cost.seconds.items()},
             tables={k: v for k, v in tables.items() if k != "vectors"},
             figures=run_figures(evaluation, swept.cells),
             pages=[page],
             lineage=lineage,
+            notes=notes(recipe, evaluation, vector, name, links),
         )
         return log_training(resources.registry(), run_id, training)
 
@@ -112,25 +142,32 @@ def report_file(run_id: str) -> Path:
 
 
 def metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Return the run's metrics."""
-    controls, letters = evaluation.controls, evaluation.letters
+    """Return the run's metrics, each under the split that it was measured on."""
+    test, controls, letters = evaluation.test, evaluation.controls, evaluation.letters
+    reshuffled, random = controls.reshuffled, controls.random_accuracies
     values: dict[str, float | None] = {
-        **evaluation.test.as_dict(),
-        "validation_accuracy": evaluation.validation_accuracy,
-        "validation_accuracy_unsteered": evaluation.validation_unsteered,
-        "strength": controls.strength,
-        "leaked_groups": controls.leaked_groups,
-        "neutral_kl": evaluation.damage.kl,
-        "outside_before": controls.outside_before,
-        "outside_after": controls.outside_after,
-        "constant_letter_accuracy": controls.constant_accuracy if letters else None,
-        "reshuffled_delta": controls.reshuffled.delta if controls.reshuffled else None,
+        "test/accuracy_unsteered": test.baseline_accuracy,
+        "test/accuracy_steered": test.steered_accuracy,
+        "test/gain": test.delta,
+        "test/gain_low": test.ci_low,
+        "test/gain_high": test.ci_high,
+        "test/p_value": test.p_value,
+        "test/items": test.n,
+        "test/wrong_to_right": test.w2r,
+        "test/right_to_wrong": test.r2w,
+        "test/gain_reshuffled": reshuffled.delta if reshuffled else None,
+        "test/accuracy_constant_letter": controls.constant_accuracy if letters else None,
+        "test/accuracy_random_mean": fmean(random) if random else None,
+        "test/accuracy_random_max": max(random, default=None),
+        "test/outside_letters_unsteered": controls.outside_before,
+        "test/outside_letters_steered": controls.outside_after,
+        "test/leaked_groups": controls.leaked_groups,
+        "validation/accuracy_unsteered": evaluation.validation_unsteered,
+        "validation/accuracy_steered": evaluation.validation_accuracy,
+        "damage/kl": evaluation.damage.kl,
+        "vector/strength": controls.strength,
     }
-    if controls.random_accuracies:
-        values["random_accuracy_mean"] = fmean(controls.random_accuracies)
-        values["random_accuracy_max"] = max(controls.random_accuracies)
-    for name, method in evaluation.methods.items():
-        values[f"{name}_delta"] = method.comparison.delta
+    values |= {f"test/gain_{name}": m.comparison.delta for name, m in evaluation.methods.items()}
     return {name: float(value) for name, value in values.items() if value is not None}
 
 
@@ -185,6 +222,7 @@ def _predictions(trail: Trail) -> pa.Table:
 def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
     test, selected = evaluation.test, evaluation.selected
     return {
+        VERDICT_TAG: evaluation.verdict.label,
         "task": recipe.task,
         "model": recipe.model.slug,
         "protocol": recipe.protocol,
@@ -199,7 +237,7 @@ def _version_tags(recipe: Recipe, evaluation: Evaluation) -> dict[str, Any]:
         "delta": f"{test.delta:+.4f}",
         "p_value": f"{test.p_value:.3g}",
         "n_test": test.n,
-        "verdict": evaluation.verdict.label,
+        "damage_kl": f"{evaluation.damage.kl:.4f}",
     }
 
 

@@ -17,6 +17,7 @@ from pas.recipe import Recipe
 from tasks import resources
 
 FOLDER = "shares"
+_DOCUMENT = "work.json"
 WAIT = 5.0  # seconds without progress after which a claimed unit is filled again
 _POLL = 0.5  # seconds
 
@@ -57,22 +58,29 @@ Share = Callable[[Work], None]
 """Has other processes help with the work; returns when all of it is done."""
 
 
-def write_work(work: Work) -> str:
+def new_folder() -> str:
+    """Return a place in the lake for the work of one training."""
+    return resources.lake().address(FOLDER, uuid4().hex)
+
+
+def write_work(folder: str, work: Work) -> str:
     """Put the work where other processes find it; return its address."""
-    lake = resources.lake()
     document = work._asdict() | {
         "recipe": work.recipe.as_dict(),
         "units": [unit._asdict() for unit in work.units],
     }
-    return lake.write_text(lake.address(FOLDER, uuid4().hex, "work.json"), json.dumps(document))
+    address = f"{folder}/{work.step}/{_DOCUMENT}"
+    return resources.lake().write_text(address, json.dumps(document))
 
 
-def read_work(address: str) -> Work | None:
-    """Read what `write_work` wrote; None where the work is done and removed."""
-    lake = resources.lake()
-    if not lake.exists(address):
-        return None
-    with lake.open(address) as handle:
+def find_work(folder: str) -> list[str]:
+    """Return the addresses of a training's work; none once it needs no more help."""
+    return resources.lake().list(folder, suffix=f"/{_DOCUMENT}")
+
+
+def read_work(address: str) -> Work:
+    """Read what `write_work` wrote."""
+    with resources.lake().open(address) as handle:
         document = json.load(handle)
     units = tuple(
         Unit(unit["address"], tuple(unit["texts"]), tuple(unit["items"]))
@@ -81,9 +89,9 @@ def read_work(address: str) -> Work | None:
     return Work(**document | {"recipe": Recipe.read(document["recipe"]), "units": units})
 
 
-def remove_work(address: str) -> None:
-    """Remove the work and its claims."""
-    lake, folder = resources.lake(), address.rpartition("/")[0]
+def remove_work(folder: str) -> None:
+    """Remove a training's work and the claims on it."""
+    lake = resources.lake()
     for file in lake.list(folder, suffix=""):
         lake.remove(file)
 

@@ -1,5 +1,78 @@
-"""`python -m flows.cli`, the same as `pas`."""
+"""The process of a command: `pas`, and `python -m flows.cli`.
+
+The command runs in a thread, so that the main thread can answer a signal at once whatever the
+command is doing: a library in the middle of a long call, or an engine with handlers of its own.
+"""
+
+import atexit
+import os
+import signal
+import sys
+from threading import Thread
+from types import FrameType
 
 from flows.cli import main
 
-main()
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_code = 0
+
+
+def run() -> None:
+    """Run the command line and end the process."""
+    # Registered first, so it comes last: all is said then, and to free everything by hand takes the
+    # interpreter 2 s.
+    atexit.register(_end)
+    for name in _SIGNALS:
+        if hasattr(signal, name):
+            _answer(getattr(signal, name))
+    command = Thread(target=_command, name="command", daemon=True)
+    command.start()
+    while command.is_alive():
+        command.join(1.0)  # without a limit, Windows would not notice Ctrl-C
+
+
+def _command() -> None:
+    global _code
+    try:
+        main()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code + "\n")
+        _code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        _code = 1
+
+
+def _answer(number: signal.Signals) -> None:
+    if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+        return  # nohup
+    signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Say so in a line, close the runs that are open, and end."""
+    code = 128 + number
+    for name in _SIGNALS:  # a second one ends it at once
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: os._exit(code))
+    line = f"stopped by {signal.Signals(number).name}; what was finished is kept for the next run\n"
+    os.write(2, line.encode())
+    # Threads that are cut off have nothing to say that helps.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    session = sys.modules.get("flows.cli.session")
+    if session is not None:
+        session.leave()
+    os._exit(code)
+
+
+def _end() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(_code)
+
+
+if __name__ == "__main__":
+    run()

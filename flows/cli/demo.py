@@ -35,7 +35,7 @@ def demo(
     """
     from flows.cli.session import begin, call
 
-    begin(verbose=verbose, with_server=True)
+    begin(verbose=verbose)
     from pas.methods.contrast import METHODS
     from pas.reading import take_in
     from pas.recipe import Recipe

@@ -145,8 +145,8 @@ def _store() -> str:
 def _prefect() -> str:
     from urllib.request import Request, urlopen
 
-    from flows.runtime import prefect_setting
     from storage.settings import settings
+    from tasks.prefect_api import prefect_setting
 
     url, auth, key = (
         prefect_setting(settings().root, name)

@@ -1,23 +1,36 @@
 """What every command that runs a flow does first."""
 
+import atexit
 import logging
+import os
 import sys
 from collections.abc import Callable
 from threading import Thread
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+if TYPE_CHECKING:
+    from flows.embedded import Server
+    from storage.processes import Process
+
+_LEAVING = 5.0  # seconds
 P = ParamSpec("P")
 R = TypeVar("R")
-_starting: list[Thread] = []
 
 
-def begin(*, verbose: bool = False, with_server: bool = False) -> None:
+class _Session:
+    """What this process has begun: a server of its own, and flows."""
+
+    server: "Server | None" = None
+    in_flow = False
+
+
+def begin(*, verbose: bool = False, with_server: bool = True) -> None:
     """Prepare the environment and our own log lines; call before importing a flow.
 
     Args:
         verbose: Let Prefect's own log lines through too.
-        with_server: Start Prefect's embedded server in the background, while other libraries are
-            imported. For commands that cannot be refused: the server leaves its files behind.
+        with_server: Find or start a Prefect server for `call`. One that is started here gets ready
+            while other libraries are imported, and writes nothing before the first flow.
     """
     from flows.runtime import prepare_environment
     from storage.settings import settings
@@ -30,34 +43,86 @@ def begin(*, verbose: bool = False, with_server: bool = False) -> None:
     log.setLevel(logging.INFO)
     log.propagate = verbose
     if with_server:
-        _start_server()
+        _find_server()
     from transformers.utils import logging as transformers_log
 
     transformers_log.disable_progress_bar()  # the hub's own, of downloads, stays
 
 
-def _start_server() -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    from flows.runtime import make_home
+def _find_server() -> None:
+    """Let Prefect find a server: the one that is set, the home's, or a new one of our own."""
+    from flows.embedded import find_staying, start_for_command
     from storage.settings import settings
+    from tasks.prefect_api import prefect_server, prefect_setting
 
-    if PREFECT_API_URL.value():
+    home = settings().root
+    if "prefect" in sys.modules:  # it has read its settings, and found a server or will start one
         return
-    make_home(settings().root)
-    # Imported here: two threads that import the same modules get in each other's way.
-    from prefect.server.api.server import SubprocessASGIServer
-
-    _starting.append(Thread(target=SubprocessASGIServer().start, daemon=True))
-    _starting[0].start()
+    if prefect_setting(home, "PREFECT_API_URL"):
+        prefect_server(home).ask("/admin/version")
+        return
+    if prefect_setting(home, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE") in ("false", "0"):
+        return
+    staying = find_staying(home)
+    if staying is not None:
+        address = staying.address
+    else:
+        _Session.server = start_for_command()
+        atexit.register(_Session.server.stop)  # after Prefect's own last words: it comes later
+        address = _Session.server.address
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
 
 
 def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a flow in this process, on the server that is set or an ephemeral one."""
+    """Run a flow in this process, after closing the runs that killed ones left open."""
+    from prefect import tags
+
     from flows.runtime import make_home
+    from storage.processes import ended, this_process
     from storage.settings import settings
+    from tasks.prefect_api import PROCESS_TAG
 
     make_home(settings().root)
-    for thread in _starting:
-        thread.join()
-    return flow(*args, **kwargs)
+    if _Session.server is not None:
+        _Session.server.wait_until_ready()
+    if not _Session.in_flow:
+        close_runs(ended)
+    _Session.in_flow = True
+    with tags(f"{PROCESS_TAG}{this_process()}"):
+        return flow(*args, **kwargs)
+
+
+def close_runs(gone: "Callable[[Process], bool]") -> list[str]:
+    """Close the unfinished runs of processes that are gone, in Prefect and MLflow.
+
+    Args:
+        gone: Whether a process is; see `storage.processes.ended`.
+
+    Returns:
+        The runs' names.
+    """
+    from storage.registry.runs import close_killed_runs
+    from storage.settings import settings
+    from tasks.prefect_api import prefect_server, prefect_setting
+
+    now = settings()
+    closed = close_killed_runs(now.open_registry(), now.experiment, gone)
+    if prefect_setting(now.root, "PREFECT_API_URL"):
+        closed += prefect_server(now.root).close_runs(gone)
+    return closed
+
+
+def leave() -> None:
+    """Close what this process has open, because it is about to be ended.
+
+    A server that is gone does not hold this up for longer than `_LEAVING`.
+    """
+    if _Session.in_flow:
+        from storage.processes import this_process
+
+        own = this_process()
+        closing = Thread(target=close_runs, args=(own.__eq__,), daemon=True)
+        closing.start()
+        closing.join(_LEAVING)
+    if _Session.server is not None:
+        _Session.server.kill()

@@ -47,7 +47,7 @@ def study(
     """Run a study."""
     from flows.cli.session import begin, call
 
-    begin(verbose=verbose)
+    begin(verbose=verbose, with_server=not dry_run)
     from pas.study.file import read_study
 
     plan = read_study(file, data_root)

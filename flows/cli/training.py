@@ -37,6 +37,15 @@ See the cost first:
     pas train --task bbq_age --data Age.jsonl --dry-run
 """
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Processes that share extraction and sweep: this one, and workers of the deployment "
+        "share.",
+    ),
+]
+
 
 def _options() -> "Sequence[Option]":
     from pas.options import options_of
@@ -57,14 +66,7 @@ def train(
     context: typer.Context,
     mapping: MappingFile = None,
     save_mapping: SaveMapping = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Processes that share extraction and sweep: this one, and workers of the "
-            "deployment share.",
-        ),
-    ] = 1,
+    workers: Workers = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count what it would take, without loading a model.")
     ] = False,
@@ -72,7 +74,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Make a steering vector from a labelled data set."""
-    found, expected = _before(context, mapping, verbose)
+    found, expected = _before(context, mapping, verbose, with_server=not dry_run)
     if save_mapping is not None:
         save(found, save_mapping)
     if not json and found.taken.mapping is not None:
@@ -97,14 +99,16 @@ def train(
     print_checks(f"Is the gain real? {verdict.label}", verdict.findings)
 
 
-def _before(context: typer.Context, mapping: Path | None, verbose: bool) -> "tuple[Look, Forecast]":
-    """Read the recipe and its data: mistakes are told before a server is started for nothing."""
+def _before(
+    context: typer.Context, mapping: Path | None, verbose: bool, *, with_server: bool = True
+) -> "tuple[Look, Forecast]":
+    """Read the recipe and its data: mistakes are told before a flow is started."""
     from pas.recipe import Recipe
 
     recipe = Recipe.read(with_mapping_file(context.obj, mapping))
     from flows.cli.session import begin
 
-    begin(verbose=verbose)
+    begin(verbose=verbose, with_server=with_server)
     from tasks.forecast import forecast
     from tasks.look import look
 
@@ -116,6 +120,7 @@ def _before(context: typer.Context, mapping: Path | None, verbose: bool) -> "tup
 def retrain(
     context: typer.Context,
     mapping: MappingFile = None,
+    workers: Workers = 1,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -129,7 +134,7 @@ def retrain(
     from flows.cli.session import call
     from flows.retrain import retrain as run
 
-    done = call(run, found.recipe)
+    done = call(run, found.recipe, workers)
     if json:
         outcome = done.training.outcome.as_dict() if done.training else None
         print_json(done._asdict() | {"training": outcome})

@@ -191,7 +191,7 @@ def steer(
         raise UserError("give a text to continue, or --messages FILE")
     request = _conversation(messages) if messages else prompt
     assert request is not None
-    begin()
+    begin(with_server=False)
     from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve
     from tasks import resources

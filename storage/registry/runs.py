@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
-from storage.registry.client import client, ensure_experiment, write
+from storage.processes import Process, ended, parse, this_process
+from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
     CONTENT_TAG,
     DIGEST_TAG,
+    describe,
     find_copy,
     make_candidate,
     register,
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 
 Table: TypeAlias = "pa.Table | pd.DataFrame"
 
+PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
+LINEAGE_FILE = "lineage.json"
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -61,6 +65,20 @@ class TrainingData(NamedTuple):
     table: Table
 
 
+class Notes(NamedTuple):
+    """Descriptions in Markdown, for MLflow's pages.
+
+    Attributes:
+        run: Of the run.
+        version: Of the version, given its number.
+        model: Of the registered model; one that somebody has written stays.
+    """
+
+    run: str
+    version: Callable[[int], str]
+    model: str
+
+
 @dataclass(frozen=True)
 class TrainingRecord:
     """What a run keeps of a training.
@@ -71,12 +89,13 @@ class TrainingRecord:
         example_prompt: Input example of the pyfunc.
         model_name: Registered model, see `storage.registry.versions.model_name`.
         version_tags: Tags of the version; None to register none.
-        params: Settings; dicts and lists are kept as JSON.
+        params: Settings; dicts and lists are kept as JSON, None is left out.
         metrics: Results.
         tables: Kept as `tables/<name>.parquet`, the first 500 rows also for MLflow's viewer.
         figures: Kept as `plots/<name>.png`.
         pages: Files for people, kept under their own names in `REPORT_FOLDER`.
         lineage: JSON-able, kept as `lineage.json`: data fingerprint, shard keys, versions.
+        notes: Descriptions.
     """
 
     vector: SteeringVector
@@ -90,6 +109,7 @@ class TrainingRecord:
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     pages: Sequence[Path] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    notes: Notes | None = None
 
 
 class Registration(NamedTuple):
@@ -108,6 +128,16 @@ class Registration(NamedTuple):
     is_new: bool
 
 
+def run_tags(source: str, user: str | None) -> dict[str, str]:
+    """Return the tags that MLflow's columns "Source" and "Created by" show.
+
+    Args:
+        source: The command or flow, such as `pas train`; no path.
+        user: Who it was started by; None for nobody known.
+    """
+    return {"mlflow.source.name": source} | ({"mlflow.user": user} if user else {})
+
+
 @contextmanager
 def open_run(
     registry: Registry, *, experiment: str, run_name: str, tags: Mapping[str, str] | None = None
@@ -118,12 +148,12 @@ def open_run(
         registry: The store.
         experiment: Created when absent.
         run_name: What MLflow shows; need not be unique.
-        tags: Of the run. Nothing is added from the environment: no user, host or path.
+        tags: Of the run. Added is only the process, by which a killed run is known; its machine
+            is a digest. No host or path is added, and no user but the one that `run_tags` gives.
     """
     store = client(registry)
-    run = store.create_run(
-        ensure_experiment(registry, experiment), tags=dict(tags or {}), run_name=run_name
-    )
+    marked = {**(tags or {}), PROCESS_TAG: str(this_process())}
+    run = store.create_run(ensure_experiment(registry, experiment), tags=marked, run_name=run_name)
     run_id = str(run.info.run_id)
     try:
         yield run_id
@@ -134,6 +164,29 @@ def open_run(
             store.set_terminated(run_id, status)
         raise
     store.set_terminated(run_id, "FINISHED")
+
+
+def close_killed_runs(
+    registry: Registry, experiment: str, gone: Callable[[Process], bool] = ended
+) -> list[str]:
+    """Close the runs whose process is gone, which nobody else will; return their names.
+
+    Args:
+        registry: The store.
+        experiment: Name of the experiment; need not exist.
+        gone: Whether a process is.
+    """
+    store = client(registry)
+    found = store.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    closed = []
+    for run in store.search_runs([found.experiment_id], "attributes.status = 'RUNNING'"):
+        owner = parse(run.data.tags.get(PROCESS_TAG, ""))
+        if owner is not None and gone(owner):
+            store.set_terminated(run.info.run_id, "KILLED")
+            closed.append(str(run.info.run_name))
+    return closed
 
 
 def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Registration:
@@ -149,9 +202,11 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         record: What to log.
     """
     store = client(registry)
+    if record.notes is not None:
+        store.set_tag(run_id, "mlflow.note.content", record.notes.run)
     _log_params(store, run_id, record.params)
     _log_data(store, run_id, record.data)
-    store.log_dict(run_id, dict(record.lineage), "lineage.json")
+    store.log_dict(run_id, dict(record.lineage), LINEAGE_FILE)
     for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
     for name, figure in record.figures.items():
@@ -172,12 +227,33 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
     vector = record.vector
     tags = {**record.version_tags, DIGEST_TAG: vector.digest, CONTENT_TAG: vector.content}
     made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
+    if record.notes is not None:
+        describe(registry, made, record.notes.version(made.version), record.notes.model)
     return Registration(run_id, made.name, made.version, True)
 
 
-def log_study(registry: Registry, experiment: str, name: str, files: Sequence[Path]) -> str:
+def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Return what a training was made from, as it was logged.
+
+    Raises:
+        UserError: If the artifact store does not have it.
+    """
+    root = client(registry).get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        text = download(registry, f"{root}/{LINEAGE_FILE}", Path(folder)).read_text()
+    lineage: dict[str, Any] = json.loads(text)
+    return lineage
+
+
+def log_study(
+    registry: Registry,
+    experiment: str,
+    name: str,
+    files: Sequence[Path],
+    tags: Mapping[str, str] | None = None,
+) -> str:
     """Log a study's report and results as a run of their own; return its id."""
-    tags = {"study": name}
+    tags = {"study": name, **(tags or {})}
     with open_run(registry, experiment=experiment, run_name=f"study-{name}", tags=tags) as run_id:
         for file in files:
             client(registry).log_artifact(run_id, str(file))
@@ -190,6 +266,7 @@ def _log_params(store: "MlflowClient", run_id: str, params: Mapping[str, object]
     entities = [
         Param(key, json.dumps(value) if isinstance(value, dict | list | tuple) else str(value))
         for key, value in params.items()
+        if value is not None
     ]
     for start in range(0, len(entities), _BATCH):
         store.log_batch(run_id, params=entities[start : start + _BATCH])
@@ -214,7 +291,7 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
 
     rows = data.table if isinstance(data.table, pd.DataFrame) else data.table.to_pandas()
     # MLflow's own guess takes a hub id for a local path.
-    source = CodeDatasetSource(tags={"source": _without_credentials(data.source)})
+    source = CodeDatasetSource(tags={"source": without_credentials(data.source)})
     # Advice for models that take such columns as input; catch_warnings is not for threads.
     warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
     dataset = from_pandas(rows, source=source, name=data.name, digest=data.digest)
@@ -223,7 +300,7 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
     write(lambda: store.log_inputs(run_id, inputs))
 
 
-def _without_credentials(source: str) -> str:
+def without_credentials(source: str) -> str:
     """Drop user, password and signature from a URL; leave anything else as it is."""
     parts = urlsplit(source)
     if not parts.scheme or not parts.netloc:

@@ -40,7 +40,7 @@ class VectorVersion(NamedTuple):
     @property
     def verdict(self) -> str | None:
         """The label of its training's verdict."""
-        return self.tags.get(VERDICT_TAG, self.tags.get("verdict"))  # as it was written before
+        return self.tags.get(VERDICT_TAG, self.tags.get("verdict"))  # as older versions wrote it
 
 
 class StaleAlias(NamedTuple):
@@ -99,6 +99,21 @@ def register(
         store.set_logged_model_tags(logged_model, {"mlflow.modelVersions": link})
     write(lambda: store.set_registered_model_alias(name, CANDIDATE, number))
     return resolve(registry, f"{name}:{number}")
+
+
+def describe(registry: Registry, version: VectorVersion, text: str, model_text: str) -> None:
+    """Set the description of a version, and that of its registered model if it has none.
+
+    Args:
+        registry: The store.
+        version: The version.
+        text: Its description, in Markdown.
+        model_text: That of the registered model.
+    """
+    store = client(registry)
+    store.update_model_version(version.name, str(version.version), text[:TAG_LIMIT])
+    if not store.get_registered_model(version.name).description:
+        store.update_registered_model(version.name, model_text[:TAG_LIMIT])
 
 
 def resolve(registry: Registry, reference: str) -> VectorVersion:

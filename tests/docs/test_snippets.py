@@ -22,7 +22,8 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import app, main
+from flows.cli import main
+from flows.cli.commands import app
 from pas.intake.mapping_file import read_mapping
 from pas.study.file import read_study
 from storage.registry.versions import list_versions, load_vector

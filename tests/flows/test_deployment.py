@@ -49,7 +49,7 @@ def test_a_training_by_api_has_its_candidate_judged(tmp_path: Path) -> None:
         assert promoted["parameters"] == {"name": "pas-tiny-toy", "version": 1}
         assert promoted["parameters"] == {k: payload[k] for k in ("name", "version")}
         assert _artifacts(api, trained) == {
-            f"pas-tiny-toy-{what}" for what in ("result", "checks", "sweep", "report")
+            f"pas-tiny-toy-{what}" for what in ("summary", "result", "checks", "sweep", "report")
         }
         assert _artifacts(api, promoted) == {"pas-tiny-toy-promotion"}
         lines = wait_for("our log lines", lambda: _our_log_lines(api, trained))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows.cli import app, main
+from flows.cli import main
+from flows.cli.commands import app
 from flows.finetune import finetune as flow
 from flows.train import train
 from pas.finetune.settings import FineTuning

@@ -21,6 +21,7 @@ from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from storage.registry.client import client
 from storage.registry.versions import find_aliases, list_versions, load_vector, resolve
+from storage.settings import settings
 from tasks import resources
 from tasks.extract import plan
 from tasks.load import load, split_stage
@@ -89,7 +90,7 @@ def test_vectors_and_every_cell_agree_with_the_oracle(home, recipe, model, proto
     assert cells == {key: pytest.approx(cell.accuracy) for key, cell in swept.items()}
 
     logged = client(resources.registry()).get_run(outcome.run_id).data.metrics
-    assert logged["validation_accuracy_unsteered"] == pytest.approx(_unsteered_accuracy())
+    assert logged["validation/accuracy_unsteered"] == pytest.approx(_unsteered_accuracy())
     best = max(max(cells.values()), _unsteered_accuracy() if protocol == "sound" else 0)
     chosen = cells.get((outcome.method, outcome.layer, outcome.strength), _unsteered_accuracy())
     assert chosen == pytest.approx(best)
@@ -109,7 +110,7 @@ def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
     assert [v.run_id for v in list_versions(registry)] == [first.run_id]
     assert find_aliases(registry, name) == {"candidate": first.version}
     evidence = client(registry).get_run(second.run_id).data.metrics
-    assert evidence["delta"] == pytest.approx(second.delta)
+    assert evidence["test/gain"] == pytest.approx(second.delta)
     same = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "p_value")
     assert [getattr(first, n) for n in same] == [getattr(second, n) for n in same]
     vectors = [
@@ -121,6 +122,48 @@ def test_a_second_run_runs_no_model_and_ends_the_same(home, recipe):
     assert {
         name: states[name] for name in ("predict", "estimate", "sweep", "answer-test-items")
     } == (dict.fromkeys(("predict", "estimate", "sweep", "answer-test-items"), "Cached"))
+
+
+def test_mlflow_tells_what_came_of_it(home, recipe, monkeypatch):
+    monkeypatch.setenv("PAS_USER", "ada")
+    settings.cache_clear()
+    outcome, evaluation, _ = train(recipe)
+    store, name = client(resources.registry()), outcome.model_name
+    run = store.get_run(outcome.run_id)
+    tags, test = run.data.tags, evaluation.test
+    assert tags["Verdict"] == outcome.verdict
+    assert (tags["mlflow.source.name"], tags["mlflow.user"]) == ("pas train", "ada")
+    assert run.info.user_id == "ada"
+    assert tags["mlflow.note.content"].startswith(
+        f"**{outcome.verdict}**: {evaluation.verdict.explanation}"
+    )
+    assert "None" not in run.data.params.values() and run.data.params["seed"] == "0"
+    metrics = run.data.metrics
+    assert metrics["test/gain"] == pytest.approx(test.delta)
+    assert metrics["test/accuracy_steered"] == pytest.approx(test.steered_accuracy)
+    assert metrics["validation/accuracy_steered"] == pytest.approx(evaluation.validation_accuracy)
+    assert metrics["damage/kl"] == pytest.approx(evaluation.damage.kl)
+    assert metrics["test/gain_caa"] == pytest.approx(evaluation.methods["caa"].comparison.delta)
+    assert {key.partition("/")[0] for key in metrics} == {
+        "test", "validation", "damage", "vector", "seconds",
+    }  # fmt: skip
+    assert metrics["seconds/total"] > metrics["seconds/sweep"] > 0
+
+    version = store.get_model_version(name, str(outcome.version))
+    assert next(iter(version.tags)) == "Verdict"
+    assert resolve(resources.registry(), name).verdict == outcome.verdict
+    about = version.description
+    assert about.startswith(f"**{outcome.verdict}**")
+    assert f"pas steer {name}:{outcome.version}" in about
+    assert f"models:/{name}/{outcome.version}" in about
+    assert f"{test.baseline_accuracy:.3f} | {test.steered_accuracy:.3f}" in about
+    assert f"block {outcome.layer} (residual)" in about
+    model_page = store.get_registered_model(name).description
+    assert f"models:/{name}@champion" in model_page
+    # What somebody writes there stays.
+    store.update_registered_model(name, "ours")
+    train(recipe.but(seed=1))
+    assert store.get_registered_model(name).description == "ours"
 
 
 def _task_states() -> dict[str, str]:

@@ -188,7 +188,7 @@ def test_a_recipe_and_the_help_of_its_options_need_no_torch() -> None:
     lacking = "import sys; from {}; sys.exit(str({{'torch', *{}}} & {{*sys.modules}} or ''))"
     for line in (
         lacking.format("pas.recipe import Recipe", ["transformers", "datasets"]),
-        lacking.format("flows.cli import app", ["pydantic", "numpy", "prefect"]),
+        lacking.format("flows.cli.commands import app", ["pydantic", "numpy", "prefect"]),
     ):
         done = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True)
         assert done.stderr.decode().strip() == "", line

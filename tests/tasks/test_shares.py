@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks import resources, shares
-from tasks.shares import Unit, Work, fill, read_work, remove_work, write_work
+from tasks.shares import Unit, Work, fill, find_work, new_folder, read_work, remove_work, write_work
 from tests.helpers.places import ROOT
 from tests.helpers.recipes import toy
 
@@ -22,13 +22,16 @@ def mark(unit: Unit) -> None:
 
 @pytest.fixture
 def work(home: Path, tmp_path: Path, tiny_folder: Path) -> str:
-    return write_work(Work("extract", toy(tmp_path, tiny_folder), "stages/split", "", UNITS))
+    recipe = toy(tmp_path, tiny_folder)
+    return write_work(new_folder(), Work("extract", recipe, "stages/split", "", UNITS))
 
 
 def test_work_comes_back_as_it_was_written(work: str, tmp_path: Path, tiny_folder: Path) -> None:
     assert read_work(work) == Work("extract", toy(tmp_path, tiny_folder), "stages/split", "", UNITS)
-    remove_work(work)
-    assert read_work(work) is None
+    folder = work.removesuffix("/extract/work.json")
+    assert find_work(folder) == [work]
+    remove_work(folder)
+    assert find_work(folder) == []
     assert resources.lake().list(shares.FOLDER, suffix="") == []
 
 

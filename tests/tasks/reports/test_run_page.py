@@ -14,7 +14,7 @@ import pytest
 import typer
 
 import flows.train
-from flows.cli import app
+from flows.cli.commands import app
 from pas.engine.scoring import margin
 from pas.evidence.controls import Controls
 from pas.evidence.evaluation import MethodResult, bias_of

@@ -12,7 +12,7 @@ from tests.helpers.places import ROOT
 from tests.helpers.servers import PATIENCE, team
 from tests.helpers.tiny_models import save_tiny
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = pytest.mark.team
 
 
 def test_an_extraction_on_dask_is_that_of_threads(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,10 @@ import pytest
 
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team
+from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team, wait_for
 from tests.helpers.tiny_models import save_tiny
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = pytest.mark.team
 
 # What `extract_missing` does before it has workers help.
 WRITE_WORK = """
@@ -24,12 +25,14 @@ import json, sys
 from pas.recipe import Recipe
 from tasks.extract import extract_missing
 from tasks.load import load
-from tasks.shares import write_work
+from tasks.shares import new_folder, write_work
 
 recipe = Recipe.read(json.loads(sys.argv[1]))
 work = []
 extract_missing(recipe, load.fn(recipe), share=work.append)
-print(write_work(work[0]), len(work[0].units))
+folder = new_folder()
+write_work(folder, work[0])
+print(json.dumps({"training": folder, "files": [unit.address for unit in work[0].units]}))
 """
 
 
@@ -56,17 +59,17 @@ def test_workers_share_a_training_and_its_result_is_that_of_one_process(tmp_path
         installation.prefect("work-pool", "create", "gpu", "--type", "process")
         installation.prefect("--no-prompt", "deploy", "--name", "share")
         [deployed] = filtered(installation.api, "deployments")
-        work, n_units = run(["-c", WRITE_WORK, json.dumps(recipe)], environment).stdout.split()
-        helping = {"parameters": {"work": work}}
+        prepared = json.loads(run(["-c", WRITE_WORK, json.dumps(recipe)], environment).stdout)
+        files = [tmp_path / "shared" / file for file in prepared["files"]]
+        assert len(files) > 100
+        helping = {"parameters": {"training": prepared["training"]}}
         address = f"/deployments/{deployed['id']}/create_flow_run"
         asked = [installation.api.post(address, json=helping).raise_for_status() for _ in range(2)]
         installation.start("worker", "worker", "start", "--pool", "gpu")
+        wait_for("the units", lambda: all(file.exists() for file in files))
+        shutil.rmtree(tmp_path / "shared" / prepared["training"])  # it needs no more help
         for answer in asked:
             finished(installation.api, answer.json()["id"])
-        files = [
-            f for kind in ("activations", "answers") for f in stored(tmp_path / "shared", kind)
-        ]
-        assert len(files) >= int(n_units) > 100
 
         shared = run([*train, "--workers", "2"], environment)
         assert shared.returncode == 0, shared.stderr

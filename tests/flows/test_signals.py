@@ -1,0 +1,111 @@
+"""A signal ends a command at once, with one line and no process left; no run stays open."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.helpers.data_files import write_toy
+from tests.helpers.processes import PATIENCE, environment
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+LIMIT = 10  # seconds from the signal to the end
+
+
+def train(folder: Path, model: Path, items: int = 60) -> list[str]:
+    data = write_toy(folder / "toy.jsonl", items)
+    return ["train", "--task", "toy", "--data", str(data), "--model", str(model),
+            "--layers", "0,1,2,3", "--strengths", "1"]  # fmt: skip
+
+
+def started(arguments: list[str], home: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *arguments], env=environment(home), text=True,
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def until(process: subprocess.Popen, moment: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not moment():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def stop(process: subprocess.Popen, *numbers: int) -> str:
+    """Send the signals, check the end, and return what was said on stderr."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    for number in numbers:
+        os.kill(process.pid, number)
+    out, err = process.communicate(timeout=LIMIT)
+    assert psutil.wait_procs(family, timeout=LIMIT)[1] == [], "a process is left"
+    assert "Traceback" not in out + err
+    return err
+
+
+def states(home: Path, table: str = "flow_run") -> list[str]:
+    return query(home / "prefect" / "prefect.db", f"SELECT state_name FROM {table}")
+
+
+def query(file: Path, sql: str) -> list[str]:
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=60)) as database:
+        return [row[0] for row in database.execute(sql)]
+
+
+def extracting(home: Path) -> bool:
+    return any((home / "lake" / "activations").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_during_the_start_nothing_is_written(tmp_path: Path, tiny_folder: Path, number) -> None:
+    process = started(train(tmp_path, tiny_folder), tmp_path / "home")
+    until(process, lambda: psutil.Process(process.pid).children())  # the server, not ready yet
+    assert stop(process, number).splitlines() == [
+        f"stopped by {number.name}; what was finished is kept for the next run"
+    ]
+    assert process.returncode == 128 + number
+    assert not (tmp_path / "home" / "prefect").exists()
+
+
+def test_a_run_stopped_or_killed_in_extraction_is_closed(tmp_path: Path, tiny_folder: Path) -> None:
+    home = tmp_path / "home"
+    command = train(tmp_path, tiny_folder, 70)
+    process = started(command, home)
+    until(process, lambda: extracting(home))
+    said = stop(process, signal.SIGTERM, signal.SIGTERM)
+    assert process.returncode == 143 and said.count("stopped by") == 1
+
+    process = started(command, home)
+    until(process, lambda: states(home).count("Running"))
+    stop(process, signal.SIGKILL)
+    assert states(home).count("Running") == 1
+
+    process = started(command, home)
+    assert process.wait(PATIENCE) == 0, process.stderr.read()
+    assert sorted(states(home)) == ["Completed", "Killed", "Killed"]
+    assert {*states(home, "task_run")} <= {"Completed", "Cached", "Killed"}
+    process.communicate()
+
+
+def test_a_run_stopped_while_it_is_recorded_is_closed_in_mlflow(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    home = tmp_path / "home"
+    process = started(train(tmp_path, tiny_folder), home)
+    until(process, lambda: query(home / "mlflow.db", "SELECT 1 FROM sqlite_master LIMIT 1"))
+    until(process, lambda: query(home / "mlflow.db", "SELECT status FROM runs"))
+    stop(process, signal.SIGHUP)
+    assert process.returncode == 129
+    assert query(home / "mlflow.db", "SELECT status FROM runs") == ["KILLED"]
+    assert states(home) == ["Killed"]
