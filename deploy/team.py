@@ -140,11 +140,10 @@ def up(team: Team, workers: Mapping[str, str] | None = None) -> None:
         start_server(team, server)
     wait_for("MLflow", lambda: is_up(team.address("mlflow")))
     wait_for("Prefect", lambda: is_up(team.environment["PREFECT_API_URL"]))
+    if not _is_deployed(team):
+        deploy(team)
     for pool in POOLS:
         start_worker(team, pool, workers)
-    wait_for("the workers' pools", lambda: _count(team, "work_pools") >= len(POOLS))
-    if not _count(team, "deployments"):
-        deploy(team)
 
 
 def start_storage(team: Team) -> None:
@@ -237,37 +236,36 @@ def prefect_server(team: Team) -> Server:
 
 
 def start_worker(team: Team, pool: str, environment: Mapping[str, str] | None = None) -> bool:
-    """Start the worker of a pool, which makes the pool if there is none."""
+    """Start the worker of a pool."""
     # One run at a time: a training has the GPU's memory, a rollback never meets a promotion.
     command = [sys.executable, "-m", "prefect", "worker", "start", "--limit", "1"]
-    command += ["--pool", pool, "--type", "process", "--name", f"{pool}-1"]
+    command += ["--pool", pool, "--name", f"{pool}-1"]
     worker = Server(f"worker-{pool}", command, team.environment | dict(environment or {}))
     return start_server(team, worker)
 
 
 def deploy(team: Team) -> None:
-    """Deploy prefect.yaml.
+    """Make the pools, deployments and automations, or update them.
 
     Raises:
-        TeamError: If Prefect refuses it.
+        TeamError: If Prefect refuses them.
     """
-    run_prefect(team, "--no-prompt", "deploy", "--all")
-    run_prefect(team, "work-pool", "set-concurrency-limit", "cpu", "1")
+    run(team, "flows.cli", "deploy")
 
 
-def run_prefect(team: Team, *arguments: str) -> str:
-    """Run a command of Prefect to its end; return what it says.
+def run(team: Team, module: str, *arguments: str) -> str:
+    """Run a module such as `prefect` to its end, as someone of the team; return what it says.
 
     Raises:
         TeamError: If it fails.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=CLONE, env=without_settings() | team.environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise TeamError(f"prefect {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        raise TeamError(f"{module} {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -305,10 +303,9 @@ def _has_bucket(team: Team) -> bool:
     return True
 
 
-def _count(team: Team, what: str) -> int:
-    """Return how many pools or deployments there are."""
-    address = f"{team.environment['PREFECT_API_URL']}/{what}/filter"
-    return len(httpx.post(address, json={}, timeout=60).raise_for_status().json())
+def _is_deployed(team: Team) -> bool:
+    address = f"{team.environment['PREFECT_API_URL']}/deployments/filter"
+    return bool(httpx.post(address, json={}, timeout=60).raise_for_status().json())
 
 
 def _postgres(program: str) -> list[str]:

@@ -6,6 +6,7 @@ from flows.cli import (
     catalogue,
     data,
     demo,
+    deploy,
     finetune,
     health,
     server,
@@ -24,5 +25,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, data, training, finetune, study, vectors, watch, catalogue, server, health):
+for part in (
+    demo,
+    data,
+    training,
+    finetune,
+    study,
+    vectors,
+    watch,
+    deploy,
+    catalogue,
+    server,
+    health,
+):
     part.add_to(app)

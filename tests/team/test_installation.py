@@ -57,9 +57,8 @@ def deploy_downstream(operator: Operator) -> None:
     """Deploy the example of a flow that each new champion starts, with a table of prompts."""
     table = operator.team.folder / "prompts.csv"
     pd.DataFrame({"prompt": ["The otter sat by the mill. It ate"]}).to_csv(table, index=False)
-    team.run_prefect(
-        operator.team, "--no-prompt", "deploy", "--all", "--prefect-file", "examples/prefect.yaml"
-    )
+    deploy = ("--no-prompt", "deploy", "--all", "--prefect-file", "examples/prefect.yaml")
+    team.run(operator.team, "prefect", *deploy)
     address = f"/deployments/{operator.deployment('downstream')['id']}"
     body = {"parameters": {"table": str(table)}}
     operator.api.patch(address, json=body).raise_for_status()
