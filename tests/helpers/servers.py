@@ -79,7 +79,7 @@ def team(folder: Path) -> Iterator[Team]:
     environment = team_environment(folder, port)
     with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api:
         made = Team(folder, environment, api)
-        with _logs_shown_on_failure(folder):
+        with logs_shown_on_failure(folder):
             try:
                 made.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
                 wait_for("the server", lambda: is_up(environment["PREFECT_API_URL"]))
@@ -89,7 +89,8 @@ def team(folder: Path) -> Iterator[Team]:
 
 
 @contextmanager
-def _logs_shown_on_failure(folder: Path) -> Iterator[None]:
+def logs_shown_on_failure(folder: Path) -> Iterator[None]:
+    """Write the ends of the folder's logs if the block fails."""
     try:
         yield
     except BaseException:
