@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+import s3fs
 
 from deploy.processes import find, wait_for
 from deploy.team import Team, start_worker
@@ -104,14 +105,19 @@ class Operator:
         for process in [*worker.children(recursive=True), worker]:
             process.kill()
 
-    def start_worker(self, pool: str) -> None:
-        start_worker(self.team, pool, worker_environment(self.team))
+    def start_worker(self, pool: str, **environment: str) -> None:
+        start_worker(self.team, pool, worker_environment(self.team) | environment)
 
     def retry(self, run: str) -> None:
         """Ask for a run again, as the button of the interface does."""
         state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
         body = {"state": state, "force": True}
         self.api.post(f"/flow_runs/{run}/set_state", json=body).raise_for_status()
+
+    @property
+    def store(self) -> s3fs.S3FileSystem:
+        """The installation's object store."""
+        return s3fs.S3FileSystem(**self.team.s3_login, use_listings_cache=False)
 
     def aliases(self, name: str) -> dict[str, int]:
         return find_aliases(self.registry, name)
