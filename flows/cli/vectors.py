@@ -104,11 +104,14 @@ def vectors(
     json: Json = False,
 ) -> None:
     """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
-    from storage.registry.records import history
-    from storage.registry.versions import find_model, list_versions, stale_aliases
+    from storage.registry.server import check_server
     from storage.settings import settings
 
     registry = settings().open_registry()
+    check_server(registry)
+    from storage.registry.records import history
+    from storage.registry.versions import find_model, list_versions, stale_aliases
+
     if name is not None:
         find_model(registry, name)
     found = [v for v in list_versions(registry) if name in (None, v.name)]
@@ -184,13 +187,14 @@ def steer(
     The text is rendered as those that the vector was trained on: plain, or as the user's message in
     the model's chat template.
     """
-    from flows.cli.session import begin
+    from flows.cli.session import begin, check_stores
     from pas.errors import UserError
 
     if (prompt is None) == (messages is None):
         raise UserError("give a text to continue, or --messages FILE")
     request = _conversation(messages) if messages else prompt
     assert request is not None
+    check_stores()
     begin(with_server=False)
     from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve
