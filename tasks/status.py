@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pas.errors import UserError
+from storage.registry.server import check_server
 from storage.settings import Settings
 from tasks.prefect_api import PrefectServer
 
@@ -164,12 +165,13 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
 
 def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
     """Return every registered vector; an embedded store that is not there yet has none."""
-    from storage.registry.records import history
-    from storage.registry.versions import CANDIDATE, CHAMPION, VectorVersion, list_versions
-
     registry = settings.open_registry()
     if settings.tracking_uri is None and not (settings.root / "mlflow.db").exists():
         return ()
+    check_server(registry)
+    from storage.registry.records import history
+    from storage.registry.versions import CANDIDATE, CHAMPION, VectorVersion, list_versions
+
     by_name: defaultdict[str, list[VectorVersion]] = defaultdict(list)
     for version in list_versions(registry):
         by_name[version.name].append(version)

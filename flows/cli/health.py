@@ -7,7 +7,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from importlib.util import find_spec
 from pathlib import Path
@@ -308,7 +309,7 @@ def _killed_runs() -> str:
     from storage.settings import settings
 
     now = settings()
-    closed: Sequence[str] = []
+    closed: list[str] = []
     if now.tracking_uri is not None or (now.root / "mlflow.db").exists():
         from storage.registry.server import check_server
 
@@ -316,11 +317,32 @@ def _killed_runs() -> str:
         with _importing:
             from storage.registry.runs import close_killed_runs
 
-        closed = close_killed_runs(now.open_registry(), now.experiment, ended)
-    server = _server()
-    if server is not None:
-        closed = [*closed, *server.close_runs(ended)]
+        closed += close_killed_runs(now.open_registry(), now.experiment, ended)
+    with _server_with_runs() as server:
+        if server is not None:
+            closed += server.close_runs(ended)
     return f"closed: {', '.join(closed)}" if closed else "none is open"
+
+
+@contextmanager
+def _server_with_runs() -> "Iterator[PrefectServer | None]":
+    """Yield the server to ask for open runs; an embedded one is started only if there are any."""
+    from flows.embedded import has_open_runs, start_for_command
+    from flows.runtime import prepare_environment
+    from storage.settings import settings
+    from tasks.prefect_api import prefect_server
+
+    home, running = settings().root, _server()
+    if running is not None or not has_open_runs(home):
+        yield running
+        return
+    prepare_environment(home)
+    started = start_for_command()
+    try:
+        started.wait_until_ready()
+        yield prefect_server(home, f"{started.address}/api", _ANSWER)
+    finally:
+        started.stop()
 
 
 def _demo_model() -> str:
