@@ -6,9 +6,11 @@ from flows.cli import (
     catalogue,
     data,
     demo,
+    deploy,
     finetune,
     health,
     server,
+    status,
     study,
     training,
     vectors,
@@ -24,5 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (demo, data, training, finetune, study, vectors, watch, catalogue, server, health):
+for part in (
+    *(demo, data, training, finetune, study),
+    *(vectors, watch, catalogue),
+    *(deploy, status, server, health),
+):
     part.add_to(app)
