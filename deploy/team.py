@@ -63,7 +63,7 @@ class Team:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a shell or a worker of this team needs."""
+        """What a worker of this team needs."""
         return {
             "PREFECT_API_URL": f"{self.address('prefect')}/api",
             "PREFECT_HOME": str(self.folder / "prefect"),
@@ -78,6 +78,16 @@ class Team:
         }
 
     @property
+    def shell(self) -> dict[str, str]:
+        """What a shell of this team needs: a worker's variables, and where PostgreSQL is."""
+        return self.environment | {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.ports["postgres"]),
+            "PGUSER": "pas",
+            "PGPASSWORD": self.keys["postgres"],
+        }
+
+    @property
     def storage(self) -> dict[str, str]:
         """Where clients of S3 look for the address and the keys."""
         return {
@@ -86,6 +96,11 @@ class Team:
             "AWS_SECRET_ACCESS_KEY": self.keys["s3"],
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    @property
+    def s3_login(self) -> dict[str, str]:
+        """The same as arguments of s3fs."""
+        return {"key": "pas", "secret": self.keys["s3"], "endpoint_url": self.address("s3")}
 
 
 class Server(NamedTuple):
@@ -120,16 +135,27 @@ def up(team: Team, workers: Mapping[str, str] | None = None) -> None:
         TeamError: If PostgreSQL or SeaweedFS is not installed.
         NotReadyError: If a server does not come up; its log says why.
     """
-    _start_storage(team)
+    start_storage(team)
     for server in (mlflow_server(team), prefect_server(team)):
         start_server(team, server)
     wait_for("MLflow", lambda: is_up(team.address("mlflow")))
     wait_for("Prefect", lambda: is_up(team.environment["PREFECT_API_URL"]))
+    if not _is_deployed(team):
+        deploy(team)
     for pool in POOLS:
         start_worker(team, pool, workers)
-    wait_for("the workers' pools", lambda: _count(team, "work_pools") >= len(POOLS))
-    if not _count(team, "deployments"):
-        deploy(team)
+
+
+def start_storage(team: Team) -> None:
+    """Start PostgreSQL and the object store, with the databases and the bucket."""
+    cluster = _cluster(team)
+    if not (cluster / "PG_VERSION").exists():
+        _make_cluster(team, cluster)
+    start_server(team, postgres_server(team))
+    (team.folder / "s3").mkdir(exist_ok=True)
+    start_server(team, s3_server(team))
+    wait_for("PostgreSQL", lambda: _has_databases(team))
+    wait_for("the object store", lambda: _has_bucket(team))
 
 
 def down(team: Team) -> list[str]:
@@ -210,50 +236,37 @@ def prefect_server(team: Team) -> Server:
 
 
 def start_worker(team: Team, pool: str, environment: Mapping[str, str] | None = None) -> bool:
-    """Start the worker of a pool, which makes the pool if there is none."""
+    """Start the worker of a pool."""
     # One run at a time: a training has the GPU's memory, a rollback never meets a promotion.
     command = [sys.executable, "-m", "prefect", "worker", "start", "--limit", "1"]
-    command += ["--pool", pool, "--type", "process", "--name", f"{pool}-1"]
+    command += ["--pool", pool, "--name", f"{pool}-1"]
     worker = Server(f"worker-{pool}", command, team.environment | dict(environment or {}))
     return start_server(team, worker)
 
 
 def deploy(team: Team) -> None:
-    """Deploy prefect.yaml.
+    """Make the pools, deployments and automations, or update them.
 
     Raises:
-        TeamError: If Prefect refuses it.
+        TeamError: If Prefect refuses them.
     """
-    run_prefect(team, "--no-prompt", "deploy", "--all")
-    run_prefect(team, "work-pool", "set-concurrency-limit", "cpu", "1")
+    run(team, "flows.cli", "deploy")
 
 
-def run_prefect(team: Team, *arguments: str) -> str:
-    """Run a command of Prefect to its end; return what it says.
+def run(team: Team, module: str, *arguments: str) -> str:
+    """Run a module such as `prefect` to its end, as someone of the team; return what it says.
 
     Raises:
         TeamError: If it fails.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=CLONE, env=without_settings() | team.environment, stdin=subprocess.DEVNULL,
         capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise TeamError(f"prefect {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        raise TeamError(f"{module} {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
-
-
-def _start_storage(team: Team) -> None:
-    """Start PostgreSQL and the object store, with the databases and the bucket."""
-    cluster = _cluster(team)
-    if not (cluster / "PG_VERSION").exists():
-        _make_cluster(team, cluster)
-    start_server(team, postgres_server(team))
-    (team.folder / "s3").mkdir(exist_ok=True)
-    start_server(team, s3_server(team))
-    wait_for("PostgreSQL", lambda: _has_databases(team))
-    wait_for("the object store", lambda: _has_bucket(team))
 
 
 def _make_cluster(team: Team, cluster: Path) -> None:
@@ -281,18 +294,18 @@ def _has_databases(team: Team) -> bool:
 
 
 def _has_bucket(team: Team) -> bool:
-    keys = {"key": "pas", "secret": team.keys["s3"], "endpoint_url": team.address("s3")}
     try:
-        s3fs.S3FileSystem(**keys, use_listings_cache=False, skip_instance_cache=True).info(BUCKET)
+        s3fs.S3FileSystem(**team.s3_login, use_listings_cache=False, skip_instance_cache=True).info(
+            BUCKET
+        )
     except (OSError, PermissionError):
         return False
     return True
 
 
-def _count(team: Team, what: str) -> int:
-    """Return how many pools or deployments there are."""
-    address = f"{team.environment['PREFECT_API_URL']}/{what}/filter"
-    return len(httpx.post(address, json={}, timeout=60).raise_for_status().json())
+def _is_deployed(team: Team) -> bool:
+    address = f"{team.environment['PREFECT_API_URL']}/deployments/filter"
+    return bool(httpx.post(address, json={}, timeout=60).raise_for_status().json())
 
 
 def _postgres(program: str) -> list[str]:
@@ -324,16 +337,24 @@ Folder = Annotated[Path, typer.Option(help="Where the installation is kept.")]
 
 
 @app.command("up")
-def up_command(folder: Folder = Path(".team")) -> None:
+def up_command(
+    folder: Folder = Path(".team"),
+    storage_only: Annotated[
+        bool, typer.Option("--storage-only", help="Without servers and workers, to restore into.")
+    ] = False,
+) -> None:
     """Start the installation; what runs already is left as it is."""
     team = open_team(folder.resolve())
     try:
-        up(team)
+        if storage_only:
+            start_storage(team)
+        else:
+            up(team)
     except TeamError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     file = team.folder / "team.env"
-    lines = [f"export {name}={value}\n" for name, value in team.environment.items()]
+    lines = [f"export {name}={value}\n" for name, value in team.shell.items()]
     _write_privately(file, "".join(lines))
     typer.echo(f"Prefect  {team.address('prefect')}")
     typer.echo(f"MLflow   {team.address('mlflow')}")

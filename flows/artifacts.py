@@ -20,6 +20,7 @@ from storage.registry.versions import VectorVersion
 from storage.settings import settings
 from tasks.promote import Decision
 from tasks.record import report_file
+from tasks.upkeep import Garbage
 from tasks.watch import Watch
 
 
@@ -152,6 +153,17 @@ def publish_decision(decision: Decision) -> None:
         checks_rows(decision.findings),
         key=f"{artifact_key(decision.name)}-promotion",
         description=f"Decision: {decision.name} version {decision.version}: {decision.summary}",
+    )
+
+
+def publish_maintenance(removed: Sequence[Garbage], backup: Path | None, *, dry_run: bool) -> None:
+    """Show what was removed from the lake, and where the home was copied to."""
+    verb = "to remove" if dry_run else "removed"
+    copied = f"home copied to {backup}" if backup else "no back-up was asked for"
+    create_table_artifact(
+        [{"file": e.address, "reason": e.reason, "bytes": str(e.bytes)} for e in removed],
+        key="maintenance",
+        description=f"Summary: {len(removed)} files {verb}; {copied}",
     )
 
 

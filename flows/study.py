@@ -16,8 +16,10 @@ from prefect.deployments import run_deployment
 from pydantic import TypeAdapter
 
 from flows.artifacts import publish_study
+from flows.states import add_to_name
 from flows.study_cell import blank, study_cell
 from pas.errors import UserError
+from pas.study.file import read_study
 from pas.study.plan import Study, StudyCell, cells
 from pas.study.results import StudyResult
 from pas.study.summary import Summary, summarise
@@ -51,19 +53,21 @@ class _Done(NamedTuple):
     seconds: float
 
 
-@flow(name="study", flow_run_name="study {plan.name}")
-def study(plan: Study, command: str = "", workers: int = 0) -> StudyOutcome:
+@flow(name="study", flow_run_name="study")
+def study(plan: Study | str, command: str = "", workers: int = 0) -> StudyOutcome:
     """Run what is missing, one sub-flow a cell, and write the report.
 
     A cell whose data and model are unchanged is taken from the lake; one that fails is reported
     as failed and tried again by the next run.
 
     Args:
-        plan: From `pas.study.file.read_study`.
+        plan: From `pas.study.file.read_study`, or the path of a study file.
         command: The command that repeats the study, for the report.
         workers: Cells in flight through the deployment `study-cell`, for workers to run; 0 runs
             one after the other in this process.
     """
+    plan = read_study(Path(plan)) if isinstance(plan, str) else plan
+    add_to_name(f" {plan.name}")
     began, wanted = time.perf_counter(), cells(plan)
     done: list[_Done] = []
     for position, found in _run(wanted, workers):

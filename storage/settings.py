@@ -12,6 +12,7 @@ from pas.errors import UserError
 from pas.models.cache import default_cache_dir
 from storage.lake.files import Lake, open_lake
 
+DATABASE = "mlflow.db"  # of the embedded MLflow store, in the home
 _SERVERS = ("http://", "https://", "databricks")
 
 
@@ -106,7 +107,7 @@ class Settings(BaseSettings):
 
     def open_registry(self) -> Registry:
         """Return the MLflow store; a server keeps artifacts itself."""
-        uri = self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+        uri = self.tracking_uri or f"sqlite:///{self.root / DATABASE}"
         served = uri.startswith(_SERVERS)
         root = self.artifact_root or (None if served else str(self.root / "artifacts"))
         return Registry(uri, root)

@@ -1,12 +1,18 @@
-"""Upkeep of the lake: verifying shards and removing what is not needed."""
+"""Upkeep: verifying the lake's shards, removing what is not needed, backing up the home."""
 
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
+from pas.errors import UserError
 from storage.lake.files import Lake
 from storage.lake.shards import ShardReport, verify_shard
+from storage.settings import DATABASE, settings
 from tasks import resources
 from tasks.shares import FOLDER
 from tasks.sweep import SWEEP_SHARES
@@ -70,3 +76,41 @@ def _not_written_for(days: float, lake: Lake, folder: str) -> dict[str, int]:
 def _written(lake: Lake, address: str) -> datetime:
     when: datetime = lake.fs.modified(lake.path(address))
     return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def back_up(folder: Path) -> Path:
+    """Copy the stores that are in the home to a dated folder, without what can be made again.
+
+    The activations and Prefect's own files are left out. The MLflow database is copied as of one
+    moment, also while runs write to it. Stores elsewhere (another lake, an MLflow server) are not
+    in the home: their own back-ups have them.
+
+    Args:
+        folder: Where the dated folder is made; not in the home.
+
+    Raises:
+        UserError: If the folder is in the home, or there is no home to copy.
+    """
+    home, folder = settings().root, folder.expanduser().resolve()
+    if folder.is_relative_to(home):
+        raise UserError(f"--backup {folder}: it is inside the home {home}; give another folder")
+    if not home.is_dir():
+        raise UserError(f"PAS_HOME {home}: there is nothing to back up; every store is elsewhere")
+    copy = folder / f"pas-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    unfinished = copy.with_name(f".{copy.name}")
+    lake = resources.lake()
+    left_out = {home / "prefect", Path(lake.path(ACTIVATIONS))}
+
+    def ignored(at: str, names: list[str]) -> set[str]:
+        paths = {name: Path(at) / name for name in names}
+        return {n for n, p in paths.items() if p in left_out or n.startswith(DATABASE)}
+
+    shutil.copytree(home, unfinished, ignore=ignored)
+    if (home / DATABASE).is_file():
+        with (
+            closing(sqlite3.connect(home / DATABASE)) as source,
+            closing(sqlite3.connect(unfinished / DATABASE)) as target,
+        ):
+            source.backup(target)
+    unfinished.rename(copy)
+    return copy

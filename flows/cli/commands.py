@@ -6,6 +6,7 @@ from flows.cli import (
     catalogue,
     data,
     demo,
+    deploy,
     finetune,
     health,
     server,
@@ -28,6 +29,6 @@ app = typer.Typer(
 for part in (
     *(demo, data, training, finetune, study),
     *(vectors, watch, catalogue),
-    *(status, server, health),
+    *(deploy, status, server, health),
 ):
     part.add_to(app)

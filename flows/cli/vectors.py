@@ -1,4 +1,4 @@
-"""`pas promote`, `pas rollback`, `pas vectors` and `pas steer`."""
+"""`pas promote`, `pas rollback`, `pas vectors`, `pas steer` and `pas registry`."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli import registry
 from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("rollback", help=rollback.__doc__)(rollback)
     app.command("vectors", help=vectors.__doc__)(vectors)
     app.command("steer", help=steer.__doc__)(steer)
+    registry.add_to(app)
 
 
 def promote(
@@ -107,15 +109,17 @@ def vectors(
     from storage.registry.server import check_server
     from storage.settings import settings
 
-    registry = settings().open_registry()
-    check_server(registry)
+    store = settings().open_registry()
+    check_server(store)
+    from storage.registry.client import MOVED
+    from storage.registry.move import moved_from
     from storage.registry.records import history
     from storage.registry.versions import find_model, list_versions, stale_aliases
 
     if name is not None:
-        find_model(registry, name)
-    found = [v for v in list_versions(registry) if name in (None, v.name)]
-    past = history(registry, name) if name is not None else []
+        find_model(store, name)
+    found = [v for v in list_versions(store) if name in (None, v.name)]
+    past = history(store, name) if name is not None else []
     if json:
         rows = [v._asdict() for v in found]
         decisions = [record.as_dict() for record in past]
@@ -144,7 +148,9 @@ def vectors(
             [(f"{r.time[:10]} {r.time[11:16]}", r.version, r.sentence) for r in past],
             unfolded=("time",),
         )
-    for stale in stale_aliases(registry):
+    if old := moved_from(store):
+        say(f"note: the database has the artifacts of this home in {old[0]}. {MOVED}")
+    for stale in stale_aliases(store):
         if name in (None, stale.name):
             say(f"note: {stale.problem}")
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -54,7 +55,10 @@ class Lake:
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
         """The file system; its listings are never cached, other processes write here too."""
-        return fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
+        made = fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
+        if "s3" in made.protocol:
+            _wait_for_s3()
+        return made
 
     @property
     def root(self) -> str:
@@ -212,6 +216,20 @@ class Lake:
                 f"lake {self.url}: cannot {verb} ({error}). Check that the folder or bucket exists "
                 "and that you have access to it, or set another lake."
             ) from error
+
+
+@cache
+def _wait_for_s3() -> None:
+    """Let s3fs try for about a minute where the object store cannot be reached.
+
+    A store that restarts should not fail a training. By itself s3fs gives up after botocore's own
+    five tries, which take some 10 s.
+    """
+    import s3fs
+    from botocore.exceptions import ConnectionError as Unreachable
+
+    s3fs.S3FileSystem.retries = 6
+    s3fs.core.set_custom_error_handler(lambda error: isinstance(error, Unreachable))
 
 
 def open_lake(url: str) -> Lake:

@@ -79,7 +79,7 @@ def team(folder: Path) -> Iterator[Team]:
     environment = team_environment(folder, port)
     with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api:
         made = Team(folder, environment, api)
-        with _logs_shown_on_failure(folder):
+        with logs_shown_on_failure(folder):
             try:
                 made.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
                 wait_for("the server", lambda: is_up(environment["PREFECT_API_URL"]))
@@ -89,7 +89,8 @@ def team(folder: Path) -> Iterator[Team]:
 
 
 @contextmanager
-def _logs_shown_on_failure(folder: Path) -> Iterator[None]:
+def logs_shown_on_failure(folder: Path) -> Iterator[None]:
+    """Write the ends of the folder's logs if the block fails."""
     try:
         yield
     except BaseException:
@@ -124,7 +125,7 @@ def finished(api: httpx.Client, run: str) -> dict[str, Any]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
+def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
     """Run MLflow's own server on loopback, its database and artifacts in the folder."""
     port = free_port()
     command = [
@@ -133,6 +134,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow-server.db'}"),
         *("--artifacts-destination", str(folder / "mlflow-artifacts")),
+        *options,
     ]
     address = f"http://127.0.0.1:{port}"
     environment = team_environment(folder, port)

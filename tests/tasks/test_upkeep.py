@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pas.errors import UserError
 from storage.lake.files import Lake
+from storage.registry.client import client
+from storage.registry.runs import open_run
+from storage.settings import settings
 from tasks import resources
-from tasks.upkeep import collect_garbage
+from tasks.upkeep import back_up, collect_garbage
 
 DAY = 86400.0
 
@@ -49,3 +53,25 @@ def test_a_shard_is_removed_if_it_is_broken_or_as_old_as_asked_for(lake: Lake) -
     [entry] = collect_garbage(100, dry_run=False)
     assert (entry.address, entry.bytes) == (broken, 4) and "not written" not in entry.reason
     assert collect_garbage(None, dry_run=False) == []
+
+
+def test_a_backup_is_a_home_without_activations(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = resources.registry()
+    with open_run(registry, experiment="pas", run_name="kept"):
+        resources.lake().write_text("stages/splits/a.parquet", "kept")
+        resources.lake().write_text("activations/model=x/a.parquet", "left out")
+        (home / "prefect").mkdir()
+        # Not checkpointed yet: a plain copy of the file would lack it.
+        copy = back_up(tmp_path / "backups")
+    files = {f.relative_to(copy).as_posix() for f in copy.rglob("*") if f.is_file()}
+    assert {"mlflow.db", "lake/stages/splits/a.parquet"} <= files
+    assert not any("activations" in f or f.startswith("prefect") for f in files)
+    monkeypatch.setenv("PAS_HOME", str(copy))
+    settings.cache_clear()
+    store = client(resources.registry())
+    [run] = store.search_runs([store.get_experiment_by_name("pas").experiment_id])
+    assert run.info.run_name == "kept"
+    with pytest.raises(UserError, match="inside the home"):
+        back_up(copy / "backups")

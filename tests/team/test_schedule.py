@@ -1,9 +1,9 @@
 """A schedule makes trainings start, and their links lead to MLflow's pages, on real servers."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from tests.helpers.data_files import toy_recipe
@@ -20,10 +20,8 @@ from tests.helpers.servers import (
 )
 
 
-@pytest.mark.server
-@pytest.mark.slow
-def test_a_cron_of_one_minute_makes_a_training_start(tmp_path: Path) -> None:
-    """The finest cron there is: the test waits for the next minute to begin."""
+def test_a_cron_of_one_minute_trains_once_and_then_sees_nothing_changed(tmp_path: Path) -> None:
+    """The finest cron there is: the test waits for the next two minutes to begin."""
     with mlflow_server(tmp_path) as mlflow, team(tmp_path) as installation:
         api = installation.api
         installation.environment["MLFLOW_TRACKING_URI"] = mlflow
@@ -34,10 +32,8 @@ def test_a_cron_of_one_minute_makes_a_training_start(tmp_path: Path) -> None:
         installation.start("worker", "worker", "start", "--pool", "gpu", "--limit", "1")
 
         started = wait_for("a scheduled run", lambda: _begun(api, deployed["id"]))
-        [schedule] = deployed["schedules"]
-        address = f"/deployments/{deployed['id']}/schedules/{schedule['id']}"
-        api.patch(address, json={"active": False}).raise_for_status()  # one is enough
         trained = finished(api, started[0]["id"])
+        assert trained["state"]["name"] == "Retrained"
         assert trained["auto_scheduled"] and trained["created_by"]["type"] == "SCHEDULE"
         assert "Can't evaluate bulk DML" not in (tmp_path / "server.log").read_text()
 
@@ -46,19 +42,27 @@ def test_a_cron_of_one_minute_makes_a_training_start(tmp_path: Path) -> None:
         for link in links.values():
             check_page(link)
 
+        unchanged = wait_for("a second run", lambda: _unchanged(api, deployed["id"]))
+        assert unchanged["state"]["message"] == "nothing changed since version 1"
+        assert unchanged["total_run_time"] < trained["total_run_time"]
+
 
 def _every_minute(folder: Path) -> Path:
-    """Write the project's deployments with `train` alone, on a recipe for tests, every minute."""
+    """Write the project's deployments with `retrain` alone, on a recipe for tests, every minute."""
     project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    [train] = [d for d in project["deployments"] if d["name"] == "train"]
-    [schedule] = train["schedules"]
-    train["parameters"] = {"recipe": toy_recipe(folder)}
-    train["schedules"] = [schedule | {"cron": "* * * * *", "active": True}]
+    [retrain] = [d for d in project["deployments"] if d["name"] == "retrain"]
+    [schedule] = retrain["schedules"]
+    retrain["parameters"] = {"recipe": toy_recipe(folder)}
+    retrain["schedules"] = [schedule | {"cron": "* * * * *", "active": True}]
     file = folder / "prefect.yaml"
-    file.write_text(yaml.safe_dump(project | {"deployments": [train]}))
+    file.write_text(yaml.safe_dump(project | {"deployments": [retrain]}))
     return file
 
 
 def _begun(api: httpx.Client, deployment: str) -> list[dict[str, object]]:
     waiting = ("SCHEDULED", "PENDING")
     return [run for run in runs_of(api, deployment) if run["state"]["type"] not in waiting]
+
+
+def _unchanged(api: httpx.Client, deployment: str) -> dict[str, Any] | None:
+    return next((r for r in runs_of(api, deployment) if r["state"]["name"] == "Unchanged"), None)
