@@ -354,13 +354,14 @@ def _next_run(schedule: ScheduleStatus, now: datetime) -> str:
 
 def lake_in_words(status: Status) -> str:
     """Say where the lake is and what it holds."""
-    return f"{status.lake}: {status.lake_files} shards, {status.lake_bytes / 1e6:,.1f} MB"
+    files = f"{status.lake_files} file{'' if status.lake_files == 1 else 's'} of activations"
+    return f"{status.lake}: {files}, {status.lake_bytes / 1e6:,.1f} MB"
 
 
 def server_in_words(status: Status) -> str:
     """Say which server of Prefect was asked."""
     if status.server is None:
-        return "no Prefect server: each command starts its own, and there are no schedules"
+        return "No Prefect server: each command starts its own, and there are no schedules"
     return f"Prefect's server: {status.server}"
 
 
