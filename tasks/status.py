@@ -166,7 +166,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
 def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
     """Return every registered vector; an embedded store that is not there yet has none."""
     registry = settings.open_registry()
-    if settings.tracking_uri is None and not (settings.root / "mlflow.db").exists():
+    if not settings.has_registry:
         return ()
     check_server(registry)
     from storage.registry.records import history
