@@ -1,9 +1,11 @@
 """The embedded Prefect server: one for a command, or one that stays for a home (`pas up`)."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -11,7 +13,7 @@ import psutil
 
 from pas.errors import UserError
 from storage.processes import Process, ended, parse, this_process
-from tasks.prefect_api import prefect_home
+from tasks.prefect_api import PrefectServer, prefect_home, prefect_server, prefect_setting
 
 _ENDING = 10  # seconds for a server to end before it is killed
 
@@ -128,6 +130,29 @@ def find_staying(home: Path) -> Staying | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None if process is None or ended(process) else Staying(process, address)
+
+
+def running_server(home: Path, timeout: float) -> PrefectServer | None:
+    """Return the server that is set or that stays for the home; None if there is none.
+
+    Args:
+        home: `PAS_HOME`.
+        timeout: Seconds to wait for each answer.
+    """
+    staying = find_staying(home)
+    if prefect_setting(home, "PREFECT_API_URL"):
+        return prefect_server(home, timeout=timeout)
+    return prefect_server(home, f"{staying.address}/api", timeout) if staying else None
+
+
+def has_open_runs(home: Path) -> bool:
+    """Whether the home's own database has runs that have not ended; it is only looked at."""
+    file = prefect_home(home) / "prefect.db"
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        query = "SELECT 1 FROM flow_run WHERE state_type IN ('RUNNING', 'PENDING') LIMIT 1"
+        return database.execute(query).fetchone() is not None
 
 
 def note_staying(address: str) -> None:

@@ -84,7 +84,7 @@ def _unchanged(version: VectorVersion) -> Retraining:
     if _never_judged(version):
         log.info("retrain: version %d was never judged; handed over again", version.version)
         CandidateRegistered(
-            version.name, version.version, version.tags["verdict"], float(version.tags["delta"])
+            version.name, version.version, version.verdict or "", float(version.tags["delta"])
         ).emit()
     publish_unchanged(version)
     return ended("Unchanged", said, Retraining(version.name, version.version, [], None))

@@ -5,18 +5,15 @@ import json
 import os
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener, urlopen
+from urllib.error import HTTPError
 
 from pas.errors import UserError
+from storage.http import Answer, fetch, without_credentials
 from storage.processes import Process, ending, parse
 
 PROCESS_TAG = "process "  # of runs; the process follows
-_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
 class PrefectServer(NamedTuple):
@@ -35,39 +32,28 @@ class PrefectServer(NamedTuple):
     @property
     def shown(self) -> str:
         """The address without a user and password."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return without_credentials(self.url)
 
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
+    def ask(self, path: str, body: Any = None) -> Any:
         """Return the answer to a GET, or with a body to a POST.
 
         Raises:
             UserError: If there is no answer, or it is a refusal; names the setting to mend.
         """
-        return self._answer(path, body, method)[0]
+        text = self._answer(path, body).body
+        return json.loads(text) if text else None
 
     def clock(self) -> float:
-        """Return how many seconds the server's clock is ahead of ours, to a second."""
-        headers = self._answer("/health", None, None)[1]
-        told = parsedate_to_datetime(headers["Date"])
-        return (told - datetime.now(UTC)).total_seconds()
+        """Return how many seconds the server's clock is ahead of ours."""
+        return self._answer("/health", None).ahead
 
-    def _answer(self, path: str, body: Any, method: str | None) -> tuple[Any, Any]:
-        request = Request(  # noqa: S310
-            f"{self.url.rstrip('/')}{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-            method=method,
-        )
+    def _answer(self, path: str, body: Any) -> Answer:
+        headers = {"Content-Type": "application/json"}
         if self.authorization:
-            request.add_header("Authorization", self.authorization)
-        # A proxy of the environment leads nowhere for a server on this machine.
-        local = self.url.startswith(_LOOPBACK)
-        send = build_opener(ProxyHandler({})).open if local else urlopen
+            headers["Authorization"] = self.authorization
+        sent = None if body is None else json.dumps(body).encode()
         try:
-            with send(request, timeout=self.timeout) as answer:
-                text = answer.read()
-                return json.loads(text) if text else None, answer.headers
+            return fetch(f"{self.url.rstrip('/')}{path}", self.timeout, sent, headers=headers)
         except HTTPError as error:
             if error.code in (401, 403):
                 raise UserError(
@@ -78,7 +64,7 @@ class PrefectServer(NamedTuple):
                 f"PREFECT_API_URL {self.shown}: {path} was answered with {error.code} "
                 f"({error.reason}); the address must end in /api and be a Prefect 3 server's"
             ) from error
-        except (URLError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise UserError(
                 f"PREFECT_API_URL {self.shown}: no answer ({reason}). Start the server, correct "

@@ -88,6 +88,7 @@ def record(
             "protocol": recipe.protocol,
             **run_tags("pas train", settings().creator),
         },
+        seconds=cost.seconds["total"],
     ) as run_id:
         for table_name, table in tables.items():
             write_run_table(lake, table_name, run_id, table)

@@ -10,6 +10,7 @@ from flows.cli import (
     finetune,
     health,
     server,
+    status,
     study,
     training,
     vectors,
@@ -26,16 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for part in (
-    demo,
-    data,
-    training,
-    finetune,
-    study,
-    vectors,
-    watch,
-    deploy,
-    catalogue,
-    server,
-    health,
+    *(demo, data, training, finetune, study),
+    *(vectors, watch, catalogue),
+    *(deploy, status, server, health),
 ):
     part.add_to(app)

@@ -42,12 +42,12 @@ def deploy(
 
     if file is not None and not file.is_file():
         raise UserError(f"--file {file}: there is no such file")
-    begin()
     if prefect_setting(settings().root, "PREFECT_API_URL") is None:
         raise UserError(
             "PREFECT_API_URL: set it to the address of the server, such as "
             "http://127.0.0.1:4200/api; docs/deploy.md tells how to start one"
         )
+    begin()
     make_home(settings().root)
     from flows.deployment import DEPLOYMENTS
     from flows.deployment import deploy as run

@@ -5,9 +5,12 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's own log too.")]
@@ -48,24 +51,33 @@ def print_table(
         rows: A cell for each column; None is shown as nothing.
         unfolded: Columns whose cells stay on one line; the others make room for them.
     """
-    from rich.box import SIMPLE
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    # Text and not str throughout: in a str rich takes square brackets for markup.
-    table = Table(header_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
-    for name in header:
-        table.add_column(Text(name), overflow="fold", no_wrap=name in unfolded)
-    for row in rows:
-        table.add_row(*(Text(_shown(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         # A pipe or a log has no width of its own; a narrow guess would fold every cell.
         console = Console(width=max(console.width, 100))
     # Not the table's own title, which is folded to the width of the table.
     console.print(Text(title, style="bold"))
-    console.print(table)
+    console.print(table(header, rows, unfolded))
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], unfolded: Sequence[str] = ()
+) -> "Table":
+    """Return rows as a table of rich; see `print_table`."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text and not str throughout: in a str rich takes square brackets for markup.
+    made = Table(header_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in header:
+        made.add_column(Text(name), overflow="fold", no_wrap=name in unfolded)
+    for row in rows:
+        made.add_row(*(Text(_shown(cell)) for cell in row))
+    return made
 
 
 def _shown(cell: Any) -> str:

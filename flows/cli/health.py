@@ -1,21 +1,35 @@
-"""`pas doctor`: checks of what a training needs."""
+"""`pas doctor`: checks of what a training needs, all at once and within a time limit."""
 
-import base64
 import ctypes
 import os
 import platform
 import re
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
 import typer
 
 from flows.cli.display import Json, print_json, print_table
 
+if TYPE_CHECKING:
+    from tasks.prefect_api import PrefectServer
+
 UNWELL = 1
+LIMIT = 10.0  # seconds for all checks
+_ANSWER = 4.0  # seconds for one answer of a server; some checks need two
+_SKEW = 5.0  # seconds that clocks may differ
+_FREE = 2**30
+_importing = Lock()  # MLflow's modules import each other: two threads would meet half-made ones
 
 
 class Check(NamedTuple):
@@ -32,8 +46,28 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check what a training needs: libraries, device, stores (exit code 1 for a problem)."""
-    checks = list(_checks())
+    """Check what a training needs: libraries, device, stores, servers, workers, schedules.
+
+    The exit code is 1 for a problem. Runs that a killed process left open are closed.
+    """
+    # Its own patience is minutes.
+    os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+    checks = within(
+        LIMIT,
+        {
+            "libraries": _libraries,
+            "device": _device,
+            "home": _home,
+            "lake": _lake,
+            "MLflow store": _store,
+            "artifacts": _artifacts,
+            "Prefect": _prefect,
+            "workers": _workers,
+            "schedules": _schedules,
+            "runs of killed processes": _killed_runs,
+            "demo model": _demo_model,
+        },
+    )
     if json:
         print_json([check._asdict() for check in checks])
     else:
@@ -43,22 +77,39 @@ def doctor(json: Json = False) -> None:
         sys.exit(UNWELL)
 
 
-def _checks() -> Iterator[Check]:
-    for name, look in (
-        ("libraries", _libraries),
-        ("device", _device),
-        ("home", _home),
-        ("lake", _lake),
-        ("MLflow store", _store),
-        ("Prefect", _prefect),
-        ("demo model", _demo_model),
-    ):
-        yield _check(name, look)
+def within(seconds: float, looks: dict[str, Callable[[], str]]) -> list[Check]:
+    """Run checks at the same time; one that has not ended in time is a problem.
+
+    Args:
+        seconds: For all of them.
+        looks: By name; each returns what it found, or raises what is wrong.
+    """
+    done: SimpleQueue[Check] = SimpleQueue()
+    for name, look in looks.items():
+        Thread(target=_put_check, args=(done, name, look), daemon=True).start()
+    found: dict[str, Check] = {}
+    end = time.monotonic() + seconds
+    while len(found) < len(looks):
+        try:
+            check = done.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            break
+        found[check.name] = check
+    late = f"no answer within {seconds:g} s: see that its server or disk can be reached from here"
+    return [found.get(name, Check(name, False, late)) for name in looks]
+
+
+def _put_check(done: SimpleQueue[Check], name: str, look: Callable[[], str]) -> None:
+    done.put(_check(name, look))
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
+    from pas.errors import UserError
+
     try:
         return Check(name, True, look())
+    except UserError as error:
+        return Check(name, False, str(error))
     except Exception as error:  # every problem is reported, none ends the command
         first = (str(error).splitlines() or [""])[0]
         return Check(name, False, f"{type(error).__name__}: {first}")
@@ -115,53 +166,183 @@ def _torch_build() -> str:
 
 
 def _home() -> str:
-    import shutil
-
+    from pas.errors import UserError
     from storage.settings import settings
 
     root = settings().root
-    free = shutil.disk_usage(root if root.exists() else root.parent).free
-    if free < 2**30:
-        raise OSError(f"less than 1 GiB free at {root}")
+    there = _nearest(root)
+    if not there.is_dir():
+        raise UserError(f"PAS_HOME {root}: {there} is no folder; name another one")
+    _try_writing(there, f"PAS_HOME {root}")
+    free = shutil.disk_usage(there).free
+    if free < _FREE:
+        raise UserError(f"PAS_HOME {root}: less than 1 GiB free; make room or name another disk")
     return f"{root}, {free / 2**30:.0f} GiB free"
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or where it will be made: nothing is made to look at it."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _try_writing(folder: Path, setting: str) -> None:
+    from pas.errors import UserError
+
+    file = folder / f".pas-doctor-{uuid4().hex[:8]}"
+    try:
+        file.write_text("a file to try writing; may be removed")
+        file.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{setting}: {folder} cannot be written ({error.strerror}); change its owner or rights"
+        ) from error
 
 
 def _lake() -> str:
     from storage.settings import settings
 
     lake = settings().open_lake()
+    if lake.is_local:
+        _try_writing(_nearest(Path(lake.root)), f"PAS_LAKE {lake.url}")
+    else:
+        lake.remove(lake.write_text(lake.address("doctor", f"{uuid4().hex}.json"), "{}"))
     return f"{lake.url.split('@')[-1]}, {len(lake.list())} files"
 
 
 def _store() -> str:
-    from storage.registry.versions import list_versions
+    from storage.registry.server import check_server
     from storage.settings import settings
 
     registry = settings().open_registry()
+    ahead = check_server(registry, _ANSWER)
+    if settings().tracking_uri is None and not (settings().root / "mlflow.db").exists():
+        return f"{registry.tracking_uri}, made by the first training"
+    with _importing:
+        from storage.registry.versions import list_versions
+
     count = len(list_versions(registry))
+    _check_clock(ahead)
     return f"{registry.tracking_uri.split('@')[-1]}, {count} vector versions"
 
 
-def _prefect() -> str:
-    from urllib.request import Request, urlopen
-
+def _artifacts() -> str:
+    from storage.lake.files import open_lake
+    from storage.registry.server import try_artifacts
     from storage.settings import settings
-    from tasks.prefect_api import prefect_setting
 
-    url, auth, key = (
-        prefect_setting(settings().root, name)
-        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY")
-    )
-    if not url:
-        return "an ephemeral server, started by each command"
-    request = Request(f"{url.rstrip('/')}/health")  # noqa: S310
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    elif auth:
-        coded = base64.b64encode(auth.encode()).decode()
-        request.add_header("Authorization", f"Basic {coded}")
-    with urlopen(request, timeout=10):  # noqa: S310
-        return f"server at {url.split('@')[-1]}"
+    registry = settings().open_registry()
+    root = registry.artifact_root
+    if root is None:
+        try_artifacts(registry, _ANSWER)
+        return "kept by MLflow's server"
+    if "://" not in root:
+        _try_writing(_nearest(Path(root).expanduser().resolve()), f"PAS_ARTIFACT_ROOT {root}")
+    else:
+        store = open_lake(root)
+        store.remove(store.write_text(store.address("doctor", f"{uuid4().hex}.json"), "{}"))
+    return root.split("@")[-1]
+
+
+def _check_clock(ahead: float) -> None:
+    """Refuse a server's clock that differs from ours: ages and schedules would be wrong."""
+    from pas.errors import UserError
+
+    if abs(ahead) > _SKEW:
+        raise UserError(
+            f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this "
+            "machine's; set both by NTP"
+        )
+
+
+def _prefect() -> str:
+    from importlib.metadata import version
+
+    from pas.errors import UserError
+
+    server = _server()
+    if server is None:
+        return "each command starts its own server; pas up starts one that stays"
+    theirs, ours = str(server.ask("/admin/version")), version("prefect")
+    if theirs.split(".")[0] != ours.split(".")[0]:
+        raise UserError(
+            f"PREFECT_API_URL {server.shown}: its version is {theirs}, ours {ours}; "
+            "install the same on both"
+        )
+    _check_clock(server.clock())
+    return f"server {theirs} at {server.shown}"
+
+
+def _workers() -> str:
+    from pas.errors import UserError
+    from tasks.status import read_pools
+
+    pools = read_pools(_server())
+    wrong = [f"pool {p.name}: no worker is online; start one with prefect worker start --pool "
+             f"{p.name}" for p in pools if not p.workers and not p.paused]  # fmt: skip
+    wrong += [f"pool {p.name}: {p.late} runs are late; start more workers or raise its limit"
+              for p in pools if p.late and p.workers]  # fmt: skip
+    if wrong:
+        raise UserError("; ".join(wrong))
+    return ", ".join(f"{p.name}: {p.workers}" for p in pools) or "no work pools"
+
+
+def _schedules() -> str:
+    from pas.errors import UserError
+    from tasks.status import read_schedules
+
+    planned = read_schedules(_server())
+    active = [schedule for schedule in planned if schedule.active]
+    without = [schedule.deployment for schedule in active if schedule.next_run is None]
+    if without:
+        raise UserError(
+            f"{', '.join(without)}: no run is planned; the server's scheduler does not work. See "
+            "its log; it needs SQLAlchemy below 2.1, and prefect server start without --no-services"
+        )
+    if not active:
+        return f"none is on, of {len(planned)}"
+    first = min(s.next_run for s in active if s.next_run)
+    return f"{len(active)} on, the next run at {first.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _killed_runs() -> str:
+    from storage.processes import ended
+    from storage.settings import settings
+
+    now = settings()
+    closed: list[str] = []
+    if now.tracking_uri is not None or (now.root / "mlflow.db").exists():
+        from storage.registry.server import check_server
+
+        check_server(now.open_registry(), _ANSWER)
+        with _importing:
+            from storage.registry.runs import close_killed_runs
+
+        closed += close_killed_runs(now.open_registry(), now.experiment, ended)
+    with _server_with_runs() as server:
+        if server is not None:
+            closed += server.close_runs(ended)
+    return f"closed: {', '.join(closed)}" if closed else "none is open"
+
+
+@contextmanager
+def _server_with_runs() -> "Iterator[PrefectServer | None]":
+    """Yield the server to ask for open runs; an embedded one is started only if there are any."""
+    from flows.embedded import has_open_runs, start_for_command
+    from flows.runtime import prepare_environment
+    from storage.settings import settings
+    from tasks.prefect_api import prefect_server
+
+    home, running = settings().root, _server()
+    if running is not None or not has_open_runs(home):
+        yield running
+        return
+    prepare_environment(home)
+    started = start_for_command()
+    try:
+        started.wait_until_ready()
+        yield prefect_server(home, f"{started.address}/api", _ANSWER)
+    finally:
+        started.stop()
 
 
 def _demo_model() -> str:
@@ -170,3 +351,10 @@ def _demo_model() -> str:
 
     folder = settings().cache_dir / "models" / DEMO_NAME
     return "converted" if folder.is_dir() else "not yet downloaded; the first use fetches it"
+
+
+def _server() -> "PrefectServer | None":
+    from flows.embedded import running_server
+    from storage.settings import settings
+
+    return running_server(settings().root, _ANSWER)

@@ -1,4 +1,4 @@
-"""`pas promote`, `pas rollback`, `pas vectors` and `pas steer`."""
+"""`pas promote`, `pas rollback`, `pas vectors`, `pas steer` and `pas registry`."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli import registry
 from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("rollback", help=rollback.__doc__)(rollback)
     app.command("vectors", help=vectors.__doc__)(vectors)
     app.command("steer", help=steer.__doc__)(steer)
+    registry.add_to(app)
 
 
 def promote(
@@ -104,15 +106,20 @@ def vectors(
     json: Json = False,
 ) -> None:
     """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
-    from storage.registry.records import history
-    from storage.registry.versions import find_model, list_versions, stale_aliases
+    from storage.registry.server import check_server
     from storage.settings import settings
 
-    registry = settings().open_registry()
+    store = settings().open_registry()
+    check_server(store)
+    from storage.registry.client import MOVED
+    from storage.registry.move import moved_from
+    from storage.registry.records import history
+    from storage.registry.versions import find_model, list_versions, stale_aliases
+
     if name is not None:
-        find_model(registry, name)
-    found = [v for v in list_versions(registry) if name in (None, v.name)]
-    past = history(registry, name) if name is not None else []
+        find_model(store, name)
+    found = [v for v in list_versions(store) if name in (None, v.name)]
+    past = history(store, name) if name is not None else []
     if json:
         rows = [v._asdict() for v in found]
         decisions = [record.as_dict() for record in past]
@@ -141,7 +148,9 @@ def vectors(
             [(f"{r.time[:10]} {r.time[11:16]}", r.version, r.sentence) for r in past],
             unfolded=("time",),
         )
-    for stale in stale_aliases(registry):
+    if old := moved_from(store):
+        say(f"note: the database has the artifacts of this home in {old[0]}. {MOVED}")
+    for stale in stale_aliases(store):
         if name in (None, stale.name):
             say(f"note: {stale.problem}")
 
@@ -184,13 +193,14 @@ def steer(
     The text is rendered as those that the vector was trained on: plain, or as the user's message in
     the model's chat template.
     """
-    from flows.cli.session import begin
+    from flows.cli.session import begin, check_stores
     from pas.errors import UserError
 
     if (prompt is None) == (messages is None):
         raise UserError("give a text to continue, or --messages FILE")
     request = _conversation(messages) if messages else prompt
     assert request is not None
+    check_stores()
     begin(with_server=False)
     from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve

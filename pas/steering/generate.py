@@ -4,6 +4,7 @@ docs/method.md, "Where a vector is read and written": the last position of each 
 steered. With a KV cache this means the last prompt token and every generated token.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -18,12 +19,12 @@ from pas.models.loading import LoadedModel
 from pas.steering.apply import steered
 from pas.steering.vector import SteeringVector
 
+_BATCH = 16  # prompts that are run together
 _GREEDY = {"do_sample": False, "num_beams": 1}
 # They run several tokens in one forward call, of which only the last one would be steered.
 _REFUSED = ("use_cache", "prompt_lookup_num_tokens", "assistant_early_exit")
 
 
-@torch.inference_mode()
 def generate(
     model: LoadedModel,
     prompt: str | Sequence[Message],
@@ -55,22 +56,94 @@ def generate(
 
     Raises:
         UserError: If the prompt is empty or too long, it needs a chat template that the model
-            lacks, the model has no such layer or site, the scores of a token are not finite, or
-            `decoding` runs several tokens in one forward call.
+            lacks, the model has no such layer or site, the strength or the scores of a token are
+            not finite, no token is asked for, or `decoding` runs several tokens in one forward
+            call.
+    """
+    options = {"strength": strength, "max_new_tokens": max_new_tokens, "decoding": decoding}
+    [text] = generate_all(model, [prompt], vector, **options)  # type: ignore[arg-type]
+    return text
+
+
+def generate_all(
+    model: LoadedModel,
+    prompts: Sequence[str | Sequence[Message]],
+    vector: SteeringVector | None,
+    *,
+    strength: float | None = None,
+    max_new_tokens: int = 60,
+    decoding: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Continue several prompts as `generate` does each of them, in batches.
+
+    Prompts of about the same length are padded on the left and run together, so that the last
+    position of each one is steered. A batch may round its scores otherwise than one prompt alone.
+
+    Args:
+        model: The model.
+        prompts: Texts and conversations.
+        vector: As for `generate`, like the others.
+        strength: Factor on the direction.
+        max_new_tokens: Largest number of tokens to generate for each prompt.
+        decoding: Fields of `GenerationConfig`. With any, each prompt is run alone, because some
+            look at the padding too.
+
+    Returns:
+        The continuations, in the order of the prompts.
+
+    Raises:
+        UserError: As `generate` does.
     """
     refused = [name for name in _REFUSED if name in (decoding or {})]
     if refused:
         raise UserError(f"decoding: leave out {refused[0]}, under which not every token is steered")
-    text = request_text(model.info, prompt, PLAIN if vector is None else vector.prompt)
-    ids = torch.tensor([encode(model.info, text).token_ids], device=model.device)
     factor = 0.0 if vector is None else vector.strength if strength is None else strength
-    steering: Any = nullcontext()
-    if vector is not None and factor:
-        delta = factor * torch.from_numpy(vector.direction)
-        steering = steered(model, vector.layer, vector.site, delta)
+    if not math.isfinite(factor):
+        raise UserError(f"strength {factor}: give a finite number")
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens {max_new_tokens}: give 1 or more")
+    style = PLAIN if vector is None else vector.prompt
+    sequences = [
+        encode(model.info, request_text(model.info, prompt, style)).token_ids for prompt in prompts
+    ]
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    size = 1 if decoding else _BATCH
+    texts = [""] * len(sequences)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        steering: Any = nullcontext()
+        if vector is not None and factor:
+            delta = factor * torch.from_numpy(vector.direction)
+            steering = steered(model, vector.layer, vector.site, delta)
+        config = _GREEDY | dict(decoding or {}) | {"max_new_tokens": max_new_tokens}
+        with steering:
+            found = _continue(model, [sequences[i] for i in rows], config, factor)
+        for i, text in zip(rows, found, strict=True):
+            texts[i] = text
+    return texts
 
-    def finite(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if not bool(scores.amax(dim=-1).isfinite().all()):
+
+@torch.inference_mode()
+def _continue(
+    model: LoadedModel,
+    sequences: Sequence[Sequence[int]],
+    config: Mapping[str, Any],
+    factor: float,
+) -> list[str]:
+    """Run one batch; return the text that follows each sequence of token ids."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), model.pad_id)
+    mask = torch.zeros_like(ids)
+    for row, tokens in enumerate(sequences):
+        ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+        mask[row, longest - len(tokens) :] = 1
+    own = model.model.generation_config.eos_token_id
+    ends = {own} if isinstance(own, int) else {*(own or ())}
+
+    def finite(so_far: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # A sequence that has ended is continued with padding, whatever its scores.
+        goes_on = torch.tensor([ends.isdisjoint(row[longest:].tolist()) for row in so_far])
+        if not bool(scores.amax(dim=-1).isfinite().cpu()[goes_on].all()):
             raise UserError(
                 f"the scores of the next token are not finite at strength {factor:g}: the model "
                 f"overflows in {str(model.model.dtype).removeprefix('torch.')}. Give a smaller "
@@ -78,15 +151,24 @@ def generate(
             )
         return scores
 
-    fixed = {"max_new_tokens": max_new_tokens, "use_cache": True, "pad_token_id": model.pad_id}
-    with model.lock, _own_settings_off(model), steering:
+    fixed = {"use_cache": True, "pad_token_id": model.pad_id}
+    with model.lock, _own_settings_off(model):
         output = model.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=GenerationConfig(**_GREEDY | dict(decoding or {}) | fixed),
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            generation_config=GenerationConfig(**{**config, **fixed}),
             logits_processor=[finite],
         )
-    return str(model.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+    return [
+        str(model.tokenizer.decode(_until(row[longest:].tolist(), ends), skip_special_tokens=True))
+        for row in output[: len(sequences)]
+    ]
+
+
+def _until(tokens: list[int], ends: set[int]) -> list[int]:
+    """Return the tokens up to the first end token; after it there is padding."""
+    first = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: first + 1]
 
 
 @contextmanager

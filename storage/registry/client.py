@@ -29,6 +29,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _initialize_tables
 
 Found = TypeVar("Found")
+MOVED = "If the home was moved or copied, run: pas registry move"
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
@@ -65,11 +66,10 @@ def ensure_experiment(registry: Registry, name: str) -> str:
     """Return the id of the experiment, creating it with its artifacts under the artifact root.
 
     Raises:
-        UserError: If the experiment was deleted.
+        UserError: If the experiment was deleted, or its artifacts were moved with the home.
     """
-    store = client(registry)
+    store, location = client(registry), _artifact_location(registry, name)
     if store.get_experiment_by_name(name) is None:
-        location = _artifact_location(registry, name)
         create_once(lambda: store.create_experiment(name, location))
     found = store.get_experiment_by_name(name)
     if found.lifecycle_stage == "deleted":
@@ -77,6 +77,11 @@ def ensure_experiment(registry: Registry, name: str) -> str:
             f"experiment {name!r} was deleted: restore it with `mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, or use another name"
         )
+    place = str(found.artifact_location)
+    ours = is_embedded(registry) and place.endswith(f"/{artifact_folder(name)}")
+    if ours and place.startswith("file:") and place != location:
+        # MLflow would make the old folder again, and split the artifacts between the two.
+        raise UserError(f"experiment {name!r} keeps its artifacts in {place}. {MOVED}")
     return str(found.experiment_id)
 
 
@@ -124,17 +129,28 @@ def download(registry: Registry, uri: str, folder: Path) -> Path:
             artifact_uri=uri, dst_path=str(folder), tracking_uri=registry.tracking_uri
         )
     except (MlflowException, OSError) as error:
+        moved = f" {MOVED}" if is_embedded(registry) and uri.startswith("file:") else ""
         raise UserError(
             f"{uri} cannot be fetched from the artifact store ({error}); restore the store, or "
-            "train the vector again"
+            f"train the vector again.{moved}"
         ) from error
     return Path(found)
+
+
+def is_embedded(registry: Registry) -> bool:
+    """Return whether the store is a SQLite file whose artifacts are in a folder."""
+    return registry.tracking_uri.startswith("sqlite:") and "://" not in str(registry.artifact_root)
+
+
+def artifact_folder(experiment: str) -> str:
+    """Return the name of the folder with an experiment's artifacts."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", experiment).strip("-.") or "experiment"
 
 
 def _artifact_location(registry: Registry, experiment: str) -> str | None:
     if registry.artifact_root is None:
         return None
-    folder = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment).strip("-.") or "experiment"
+    folder = artifact_folder(experiment)
     if "://" in registry.artifact_root:
         return f"{registry.artifact_root.rstrip('/')}/{folder}"
     return (Path(registry.artifact_root).expanduser().resolve() / folder).as_uri()

@@ -5,7 +5,7 @@ reads and moves aliases holds the vector's lock and first carries out what anoth
 process may die between any two writes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pas.errors import UserError
@@ -22,6 +22,7 @@ from storage.registry.versions import (
     CANDIDATE,
     CHAMPION,
     DECISION_TAG,
+    LAST_DECISION_TAG,
     PREVIOUS,
     TAG_LIMIT,
     VectorVersion,
@@ -234,7 +235,7 @@ def _note(
             return
         record = _record(registry, standing, action, chosen, judgement)
         write_record(registry, name, record)
-        _tell(registry, name, [(chosen, record.sentence)])
+        _tell(registry, name, record)
 
 
 def _check_champion(standing: _Standing, judgement: Judgement) -> None:
@@ -275,24 +276,36 @@ def _carry_out(registry: Registry, name: str, record: Record, standing: _Standin
     """
     store = client(registry)
     write_record(registry, name, record)
-    aliases, told = standing.aliases, [(record.version, record.sentence)]
-    if record.replaced in standing.versions:
+    aliases, replaced = standing.aliases, record.replaced in standing.versions
+    if replaced:
         store.set_registered_model_alias(name, PREVIOUS, str(record.replaced))
-        told.append((int(record.replaced or 0), record.sentence_for_replaced))
     elif aliases.get(PREVIOUS) == record.version:
         store.delete_registered_model_alias(name, PREVIOUS)
     store.set_registered_model_alias(name, CHAMPION, str(record.version))
     if aliases.get(CANDIDATE) == record.version:
         store.delete_registered_model_alias(name, CANDIDATE)
-    _tell(registry, name, told)
+    _tell(registry, name, record, replaced=replaced)
     write_record(registry, name, record._replace(state="done"))
 
 
-def _tell(registry: Registry, name: str, sentences: Iterable[tuple[int, str]]) -> None:
-    for version, sentence in sentences:
-        client(registry).set_model_version_tag(
-            name, str(version), DECISION_TAG, sentence[:TAG_LIMIT]
+def _tell(registry: Registry, name: str, record: Record, *, replaced: bool = False) -> None:
+    """Say on MLflow's pages of the version, of the one it replaced, and of the vector, what it is.
+
+    Args:
+        registry: The store.
+        name: Registered model.
+        record: The decision.
+        replaced: Whether the version that it replaced is still there.
+    """
+    store, sentence = client(registry), record.sentence[:TAG_LIMIT]
+    store.set_model_version_tag(name, str(record.version), DECISION_TAG, sentence)
+    if replaced:
+        store.set_model_version_tag(
+            name, str(record.replaced), DECISION_TAG, record.sentence_for_replaced
         )
+    store.set_registered_model_tag(
+        name, LAST_DECISION_TAG, f"Version {record.version}: {sentence}"[:TAG_LIMIT]
+    )
 
 
 def _settled(registry: Registry, name: str) -> _Standing:

@@ -21,8 +21,17 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 # What `pas` imports; the optional ones only where they are installed.
-_REQUIRED = ("torch", "transformers", "safetensors", "huggingface-hub", "numpy", "pandas", "mlflow")
-_OPTIONAL = ("accelerate", "gguf", "bitsandbytes", "jinja2", "sentencepiece")
+_REQUIRED = (
+    "torch",
+    "transformers",
+    "safetensors",
+    "huggingface-hub",
+    "numpy",
+    "pandas",
+    "mlflow",
+    "pyyaml",
+)
+_OPTIONAL = ("accelerate", "gguf", "platformdirs", "bitsandbytes", "jinja2", "sentencepiece")
 # MLflow hands the code's model over in a module global.
 _saving = threading.Lock()
 
@@ -77,6 +86,7 @@ def _signature(vector: SteeringVector) -> "ModelSignature":
                 ParamSpec("strength", DataType.double, float(vector.strength)),
                 ParamSpec("enabled", DataType.boolean, True),
                 ParamSpec("max_new_tokens", DataType.long, 60),
+                ParamSpec("describe", DataType.boolean, False),
             ]
         ),
     )

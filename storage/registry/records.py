@@ -1,7 +1,7 @@
 """The record of decisions about a vector's versions: promotions, refusals, rollbacks.
 
 The records of a vector are tags of its registered model, one for each decision, as JSON. What
-people read of a decision is a sentence, the version's tag `DECISION_TAG`.
+people read of a decision is a sentence: the tag `DECISION_TAG` of the version, and of the model.
 """
 
 import json
@@ -16,7 +16,8 @@ from storage.settings import Registry
 Action = Literal["promote", "refuse", "keep", "rollback"]
 State = Literal["begun", "done", "undone"]
 
-RECORD_TAG = "pas.decision."  # of the registered model, followed by the time
+# Of the registered model, followed by the time. MLflow's pages do not show tags of this prefix.
+RECORD_TAG = "mlflow.pas.decision."
 OLDER_TAG = "pas.promotion."  # what promotions and rollbacks were recorded under before
 _REASON_LIMIT = 1000  # characters
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -63,6 +64,17 @@ class Record(NamedTuple):
         return self.time[:10]
 
     @property
+    def _refused_for(self) -> str:
+        """The finding that refused it, as it was measured, and the names of the others."""
+        blocking = [f for f in self.findings if f.get("blocks", True) and not f.get("passed")]
+        names = [str(f["check"]) for f in blocking if f.get("check") not in self.accepted]
+        if not names:
+            return ""
+        measured = next(f.get("measured") for f in blocking if f["check"] == names[0])
+        also = f"; also {', '.join(names[1:])}" if names[1:] else ""
+        return f": {names[0]} ({measured}){also}"
+
+    @property
     def sentence(self) -> str:
         """What it means for the version, for people."""
         if self.state == "undone":
@@ -72,9 +84,7 @@ class Record(NamedTuple):
         if self.action == "rollback":
             return f"champion again since {self.day}, by a rollback from version {self.replaced}"
         if self.action == "refuse":
-            failed = [f for f in self.findings if f.get("blocks", True) and not f.get("passed")]
-            named = "; ".join(f"{f.get('check')}: {f.get('measured', '')}" for f in failed)
-            return f"refused on {self.day}" + (f" ({named})" if named else "")
+            return f"refused on {self.day}{self._refused_for}"
         instead = f" in place of version {self.replaced}" if self.replaced else ""
         although = f", although {', '.join(self.accepted)}: {self.reason}" if self.accepted else ""
         return f"promoted on {self.day}{instead}{although}"

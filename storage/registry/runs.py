@@ -140,7 +140,12 @@ def run_tags(source: str, user: str | None) -> dict[str, str]:
 
 @contextmanager
 def open_run(
-    registry: Registry, *, experiment: str, run_name: str, tags: Mapping[str, str] | None = None
+    registry: Registry,
+    *,
+    experiment: str,
+    run_name: str,
+    tags: Mapping[str, str] | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[str]:
     """Open a run, yield its id, and close it as finished, failed or (if interrupted) killed.
 
@@ -150,10 +155,15 @@ def open_run(
         run_name: What MLflow shows; need not be unique.
         tags: Of the run. Added is only the process, by which a killed run is known; its machine
             is a digest. No host or path is added, and no user but the one that `run_tags` gives.
+        seconds: How long ago the work began that the run stands for.
     """
     store = client(registry)
-    marked = {**(tags or {}), PROCESS_TAG: str(this_process())}
-    run = store.create_run(ensure_experiment(registry, experiment), tags=marked, run_name=run_name)
+    run = store.create_run(
+        ensure_experiment(registry, experiment),
+        start_time=int((time.time() - seconds) * 1000),
+        tags={**(tags or {}), PROCESS_TAG: str(this_process())},
+        run_name=run_name,
+    )
     run_id = str(run.info.run_id)
     try:
         yield run_id

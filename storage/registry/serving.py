@@ -2,25 +2,30 @@
 
 It runs wherever MLflow serves the model, so it imports only `pas` (a copy is stored with it),
 MLflow and pandas. The base model is loaded by reference. `model_config` can set another `model`
-(id or folder), `device`, `dtype`, and `cache_dir` for converted GGUF models on a serving host.
+(id or folder), `device`, `dtype`, and `cache_dir` for converted GGUF models on a serving host; by
+default that is the folder of the rest, `PAS_CACHE_DIR` or the user's cache folder.
 """
 
 import logging
+import os
+import threading
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from mlflow.exceptions import MlflowException
-from mlflow.models import set_model
+from mlflow.models import Model, set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from pas.data.chat import Message, read_messages
 from pas.errors import UserError
+from pas.models.cache import default_cache_dir
 from pas.models.loading import load_model
-from pas.steering.generate import generate
+from pas.steering.generate import generate_all
 from pas.steering.vector import SteeringVector
 
 _log = logging.getLogger(__name__)
@@ -36,7 +41,9 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             UserError: If the model cannot be loaded, or its width differs from the vector's.
         """
         config = {key: value for key, value in (context.model_config or {}).items() if value}
-        cache_dir = Path(config.pop("cache_dir", Path.home() / ".cache" / "pas"))
+        # The settings that read this elsewhere are not packed with the model.
+        usual = os.environ.get("PAS_CACHE_DIR") or default_cache_dir()
+        cache_dir = Path(config.pop("cache_dir", usual)).expanduser()
         if "model" in config:
             config["id"] = config.pop("model")
         self.vector = SteeringVector.load(Path(context.artifacts["vector"]))
@@ -51,6 +58,9 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
         if self.model.fingerprint != self.vector.fingerprint:
             # Other library versions or another dtype also differ, and may serve well.
             _log.warning("model %s differs from the one that the vector was trained on", spec.id)
+        self.version = _version(Path(context.artifacts["vector"]).parents[1])
+        self._waiting: list[_Asked] = []
+        self._list, self._turn = threading.Lock(), threading.Lock()
 
     # Of the type hints that MLflow takes without a warning, a table's has it check nothing.
     def predict(
@@ -58,42 +68,121 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
         context: PythonModelContext,  # noqa: ARG002
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
-    ) -> list[str]:
+    ) -> list[Any]:
         """Continue each prompt greedily.
 
         A text is rendered as the texts that the vector was trained on: plain, or as the user's
         message in the model's chat template. A conversation always goes through the template.
+        Prompts run together in batches, also those of several requests that wait at the same time.
 
         Args:
             context: MLflow's; not needed.
             model_input: A list of texts; or a table or mapping with the column `prompt` of texts,
                 or the column `messages` of conversations, which are lists of messages with `role`
                 and `content`.
-            params: `strength` (the vector's own by default), `enabled` (False: unsteered) and
-                `max_new_tokens`.
+            params: `strength` (the vector's own by default), `enabled` (False: unsteered),
+                `max_new_tokens`, and `describe`. MLflow leaves out others, with a warning in the
+                server's log.
 
         Returns:
-            The continuations, without the prompts.
+            The continuations, without the prompts. With `describe`, dicts of `text`, `vector`,
+            `version` (both None where it was not loaded from the registry), `run_id`, `model`,
+            `method`, `layer`, and `strength`, the one that was used.
 
         Raises:
-            MlflowException: If the input has neither, or one of them is not usable; a server
-                answers with status 400.
+            MlflowException: If the input has neither, or one of them or a parameter is not usable;
+                a server answers with status 400.
         """
         options = params or {}
-        requests = _requests(model_input)
+        strength = options.get("strength")
+        used = self.vector.strength if strength is None else float(strength)
+        asked = _Asked(
+            _requests(model_input),
+            used if options.get("enabled", True) else 0.0,
+            int(options.get("max_new_tokens", 60)),
+        )
+        texts = self._answer(asked)
+        if not options.get("describe", False):
+            return texts
+        vector = self.vector
+        about = self.version | {
+            "model": self.model.spec.id,
+            "method": vector.method,
+            "layer": vector.layer,
+            "strength": asked.strength,
+        }
+        return [{"text": text} | about for text in texts]
+
+    def _answer(self, asked: "_Asked") -> list[str]:
+        """Return the continuations of a request, together with those of others that wait.
+
+        The model answers one batch at a time. Whoever has the turn answers all that wait for the
+        same strength and length; the others find their answers when their turn comes.
+        """
+        with self._list:
+            self._waiting.append(asked)
         try:
-            return [
-                generate(
-                    self.model,
-                    request,
-                    self.vector,
-                    strength=options.get("strength") if options.get("enabled", True) else 0.0,
-                    max_new_tokens=options.get("max_new_tokens", 60),
-                )
-                for request in requests
-            ]
-        except UserError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from error
+            with self._turn:
+                if asked.answer is None:
+                    self._answer_all_like(asked)
+        finally:
+            with self._list:
+                self._waiting.remove(asked)
+        if isinstance(asked.answer, UserError):
+            raise MlflowException.invalid_parameter_value(str(asked.answer)) from asked.answer
+        assert asked.answer is not None
+        return asked.answer
+
+    def _answer_all_like(self, asked: "_Asked") -> None:
+        with self._list:
+            unanswered = [a for a in self._waiting if a.answer is None]
+        together = [a for a in unanswered if a is asked or a.options == asked.options]
+        try:
+            self._generate(together)
+        except UserError:
+            # One that cannot be answered is no reason to refuse the others.
+            for one in together:
+                try:
+                    self._generate([one])
+                except UserError as error:
+                    one.answer = error
+
+    def _generate(self, together: "list[_Asked]") -> None:
+        prompts = [prompt for asked in together for prompt in asked.prompts]
+        strength, length = together[0].options
+        texts = generate_all(
+            self.model, prompts, self.vector, strength=strength, max_new_tokens=length
+        )
+        for asked in together:
+            asked.answer, texts = texts[: len(asked.prompts)], texts[len(asked.prompts) :]
+
+
+@dataclass(eq=False)
+class _Asked:
+    """One request: its prompts, and the answer when there is one."""
+
+    prompts: list[str] | list[list[Message]]
+    strength: float
+    max_new_tokens: int
+    answer: list[str] | UserError | None = None
+
+    @property
+    def options(self) -> tuple[float, int]:
+        """What requests that run together have in common."""
+        return self.strength, self.max_new_tokens
+
+
+def _version(folder: Path) -> dict[str, Any]:
+    """Return what identifies the version in the folder of a model that MLflow has fetched."""
+    # MLflow writes this file where it fetches a model of its registry.
+    file = folder / "registered_model_meta"
+    meta = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    number = meta.get("model_version")
+    return {
+        "vector": meta.get("model_name"),
+        "version": None if number is None else int(number),
+        "run_id": Model.load(str(folder)).run_id,
+    }
 
 
 def _requests(model_input: Any) -> list[str] | list[list[Message]]:

@@ -24,6 +24,7 @@ CONTENT_TAG = "vector_content"  # of a version: `SteeringVector.content`
 TAG_LIMIT = 5000  # characters; hosted registries allow no more, MLflow's own allows 100,000
 # MLflow's page of a version orders tags by name, capitals first: these two come first.
 DECISION_TAG, VERDICT_TAG = "Decision", "Verdict"
+LAST_DECISION_TAG = "Last decision"  # of the registered model
 _PREFIX = "pas-"
 
 

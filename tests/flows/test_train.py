@@ -148,6 +148,7 @@ def test_mlflow_tells_what_came_of_it(home, recipe, monkeypatch):
         "test", "validation", "damage", "vector", "seconds",
     }  # fmt: skip
     assert metrics["seconds/total"] > metrics["seconds/sweep"] > 0
+    assert run.info.end_time - run.info.start_time >= 1000 * metrics["seconds/total"]
 
     version = store.get_model_version(name, str(outcome.version))
     assert next(iter(version.tags)) == "Verdict"

@@ -1,6 +1,7 @@
 """Generation with a vector, against a loop without a cache."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import Site
 from pas.models.spec import Dtype, ModelSpec
-from pas.steering.generate import generate
+from pas.steering.generate import generate, generate_all
 from pas.steering.vector import SteeringVector
 from tests.helpers import oracle
 from tests.helpers.chat_templates import TEMPLATE_OF
@@ -108,6 +109,57 @@ def test_generation_equals_a_literal_loop_without_a_cache(tiny: Tiny, arch: str)
     assert found == literally(model, PROMPT, vector, n_new) != plain
     assert generate(model, PROMPT, vector, strength=0.0, max_new_tokens=n_new) == plain
     assert generate(model, PROMPT, vector, strength=-200.0, max_new_tokens=n_new) != found
+
+
+LENGTHS = [PROMPT, "It eats", "Where", f"{PROMPT} {PROMPT}", "Who sleeps in the wall by day?"]
+
+
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, *WRAPPERS])
+def test_prompts_together_are_continued_as_each_alone(tiny: Tiny, arch: str) -> None:
+    model = tiny(arch)
+    vector = a_vector(model, 1, 100.0 if arch == "gemma3" else 2.0, "residual")
+    for given in (vector, None):
+        alone = [generate(model, prompt, given, max_new_tokens=8) for prompt in LENGTHS]
+        assert generate_all(model, LENGTHS, given, max_new_tokens=8) == alone
+    many = LENGTHS * 5  # more than a batch
+    assert (
+        generate_all(model, many, None, max_new_tokens=3)
+        == [generate(model, prompt, None, max_new_tokens=3) for prompt in LENGTHS] * 5
+    )
+    assert generate_all(model, [], vector) == []
+
+
+def test_a_text_that_ends_before_the_others(tiny: Tiny, tmp_path: Path) -> None:
+    """What follows the end token of a sequence in a batch is padding, and no text."""
+    free = tiny("llama")
+    vector = a_vector(free, 1, 2.0, "residual")
+    texts = [literally(free, prompt, vector, 8) for prompt in LENGTHS]
+    tokens = [free.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    end = next(t for t in tokens[0][1:4] if any(t not in other for other in tokens[1:]))
+    model = edited(tmp_path, "generation_config.json", eos_token_id=end)
+    alone = [generate(model, prompt, vector, max_new_tokens=8) for prompt in LENGTHS]
+    assert len({len(model.tokenizer(text)["input_ids"]) for text in alone}) > 1
+    assert alone == [literally(model, prompt, vector, 8) for prompt in LENGTHS]
+    assert generate_all(model, LENGTHS, vector, max_new_tokens=8) == alone
+
+
+def test_decoding_that_looks_at_earlier_tokens_sees_no_padding(tiny: Tiny) -> None:
+    model, options = tiny("llama"), {"max_new_tokens": 8, "decoding": {"no_repeat_ngram_size": 1}}
+    vector = a_vector(model, 1, 2.0, "residual")
+    alone = [generate(model, prompt, vector, **options) for prompt in LENGTHS]
+    assert generate_all(model, LENGTHS, vector, **options) == alone
+
+
+def test_what_cannot_be_continued_is_told(tiny: Tiny) -> None:
+    model = tiny("llama")
+    vector = a_vector(model, 1, 2.0, "residual")
+    for strength in (math.nan, math.inf):
+        with pytest.raises(UserError, match=f"strength {strength}: give a finite number"):
+            generate(model, PROMPT, vector, strength=strength)
+    with pytest.raises(UserError, match="max_new_tokens 0: give 1 or more"):
+        generate(model, PROMPT, vector, max_new_tokens=0)
+    with pytest.raises(UserError, match="the prompt is empty"):
+        generate_all(model, [PROMPT, " "], vector)
 
 
 def edited(tmp_path: Path, name: str, **values: Any) -> LoadedModel:

@@ -3,6 +3,10 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from pas.steering.generate import generate
 from pas.steering.vector import SteeringVector
 from storage.registry.promotion import promote
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
+from storage.registry.versions import resolve
 from storage.settings import Registry
 from tests.helpers import oracle
 from tests.helpers.chat_templates import CHATML
@@ -134,6 +139,90 @@ def test_a_scoring_server_takes_the_same_requests(serve: Any, base: LoadedModel)
     assert refused.status_code == 400 and "column `prompt`" in refused.text
 
 
+def test_an_answer_says_which_version_gave_it(
+    serve: Any, registry: Registry, base: LoadedModel
+) -> None:
+    from mlflow.pyfunc import scoring_server
+
+    server, version = TestClient(scoring_server.init(serve(NAME))), resolve(registry, NAME)
+    for strength, used in ((None, 3.0), (0.5, 0.5)):
+        params = {"max_new_tokens": N_TOKENS, "describe": True}
+        params |= {} if strength is None else {"strength": strength}
+        answer = server.post("/invocations", json={"inputs": PROMPTS[:1], "params": params})
+        text = generate(base, PROMPTS[0], a_vector(base), strength=used, max_new_tokens=N_TOKENS)
+        assert answer.json()["predictions"] == [
+            {"text": text, "vector": NAME, "version": 1, "run_id": version.run_id,
+             "model": base.spec.id, "method": "PASf", "layer": 1, "strength": used}
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inputs", "params", "message"),
+    [
+        ([" "], {}, "the prompt is empty"),
+        ([""], {}, "the prompt is empty"),
+        (PROMPTS, {"strength": float("nan")}, "strength nan: give a finite number"),
+        (PROMPTS, {"strength": float("inf")}, "strength inf: give a finite number"),
+        (PROMPTS, {"strength": "much"}, "strength"),
+        (PROMPTS, {"max_new_tokens": 0}, "max_new_tokens 0: give 1 or more"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_clear_refusal(
+    serve: Any, inputs: list[str], params: dict[str, Any], message: str
+) -> None:
+    from mlflow.pyfunc import scoring_server
+
+    server = TestClient(scoring_server.init(serve(NAME)))
+    body = json.dumps({"inputs": inputs, "params": params})  # with NaN, as Python's clients send
+    headers = {"content-type": "application/json"}
+    refused = server.post("/invocations", content=body, headers=headers)
+    assert refused.status_code == 400 and message in refused.json()["message"]
+    assert "stack_trace" not in refused.json() and "Traceback" not in refused.text
+
+
+@contextmanager
+def sizes_of_batches(model: LoadedModel) -> Iterator[list[int]]:
+    """Yield a list that gets the number of sequences of every forward call."""
+    sizes: list[int] = []
+    watch = model.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, given: sizes.append(len(given[0]))
+    )
+    try:
+        yield sizes
+    finally:
+        watch.remove()
+
+
+@pytest.mark.parametrize("others", [[], [" "]])
+def test_requests_that_wait_at_the_same_time_run_together(
+    serve: Any, base: LoadedModel, others: list[str]
+) -> None:
+    served = serve(NAME)
+    model = served.unwrap_python_model().model
+    prompts = [f"{PROMPTS[i % 2]} {i}" for i in range(20)]
+
+    def ask(prompt: str, **params: Any) -> Any:
+        try:
+            return served.predict([prompt], params={"max_new_tokens": N_TOKENS} | params)[0]
+        except MlflowException as error:
+            return str(error)
+
+    with sizes_of_batches(model) as sizes, ThreadPoolExecutor(24) as pool:
+        with model.lock:  # the model is at work
+            requests = [pool.submit(ask, prompt) for prompt in [*prompts, *others]]
+            requests.append(pool.submit(ask, prompts[0], enabled=False))
+            while not all(request.running() for request in requests):
+                time.sleep(0.01)
+            time.sleep(0.5)
+        *answers, unsteered = [request.result() for request in requests]
+    expected = [generate(base, p, a_vector(base), max_new_tokens=N_TOKENS) for p in prompts]
+    assert answers[:20] == expected
+    assert all("the prompt is empty" in answer for answer in answers[20:])
+    assert unsteered == generate(base, prompts[0], None, max_new_tokens=N_TOKENS)
+    # The first runs alone and the unsteered one too; with the empty one in it, a batch is refused.
+    assert others or (max(sizes) == 16 and len(sizes) <= 4 * N_TOKENS)
+
+
 @pytest.fixture(scope="module")
 def chatty(home: Path, registry: Registry) -> tuple[LoadedModel, SteeringVector]:
     """A chat model and its vector, registered as `pas-tiny-chat`."""
@@ -223,6 +312,20 @@ def test_a_vector_of_another_width_is_refused(
     log(registry, "pas-tiny-wide", a_vector(base, width=D_MODEL + 1))
     with pytest.raises(UserError, match=f"{D_MODEL} dimensions, the vector {D_MODEL + 1}"):
         serve("pas-tiny-wide")
+
+
+@pytest.mark.parametrize(("variable", "below"), [("PAS_CACHE_DIR", ""), ("XDG_CACHE_HOME", "pas")])
+def test_converted_models_are_where_the_rest_has_them(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, below: str
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.tracking_uri)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("PAS_CACHE_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    assert list((tmp_path / below).iterdir())
 
 
 @pytest.mark.slow

@@ -189,7 +189,7 @@ def test_nothing_of_the_environment_is_kept(
     for needle in (b"zq8-secret", b"zq9-user"):
         assert [path.name for path in files if needle in path.read_bytes()] == []
     assert set(client(registry).get_run(done.run_id).data.tags) == {
-        "mlflow.runName", "mlflow.loggedArtifacts",
+        "mlflow.runName", "mlflow.loggedArtifacts", "pas.process",
     }  # fmt: skip
 
 

@@ -1,0 +1,58 @@
+"""Servers asked by plain HTTP: their own clients take long to import, or wait for minutes."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener, urlopen
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Answer(NamedTuple):
+    """What a server said.
+
+    Attributes:
+        body: Content.
+        ahead: Seconds that its clock is ahead of ours, to a second; 0 where it told no time.
+    """
+
+    body: bytes
+    ahead: float
+
+
+def fetch(
+    url: str,
+    timeout: float,
+    body: bytes | None = None,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Ask once.
+
+    Args:
+        url: With user and password, where the server asks for them, in the headers only.
+        timeout: Seconds to wait for the connection, and for each part of the answer.
+        body: Makes it a POST.
+        method: Another one.
+        headers: Further ones.
+
+    Raises:
+        urllib.error.HTTPError: For a refusal.
+        OSError: If there is no answer.
+    """
+    request = Request(url, data=body, method=method, headers=dict(headers or {}))  # noqa: S310
+    # A proxy of the environment leads nowhere for a server on this machine.
+    local = urlsplit(url).hostname in _LOOPBACK
+    send = build_opener(ProxyHandler({})).open if local else urlopen
+    with send(request, timeout=timeout) as answer:
+        told = answer.headers.get("Date")
+        ahead = (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds() if told else 0.0
+        return Answer(answer.read(), ahead)
+
+
+def without_credentials(url: str) -> str:
+    """Return an address without its user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

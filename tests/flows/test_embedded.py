@@ -1,0 +1,98 @@
+"""The embedded server: one for each command, or one that stays; several in a fresh home."""
+
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from tests.helpers.data_files import write_toy
+from tests.helpers.processes import PATIENCE, environment
+from tests.helpers.servers import wait_for
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+def pas(home: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *arguments], env=environment(home), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ran(process: subprocess.Popen) -> tuple[str, str]:
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def flow_states(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        return [row[0] for row in database.execute("SELECT state_name FROM flow_run")]
+
+
+def test_four_commands_at_once_in_a_fresh_home(tmp_path: Path, tiny_folder: Path) -> None:
+    data, home = write_toy(tmp_path / "toy.jsonl"), tmp_path / "home"
+    command = ["train", "--task", "toy", "--data", str(data), "--model", str(tiny_folder),
+               "--layers", "1", "--strengths", "1", "--json", "--seed"]  # fmt: skip
+    started = [pas(home, *command, str(seed)) for seed in range(4)]
+    outcomes = [json.loads(ran(process)[0]) for process in started]
+    assert len({outcome["run_id"] for outcome in outcomes}) == 4
+    assert flow_states(home) == ["Completed"] * 4
+
+
+def test_a_server_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
+    home, note = tmp_path / "home", tmp_path / "home" / "prefect" / "server.json"
+    said = ran(pas(home, "up", "--port", "0"))[1]
+    kept = json.loads(note.read_text())
+    assert kept["address"] in said and kept["address"].startswith("http://127.0.0.1:")
+    with urlopen(kept["address"]) as page:  # noqa: S310
+        assert b"Prefect" in page.read()
+    assert ran(pas(home, "up"))[1] == said, "it is the same one"
+    process = psutil.Process(int(kept["process"].split("-")[1]))
+    assert "ended the server" in ran(pas(home, "down"))[1]
+    assert not process.is_running() and not note.exists()
+
+    ran(pas(home, "up", "--port", "0"))
+    killed = psutil.Process(int(json.loads(note.read_text())["process"].split("-")[1]))
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for("its end", lambda: not killed.is_running() or killed.status() == "zombie")
+    assert "no server stays" in ran(pas(home, "down"))[1], "what it left behind is noticed"
+
+
+@pytest.mark.parametrize("size", [10_000, 1_100_000])
+def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path, size: int) -> None:
+    code = (
+        "from flows.runtime import make_home, prepare_environment\n"
+        "from flows.embedded import start_for_command\n"
+        "from storage.settings import settings\n"
+        "prepare_environment(settings().root)\n"
+        "server = start_for_command()\n"
+        "make_home(settings().root)\n"
+        "server.wait_until_ready()\n"
+        "server.stop()\n"
+    )
+    home = tmp_path / "home"
+
+    def start(limit: int) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE,
+            env=environment(home) | {"PAS_CACHE_DIR": str(tmp_path / "cache")},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )  # fmt: skip
+
+    refused = start(size)
+    assert refused.returncode != 0
+    assert "UserError: Prefect's embedded server could not start" in refused.stderr
+    made = [*(tmp_path / "cache").glob("*.db"), *(home / "prefect").glob("*.db")]
+    assert made == [], "only whole databases have their names"
+    again = start(resource.RLIM_INFINITY)
+    assert again.returncode == 0, again.stderr
