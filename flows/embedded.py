@@ -1,9 +1,11 @@
 """The embedded Prefect server: one for a command, or one that stays for a home (`pas up`)."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -141,6 +143,16 @@ def running_server(home: Path, timeout: float) -> PrefectServer | None:
     if prefect_setting(home, "PREFECT_API_URL"):
         return prefect_server(home, timeout=timeout)
     return prefect_server(home, f"{staying.address}/api", timeout) if staying else None
+
+
+def has_open_runs(home: Path) -> bool:
+    """Whether the home's own database has runs that have not ended; it is only looked at."""
+    file = prefect_home(home) / "prefect.db"
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        query = "SELECT 1 FROM flow_run WHERE state_type IN ('RUNNING', 'PENDING') LIMIT 1"
+        return database.execute(query).fetchone() is not None
 
 
 def note_staying(address: str) -> None:

@@ -65,11 +65,9 @@ def shared_data(made_up_data: Path) -> Path:
 
 # Tests of a minute or more. Started last, one of them would keep one test process busy alone.
 _LONG = (
-    "test_deployment",
     "test_demo",
     "test_study_resume",
     "test_resume",
-    "test_schedule",
     "test_library",
     "test_snippets",
     "test_study",

@@ -7,12 +7,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -28,7 +29,6 @@ LIMIT = 10.0  # seconds for all checks
 _ANSWER = 4.0  # seconds for one answer of a server; some checks need two
 _SKEW = 5.0  # seconds that clocks may differ
 _FREE = 2**30
-_importing = Lock()  # MLflow's modules import each other: two threads would meet half-made ones
 
 
 class Check(NamedTuple):
@@ -49,8 +49,13 @@ def doctor(json: Json = False) -> None:
 
     The exit code is 1 for a problem. Runs that a killed process left open are closed.
     """
+    from storage.settings import settings
+
     # Its own patience is minutes.
     os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+    if settings().has_registry:
+        # Before the clock starts, and not in two threads, which would meet half-made modules.
+        pass
     checks = within(
         LIMIT,
         {
@@ -214,10 +219,9 @@ def _store() -> str:
 
     registry = settings().open_registry()
     ahead = check_server(registry, _ANSWER)
-    if settings().tracking_uri is None and not (settings().root / "mlflow.db").exists():
+    if not settings().has_registry:
         return f"{registry.tracking_uri}, made by the first training"
-    with _importing:
-        from storage.registry.versions import list_versions
+    from storage.registry.versions import list_versions
 
     count = len(list_versions(registry))
     _check_clock(ahead)
@@ -308,19 +312,39 @@ def _killed_runs() -> str:
     from storage.settings import settings
 
     now = settings()
-    closed: Sequence[str] = []
-    if now.tracking_uri is not None or (now.root / "mlflow.db").exists():
+    closed: list[str] = []
+    if now.has_registry:
         from storage.registry.server import check_server
 
         check_server(now.open_registry(), _ANSWER)
-        with _importing:
-            from storage.registry.runs import close_killed_runs
+        from storage.registry.runs import close_killed_runs
 
-        closed = close_killed_runs(now.open_registry(), now.experiment, ended)
-    server = _server()
-    if server is not None:
-        closed = [*closed, *server.close_runs(ended)]
+        closed += close_killed_runs(now.open_registry(), now.experiment, ended)
+    with _server_with_runs() as server:
+        if server is not None:
+            closed += server.close_runs(ended)
     return f"closed: {', '.join(closed)}" if closed else "none is open"
+
+
+@contextmanager
+def _server_with_runs() -> "Iterator[PrefectServer | None]":
+    """Yield the server to ask for open runs; an embedded one is started only if there are any."""
+    from flows.embedded import has_open_runs, start_for_command
+    from flows.runtime import prepare_environment
+    from storage.settings import settings
+    from tasks.prefect_api import prefect_server
+
+    home, running = settings().root, _server()
+    if running is not None or not has_open_runs(home):
+        yield running
+        return
+    prepare_environment(home)
+    started = start_for_command()
+    try:
+        started.wait_until_ready()
+        yield prefect_server(home, f"{started.address}/api", _ANSWER)
+    finally:
+        started.stop()
 
 
 def _demo_model() -> str:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from flows.embedded import Server
     from storage.processes import Process
 
+_ANSWER = 5.0  # seconds for the first answer of a server
 _LEAVING = 5.0  # seconds
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,10 +45,48 @@ def begin(*, verbose: bool = False, with_server: bool = True) -> None:
     log.setLevel(logging.INFO)
     log.propagate = verbose
     if with_server:
+        check_stores()
         _find_server()
     from transformers.utils import logging as transformers_log
 
     transformers_log.disable_progress_bar()  # the hub's own, of downloads, stays
+
+
+def check_stores() -> None:
+    """See that the stores of other machines answer, before their clients wait for minutes.
+
+    Raises:
+        UserError: If one does not; names the setting and the remedy.
+    """
+    from pas.errors import UserError
+    from storage.registry.server import check_server
+    from storage.settings import settings
+
+    check_server(settings().open_registry())
+    lake = settings().open_lake()
+    if lake.is_local:
+        return
+    failed: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def look() -> None:
+        try:
+            lake.list("doctor")  # a small folder; to ask for one file hides that nobody answers
+            failed.put(None)
+        except Exception as error:  # whatever the client of the store raises
+            failed.put(error)
+
+    Thread(target=look, daemon=True).start()
+    try:
+        error = failed.get(timeout=3 * _ANSWER)
+    except Empty:
+        error = TimeoutError(f"no answer within {3 * _ANSWER:g} s")
+    if error is not None:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"PAS_LAKE {lake.url.split('@')[-1]}: {reason}. Start the store, or correct its "
+            "address and keys where its client reads them, for S3 in AWS_ENDPOINT_URL, "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
 
 
 def _find_server() -> None:
@@ -59,7 +99,7 @@ def _find_server() -> None:
     if "prefect" in sys.modules:  # it has read its settings, and found a server or will start one
         return
     if prefect_setting(home, "PREFECT_API_URL"):
-        prefect_server(home).ask("/admin/version")
+        prefect_server(home, timeout=_ANSWER).ask("/admin/version")
         return
     if prefect_setting(home, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE") in ("false", "0"):
         return

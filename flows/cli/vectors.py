@@ -106,13 +106,16 @@ def vectors(
     json: Json = False,
 ) -> None:
     """List the registered vectors: aliases, verdict, method, layer and strength, test accuracy."""
+    from storage.registry.server import check_server
+    from storage.settings import settings
+
+    store = settings().open_registry()
+    check_server(store)
     from storage.registry.client import MOVED
     from storage.registry.move import moved_from
     from storage.registry.records import history
     from storage.registry.versions import find_model, list_versions, stale_aliases
-    from storage.settings import settings
 
-    store = settings().open_registry()
     if name is not None:
         find_model(store, name)
     found = [v for v in list_versions(store) if name in (None, v.name)]
@@ -190,13 +193,14 @@ def steer(
     The text is rendered as those that the vector was trained on: plain, or as the user's message in
     the model's chat template.
     """
-    from flows.cli.session import begin
+    from flows.cli.session import begin, check_stores
     from pas.errors import UserError
 
     if (prompt is None) == (messages is None):
         raise UserError("give a text to continue, or --messages FILE")
     request = _conversation(messages) if messages else prompt
     assert request is not None
+    check_stores()
     begin(with_server=False)
     from pas.steering.generate import generate
     from storage.registry.versions import load_vector, resolve

@@ -9,7 +9,7 @@ file would do for SQLite, but not for a server.
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ DEAD_AFTER = 60.0
 """Seconds after which a lock that is still held by the same holder is taken over. It is held for a
 few writes, which take less than a second."""
 _PAUSE = 0.1  # seconds between two looks
+_PATIENCE = 30  # looks without a word
 _HOLDER = "holder"
 
 log = logging.getLogger("pas")
@@ -47,12 +48,14 @@ def exclusive(registry: Registry, name: str) -> Iterator[None]:
 @contextmanager
 def _held(store: "MlflowClient", lock: str) -> Iterator[None]:
     me = uuid4().hex
-    _acquire(store, lock, me)
     try:
+        _acquire(store, lock, me)
         yield
     finally:
-        if _holder(store, lock) == me:
-            store.delete_registered_model(lock)
+        # An error of the block is the one to see; a lock that stays is taken over.
+        with suppress(Exception):
+            if _holder(store, lock) == me:
+                store.delete_registered_model(lock)
 
 
 def _acquire(store: "MlflowClient", lock: str, me: str) -> None:
@@ -64,6 +67,8 @@ def _acquire(store: "MlflowClient", lock: str, me: str) -> None:
             continue
         # Looks are counted, not seconds: while the store is away, nobody can let go of a lock.
         seen, looks = holder, looks + 1 if holder == seen else 0
+        if looks == _PATIENCE:
+            log.info("waiting for another promotion or rollback, which holds %s", lock)
         if looks * _PAUSE > DEAD_AFTER:
             log.warning("%s has been held for %g s and is taken over", lock, DEAD_AFTER)
             _take_over(store, lock, holder)

@@ -10,8 +10,10 @@ from pas.errors import UserError
 from storage.http import Answer, fetch, without_credentials
 from storage.settings import Registry
 
+PATIENCE = 5.0  # seconds for an answer
 
-def check_server(registry: Registry, timeout: float) -> float:
+
+def check_server(registry: Registry, timeout: float = PATIENCE) -> float:
     """Return how many seconds the clock of MLflow's server is ahead; 0 where there is no server.
 
     Raises:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import prefect
 import pytest
@@ -16,6 +17,7 @@ from compose_spec import ComposeSpecification
 
 from deploy import team
 from tests.helpers.places import ROOT
+from tests.helpers.servers import mlflow_server
 
 FOLDER = ROOT / "deploy"
 PLACEHOLDER = re.compile(r"\{\{ (\w+) \}\}")
@@ -33,11 +35,17 @@ def test_the_compose_file_follows_the_specification() -> None:
     assert {match[1] for match in pools if match} == {*team.POOLS}
 
 
-def test_mlflow_in_the_compose_file_is_told_its_own_name() -> None:
+@pytest.mark.server
+def test_mlflow_answers_to_the_name_that_the_compose_file_gives_it(tmp_path: Path) -> None:
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
-    address = services["worker-cpu"]["environment"]["MLFLOW_TRACKING_URI"]
-    allowed = re.search(r"--allowed-hosts (\S+)", services["mlflow"]["command"])
-    assert allowed and address.removeprefix("http://") in allowed[1].split(",")
+    name = services["worker-cpu"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    [allowed] = re.findall(r"--allowed-hosts (\S+)", services["mlflow"]["command"])
+    codes = []
+    for options in ((), ("--allowed-hosts", allowed)):
+        with mlflow_server(tmp_path, *options) as address:
+            asked = f"{address}/api/2.0/mlflow/experiments/get?experiment_id=0"
+            codes.append(httpx.get(asked, headers={"Host": name}).status_code)
+    assert codes == [403, 200]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")

@@ -1,17 +1,44 @@
 """What an operator of a team's installation does and sees, through the servers' own interfaces."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
+import s3fs
 
-from deploy.processes import wait_for
-from deploy.team import Team
+from deploy.processes import find, wait_for
+from deploy.team import Team, start_worker
 from storage.registry.versions import find_aliases, load_vector, resolve
 from storage.settings import Registry
 from tests.helpers.servers import filtered, runs_of
+
+
+def worker_environment(team: Team) -> dict[str, str]:
+    """Return what workers of tests have beside what the installation gives them."""
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PAS_CACHE_DIR": str(team.folder / "cache"),
+        # Small shards, so that there is a middle to kill a training in, and passes of one size.
+        "PAS_SHARD_TOKENS": "400",
+        "PAS_BATCH_TOKENS": "4096",
+    }
+
+
+def processes_of(team: Team) -> list[list[str]]:
+    """Return the commands of all processes that know the installation's folder."""
+    place, found = str(team.folder), []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if place in " ".join((*command, *process.environ().values())):
+                found.append(command)
+    return found
+
 
 TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -70,6 +97,27 @@ class Operator:
     def known(self, deployment: str) -> dict[str, Any]:
         """Return the runs of a deployment by id."""
         return {r["id"]: r for r in runs_of(self.api, self.deployment(deployment)["id"])}
+
+    def kill_worker(self, pool: str) -> None:
+        """Kill the worker of a pool with its runs, as a machine that loses its power."""
+        worker = find(self.team.folder, f"worker-{pool}")
+        assert worker is not None
+        for process in [*worker.children(recursive=True), worker]:
+            process.kill()
+
+    def start_worker(self, pool: str, **environment: str) -> None:
+        start_worker(self.team, pool, worker_environment(self.team) | environment)
+
+    def retry(self, run: str) -> None:
+        """Ask for a run again, as the button of the interface does."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+        body = {"state": state, "force": True}
+        self.api.post(f"/flow_runs/{run}/set_state", json=body).raise_for_status()
+
+    @property
+    def store(self) -> s3fs.S3FileSystem:
+        """The installation's object store."""
+        return s3fs.S3FileSystem(**self.team.s3_login, use_listings_cache=False)
 
     def aliases(self, name: str) -> dict[str, int]:
         return find_aliases(self.registry, name)

@@ -125,7 +125,7 @@ def finished(api: httpx.Client, run: str) -> dict[str, Any]:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
+def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
     """Run MLflow's own server on loopback, its database and artifacts in the folder."""
     port = free_port()
     command = [
@@ -134,6 +134,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow-server.db'}"),
         *("--artifacts-destination", str(folder / "mlflow-artifacts")),
+        *options,
     ]
     address = f"http://127.0.0.1:{port}"
     environment = team_environment(folder, port)

@@ -8,16 +8,8 @@ import pytest
 import s3fs
 
 from deploy import team
-from tests.helpers.operators import Operator
+from tests.helpers.operators import Operator, processes_of, worker_environment
 from tests.helpers.servers import logs_shown_on_failure
-
-WORKERS = {
-    "HF_HUB_OFFLINE": "1",
-    "PREFECT_WORKER_QUERY_SECONDS": "2",
-    # Small shards, so that there is a middle to kill a training in, and passes of one size.
-    "PAS_SHARD_TOKENS": "400",
-    "PAS_BATCH_TOKENS": "4096",
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,10 +28,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[team.Team
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
         try:
-            team.up(made, WORKERS | {"PAS_CACHE_DIR": str(made.folder / "cache")})
+            team.up(made, worker_environment(made))
             yield made
         finally:
             team.down(made)
+            assert processes_of(made) == []
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_a_week_of_a_team(operator: Operator) -> None:
     # The one before is champion again, and the flow downstream uses it.
     run = operator.ask("rollback", {"name": NAME})
     assert operator.ended(run)["type"] == "COMPLETED"
-    assert operator.aliases(NAME) == {"champion": 1, "previous": 2}
+    assert operator.aliases(NAME) == {"champion": 1, "previous": 2, "candidate": 3}
     assert answered(operator) == replies
     actions = [entry["action"] for entry in history(operator.registry, NAME)]
     assert actions == ["promote", "promote", "refuse", "rollback"]

@@ -33,7 +33,7 @@ def run_block(title: str, installation: team.Team, folder: Path) -> None:
 
 
 def lake_files(installation: team.Team) -> list[str]:
-    store = s3fs.S3FileSystem(**installation.s3_login, skip_instance_cache=True)
+    store = s3fs.S3FileSystem(**installation.s3_login, use_listings_cache=False)
     files: list[str] = store.find(f"{team.BUCKET}/lake")
     return files
 

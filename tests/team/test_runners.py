@@ -5,14 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
 from tests.helpers.servers import PATIENCE, team
 from tests.helpers.tiny_models import save_tiny
-
-pytestmark = pytest.mark.team
 
 
 def test_an_extraction_on_dask_is_that_of_threads(tmp_path: Path) -> None:

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
 from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team, wait_for
 from tests.helpers.tiny_models import save_tiny
-
-pytestmark = pytest.mark.team
 
 # What `extract_missing` does before it has workers help.
 WRITE_WORK = """

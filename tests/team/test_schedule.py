@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from tests.helpers.data_files import toy_recipe
@@ -21,8 +20,6 @@ from tests.helpers.servers import (
 )
 
 
-@pytest.mark.server
-@pytest.mark.slow
 def test_a_cron_of_one_minute_trains_once_and_then_sees_nothing_changed(tmp_path: Path) -> None:
     """The finest cron there is: the test waits for the next two minutes to begin."""
     with mlflow_server(tmp_path) as mlflow, team(tmp_path) as installation:

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import psutil
-import pytest
 import yaml
 
 from flows import deployment
@@ -24,8 +23,6 @@ FLOW = """
 """
 
 
-@pytest.mark.server
-@pytest.mark.slow
 def test_the_next_run_begins_after_a_worker_was_killed(tmp_path: Path) -> None:
     """The heartbeat that Prefect allows is 30 s, so this takes two to three minutes."""
     with team(tmp_path) as installation:

@@ -12,13 +12,11 @@ from typing import Any
 
 import httpx
 import pandas as pd
-import pytest
 
 from tests.helpers.data_files import toy_recipe
 from tests.helpers.places import ROOT
 from tests.helpers.servers import PATIENCE, Team, filtered, finished, runs_of, team, wait_for
 
-pytestmark = pytest.mark.server
 ON_GPU = ("extract", "train", "retrain", "watch", "study", "study-cell", "share")
 ON_CPU = ("promote", "rollback", "reconcile", "maintenance")
 
