@@ -1,6 +1,5 @@
 """Processes that outlive the command that starts them, found again by the files that name them."""
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,8 @@ from typing import TypeVar
 
 import httpx
 import psutil
+
+from storage.processes import ended, parse, process_of, this_process
 
 # A cold machine with two busy cores; a warm one needs a tenth of it.
 PATIENCE = 300
@@ -42,7 +43,7 @@ def start(
     """Start a process in the background, unless the one of this name still runs.
 
     Args:
-        folder: Gets `NAME.log`, and `NAME.json` with the process's id.
+        folder: Gets `NAME.log`, and `NAME.pid`, which says which process it is.
         name: To find it again.
         command: Program and arguments.
         environment: Its whole environment.
@@ -65,20 +66,19 @@ def start(
             )  # fmt: skip
     finally:
         signal.signal(signal.SIGINT, before)
-    known = {"pid": started.pid, "created": psutil.Process(started.pid).create_time()}
-    _file(folder, name).write_text(json.dumps(known))
+    _file(folder, name).write_text(str(process_of(started.pid)))
     return True
 
 
 def find(folder: Path, name: str) -> psutil.Process | None:
     """Return the running process of this name, or None. An id that was given anew is not it."""
     try:
-        known = json.loads(_file(folder, name).read_text())
-        process = psutil.Process(known["pid"])
-        same = process.create_time() == known["created"]
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (FileNotFoundError, psutil.NoSuchProcess):
+        known = parse(_file(folder, name).read_text())
+    except FileNotFoundError:
         return None
+    if known is None or known.machine != this_process().machine or ended(known):
+        return None
+    return psutil.Process(known.pid)
 
 
 def stop(folder: Path, name: str, by: signal.Signals = signal.SIGTERM) -> bool:
@@ -127,4 +127,4 @@ def without_settings(environment: Mapping[str, str] = os.environ) -> dict[str, s
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.json"
+    return folder / f"{name}.pid"

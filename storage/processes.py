@@ -50,7 +50,12 @@ def _machine() -> str:
 
 def this_process() -> Process:
     """Return the process that asks."""
-    return Process(_machine(), os.getpid(), round(psutil.Process().create_time()))
+    return process_of(os.getpid())
+
+
+def process_of(pid: int) -> Process:
+    """Return the running process of this machine that has an id."""
+    return Process(_machine(), pid, round(psutil.Process(pid).create_time()))
 
 
 def ended(process: Process) -> bool:

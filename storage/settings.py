@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         except (KeyError, OSError):  # a container's user may have no name
             return None
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether there is an MLflow store; the embedded one is made by the first training."""
+        return self.tracking_uri is not None or (self.root / "mlflow.db").exists()
+
     def open_lake(self) -> Lake:
         """Return the lake; nothing is created before something is written."""
         return open_lake(self.lake or str(self.root / "lake"))

@@ -169,7 +169,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
 def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
     """Return every registered vector; an embedded store that is not there yet has none."""
     registry = settings.open_registry()
-    if settings.tracking_uri is None and not (settings.root / "mlflow.db").exists():
+    if not settings.has_registry:
         return ()
     check_server(registry)
     from storage.registry.records import history, judged
@@ -298,13 +298,14 @@ def age(then: datetime, now: datetime) -> str:
 
 
 def rows_of_vectors(status: Status) -> list[tuple[str, ...]]:
-    """Return vector, champion, since, candidate and last decision, in words."""
+    """Return the vectors as cells under `VECTOR_HEADER`."""
     return [
         (
             vector.name,
             _shown(vector.champion),
             age(vector.champion_since, status.time) if vector.champion_since else "",
             _candidate(vector, status.time),
+            ", ".join(map(str, vector.unjudged)),
             vector.last_decision or "none",
         )
         for vector in status.vectors
@@ -321,16 +322,13 @@ def _shown(version: VersionStatus | None) -> str:
 
 
 def _candidate(vector: VectorStatus, now: datetime) -> str:
-    text = ""
-    if vector.candidate is not None:
-        text = f"{_shown(vector.candidate)}, made {age(vector.candidate.made, now)} ago"
-    if vector.unjudged:
-        text += f"{'; ' if text else ''}never judged: {', '.join(map(str, vector.unjudged))}"
-    return text or "none"
+    if vector.candidate is None:
+        return "none"
+    return f"{_shown(vector.candidate)}, made {age(vector.candidate.made, now)} ago"
 
 
 def rows_of_pools(status: Status) -> list[tuple[str, ...]]:
-    """Return pool, workers online, late, pending and running runs, and its limit."""
+    """Return the pools as cells under `POOL_HEADER`."""
     return [
         (
             pool.name,
@@ -343,7 +341,7 @@ def rows_of_pools(status: Status) -> list[tuple[str, ...]]:
 
 
 def rows_of_schedules(status: Status) -> list[tuple[str, ...]]:
-    """Return deployment, schedule and next run, in words."""
+    """Return the schedules as cells under `SCHEDULE_HEADER`."""
     return [(s.deployment, s.schedule, _next_run(s, status.time)) for s in status.schedules]
 
 
@@ -355,16 +353,24 @@ def _next_run(schedule: ScheduleStatus, now: datetime) -> str:
 
 def lake_in_words(status: Status) -> str:
     """Say where the lake is and what it holds."""
-    return f"{status.lake}: {status.lake_files} shards, {status.lake_bytes / 1e6:,.1f} MB"
+    files = f"{status.lake_files} file{'' if status.lake_files == 1 else 's'} of activations"
+    return f"{status.lake}: {files}, {status.lake_bytes / 1e6:,.1f} MB"
 
 
 def server_in_words(status: Status) -> str:
     """Say which server of Prefect was asked."""
     if status.server is None:
-        return "no Prefect server: each command starts its own, and there are no schedules"
+        return "No Prefect server: each command starts its own, and there are no schedules"
     return f"Prefect's server: {status.server}"
 
 
 POOL_HEADER: Sequence[str] = ("pool", "workers", "late", "pending", "running", "limit")
 SCHEDULE_HEADER: Sequence[str] = ("deployment", "schedule", "next run")
-VECTOR_HEADER: Sequence[str] = ("vector", "champion", "for", "candidate", "last decision")
+VECTOR_HEADER: Sequence[str] = (
+    "vector",
+    "champion",
+    "for",
+    "candidate",
+    "never judged",
+    "last decision",
+)

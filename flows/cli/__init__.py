@@ -2,7 +2,7 @@
 
 import sys
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR = 2
 
 
 def main() -> None:
@@ -15,6 +15,3 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was finished is kept and used by the next run\n")
-        sys.exit(INTERRUPTED)

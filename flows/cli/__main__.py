@@ -14,6 +14,8 @@ from types import FrameType
 from flows.cli import main
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+# Out of the full screen, and with a cursor: what was drawn last may have left it otherwise.
+_TERMINAL = b"\x1b[?1049l\x1b[?25h\r"
 _code = 0
 
 
@@ -58,6 +60,8 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     for name in _SIGNALS:  # a second one ends it at once
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: os._exit(code))
+    if os.isatty(2):
+        os.write(2, _TERMINAL)
     line = f"stopped by {signal.Signals(number).name}; what was finished is kept for the next run\n"
     os.write(2, line.encode())
     # Threads that are cut off have nothing to say that helps.

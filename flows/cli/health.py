@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -29,7 +30,6 @@ LIMIT = 10.0  # seconds for all checks
 _ANSWER = 4.0  # seconds for one answer of a server; some checks need two
 _SKEW = 5.0  # seconds that clocks may differ
 _FREE = 2**30
-_importing = Lock()  # MLflow's modules import each other: two threads would meet half-made ones
 
 
 class Check(NamedTuple):
@@ -50,8 +50,13 @@ def doctor(json: Json = False) -> None:
 
     The exit code is 1 for a problem. Runs that a killed process left open are closed.
     """
+    from storage.settings import settings
+
     # Its own patience is minutes.
     os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+    if settings().has_registry:
+        # Before the clock starts, and not in two threads, which would meet half-made modules.
+        import_module("storage.registry.runs")
     checks = within(
         LIMIT,
         {
@@ -215,10 +220,9 @@ def _store() -> str:
 
     registry = settings().open_registry()
     ahead = check_server(registry, _ANSWER)
-    if settings().tracking_uri is None and not (settings().root / "mlflow.db").exists():
+    if not settings().has_registry:
         return f"{registry.tracking_uri}, made by the first training"
-    with _importing:
-        from storage.registry.versions import list_versions
+    from storage.registry.versions import list_versions
 
     count = len(list_versions(registry))
     _check_clock(ahead)
@@ -310,12 +314,11 @@ def _killed_runs() -> str:
 
     now = settings()
     closed: list[str] = []
-    if now.tracking_uri is not None or (now.root / "mlflow.db").exists():
+    if now.has_registry:
         from storage.registry.server import check_server
 
         check_server(now.open_registry(), _ANSWER)
-        with _importing:
-            from storage.registry.runs import close_killed_runs
+        from storage.registry.runs import close_killed_runs
 
         closed += close_killed_runs(now.open_registry(), now.experiment, ended)
     with _server_with_runs() as server:

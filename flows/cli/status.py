@@ -63,7 +63,7 @@ def metrics(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
 ) -> None:
-    """Print the status as OpenMetrics text; docs/operations.md lists the names.
+    """Print the status as OpenMetrics text; docs/metrics.md lists the names.
 
     pas metrics --file /var/lib/node_exporter/pas.prom
     """

@@ -1,6 +1,5 @@
 """Processes in the background: started once, found again, stopped with their children."""
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from deploy.processes import NotReadyError, find, free_port, start, stop, wait_for
+from storage.processes import this_process
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(300)"]
 PARENT = [
@@ -67,11 +67,11 @@ def test_it_heeds_sigint_though_its_starter_does_not(folder: Path) -> None:
 
 
 def test_another_process_with_its_id_is_not_it(folder: Path) -> None:
-    own = psutil.Process()
-    known = {"pid": own.pid, "created": own.create_time() - 100}
-    (folder / "it.json").write_text(json.dumps(known))
-    assert find(folder, "it") is None
-    assert not stop(folder, "it")  # it would have been this one
+    own = this_process()
+    for other in (own._replace(started=own.started - 100), own._replace(machine="another")):
+        (folder / "it.pid").write_text(str(other))
+        assert find(folder, "it") is None
+        assert not stop(folder, "it")  # it would have been this one
 
 
 def test_a_port_that_is_taken_is_left_alone() -> None:

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a server, which can be made to drop every connection."""
+"""A proxy on loopback in front of a server, which can be gone for a while like a stopped one."""
 
 import socket
 import threading
@@ -7,40 +7,36 @@ from contextlib import contextmanager, suppress
 
 
 class FaultyProxy:
-    """Passes bytes on, until it is told to refuse.
+    """Passes bytes on, while it is there.
 
     Attributes:
         address: Its HTTP address.
-        refusing: Whether connections are dropped.
-        refused: How many were.
     """
 
     def __init__(self, target: int) -> None:
-        self.refusing, self.refused = False, 0
         self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
-        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = self._listener.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._listen()
 
-    def refuse(self) -> None:
-        """Drop what is open and whatever comes."""
-        self.refusing = True
-        for end in [*self._open]:
+    def leave(self) -> None:
+        """Drop what is open; who comes is refused."""
+        for end in (self._listener, *self._open):
             _close(end)
 
-    def close(self) -> None:
-        self.refuse()
-        _close(self._listener)
+    def come_back(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._listen()
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                caller, _ = self._listener.accept()
-                if self.refusing:
-                    self.refused += 1
-                    caller.close()
-                    continue
+                caller, _ = listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._open |= {caller, server}
                 for ends in ((caller, server), (server, caller)):
@@ -69,4 +65,4 @@ def faulty_proxy(target: int) -> Iterator[FaultyProxy]:
     try:
         yield proxy
     finally:
-        proxy.close()
+        proxy.leave()

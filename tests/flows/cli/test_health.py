@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.processes import free_port, wait_for
+from deploy.processes import free_port, is_up, wait_for
 from flows.cli.health import within
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
@@ -93,7 +93,7 @@ def test_a_team_s_installation_that_is_not_well(tmp_path: Path) -> None:
         process("server", [*command, "--no-services"], locked, tmp_path),
         httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,
     ):
-        wait_for("the server", lambda: _answers(api))
+        wait_for("the server", lambda: is_up(environment["PREFECT_API_URL"]))
         environment |= {"MLFLOW_TRACKING_URI": mlflow, "PREFECT_API_AUTH_STRING": "admin:wrong"}
         wrong = problems(environment)
         assert wrong.keys() == {"Prefect", "workers", "schedules", "runs of killed processes"}
@@ -117,14 +117,6 @@ def test_a_team_s_installation_that_is_not_well(tmp_path: Path) -> None:
         environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{free_port()}"
         assert "MLFLOW_TRACKING_URI" in problems(environment)["MLflow store"]
         assert time.monotonic() - began < 20
-
-
-def _answers(api: httpx.Client) -> bool:
-    """Whether the server is there; without its password it says no more."""
-    try:
-        return api.get("/health").status_code == 401
-    except httpx.TransportError:
-        return False
 
 
 def _deploy(api: httpx.Client) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from pas.errors import UserError
 from storage.lake.files import TEMPORARY_PREFIX, Lake, open_lake
+from tests.helpers import object_store
+from tests.helpers.fault_proxy import faulty_proxy
 
 TABLE = pa.table({"n": [1, 2, 3]})
 
@@ -120,3 +122,21 @@ def test_threads_may_share_a_lake(lake: Lake) -> None:
     for thread in threads:
         thread.join()
     assert [lake.read_table(a).equals(TABLE) for a in lake.list()] == [True] * 4
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
+    """Longer than botocore's own tries, which end after some ten seconds."""
+    with object_store.bucket() as url, pytest.MonkeyPatch.context() as patch:
+        port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
+        with faulty_proxy(port) as proxy:
+            patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+            lake = open_lake(f"{url}/lake")
+            lake.write_text("a.json", "{}")
+            proxy.leave()
+            back = threading.Timer(15, proxy.come_back)
+            back.start()
+            lake.write_text("b.json", "{}")
+            assert back.finished.is_set()
+            assert lake.list(suffix=".json") == ["a.json", "b.json"]
