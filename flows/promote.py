@@ -22,10 +22,11 @@ from tasks.promote import (
 )
 
 log = logging.getLogger("pas")
+_LONGEST = 6 * 3600  # seconds: a decision that hangs must not hold its place for ever
 _ATTEMPTS = 5  # judgements of a version while others keep changing the champion
 
 
-@flow(name="promote", flow_run_name="promote {name}")
+@flow(name="promote", flow_run_name="promote {name}", timeout_seconds=_LONGEST)
 def promote(
     name: str,
     version: int | None = None,
@@ -55,9 +56,12 @@ def promote(
     return ended(state, f"version {decision.version}: {decision.summary}", decision)
 
 
-@flow(name="rollback", flow_run_name="roll back {name}")
+@flow(name="rollback", flow_run_name="roll back {name}", timeout_seconds=_LONGEST)
 def rollback(name: str) -> Promotion:
     """Exchange champion and previous; a second rollback undoes the first.
+
+    Args:
+        name: Registered model.
 
     Raises:
         UserError: If there is no such model or no previous champion.
@@ -69,7 +73,7 @@ def rollback(name: str) -> Promotion:
     return ended("Rolled back", said, done)
 
 
-@flow(name="reconcile")
+@flow(name="reconcile", flow_run_name="reconcile", timeout_seconds=_LONGEST)
 def reconcile() -> list[Decision]:
     """Finish promotions and rollbacks that were cut off, and judge what was never judged.
 

@@ -28,6 +28,9 @@ from tasks.results import read_result, result_stage, write_result
 def study_cell(cell: StudyCell) -> StudyResult:
     """Run a cell and keep its result in the lake; an existing result is returned unchanged.
 
+    Args:
+        cell: From `pas.study.plan.cells`.
+
     Raises:
         UserError: For a mistake in the recipe, the data or the model.
     """

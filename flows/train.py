@@ -10,6 +10,7 @@ from prefect import flow
 from flows.artifacts import publish_training
 from flows.events import CandidateRegistered, failure_told
 from flows.outcome import Outcome, Stopwatch, findings
+from flows.progress import progress_shown
 from flows.runners import task_runner
 from flows.share import helped
 from flows.states import add_to_name
@@ -75,6 +76,7 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
         return training(recipe, candidate, share)
 
 
+@progress_shown()
 def training(recipe: Recipe, candidate: bool = True, share: Share | None = None) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()

@@ -13,6 +13,7 @@ from pas.engine.extract import read
 from pas.engine.scoring import Query, canonical, query_key, query_of
 from pas.engine.trie import packs
 from pas.methods.contrast import possible_texts
+from pas.progress import counted
 from pas.recipe import Recipe
 from storage.catalogue.views import missing
 from storage.lake.answers import answers_address, read_answers, write_answers
@@ -198,8 +199,10 @@ def extract_missing(
         )
         for number, shard in enumerate(todo.shards, start=1)
     ]
-    for future in futures:
-        future.result()
+    with counted(len(futures), "shards extracted", bar=False) as advance:
+        for future in futures:
+            future.result()
+            advance(1)
     return todo
 
 

@@ -5,10 +5,8 @@ does not cover, one forward pass with hooks per configuration gives the same sco
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from pas.engine.attention import shared_prefix
 from pas.engine.hooked import score_padded
@@ -21,6 +19,7 @@ from pas.engine.selfcheck import covered
 from pas.engine.trie import packs
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site
+from pas.progress import Advance, counted
 
 
 @torch.inference_mode()
@@ -67,14 +66,14 @@ def score_rows(
     conditions = Conditions(by_layer, site, length_norm, normalise)
     longest = max((t.token_ids for q in questions for t in q.sequences), key=len)
     budget = budget or fitting(model, len(longest))
-    with model.lock, tqdm(total=len(questions), desc="scoring", disable=None, delay=2) as bar:
+    with model.lock, counted(len(questions), "items scored") as advance:
         if engine == "hooks" or (engine == "auto" and not covered(model, site, longest)):
-            tables = _padded(model, questions, conditions, budget, bar)
+            tables = _padded(model, questions, conditions, budget, advance)
         else:
             tables = [torch.empty(0)] * len(questions)
             for index, scores in _packed(model, questions, conditions, budget):
                 tables[index] = scores
-                bar.update()
+                advance(1)
     require_finite(model, questions, [scores[0] for scores in tables])
     return [scores[row_of] for scores in tables]
 
@@ -106,12 +105,12 @@ def _padded(
     questions: Sequence[Query],
     conditions: Conditions,
     budget: Budget,
-    bar: Any,
+    advance: Advance,
 ) -> list[torch.Tensor]:
     parts = [[torch.empty(0)] * len(question.sequences) for question in questions]
     for index, sequence, scores in score_padded(model, questions, conditions, budget.tokens):
         parts[index][sequence] = scores
-        bar.update(1 / len(parts[index]))
+        advance(1 / len(parts[index]))
     return [
         tables[0][:, : len(question.letters)] if question.letters else torch.cat(tables, dim=1)
         for question, tables in zip(questions, parts, strict=True)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from pas.data.prompts import encode
 from pas.engine.hooked import Batch, batches, pad
@@ -22,6 +21,7 @@ from pas.errors import UserError
 from pas.methods.grid import Configuration, Directions
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site, decoder_blocks, hidden_of, site_module
+from pas.progress import counted
 from pas.steering.apply import steered
 
 # One paragraph per block: facts, recipes, directions, dialogue, code. Written for this project.
@@ -125,7 +125,7 @@ def damage(
     largest = LOGIT_FLOATS // ((1 + len(rows)) * model.info.d_model)
     budget = min(token_budget or fitting(model, max(lengths)).tokens, largest)
     totals = torch.zeros(len(rows), 3, dtype=torch.float64)
-    with model.lock, tqdm(total=len(texts), desc="damage", disable=None, delay=2) as bar:
+    with model.lock, counted(len(texts), "neutral texts read") as advance:
         starts = _starts(model, min(sequences, key=len), {row.layer for row in rows})
 
         def run(chosen: list[int]) -> torch.Tensor:
@@ -133,7 +133,7 @@ def damage(
 
         for chosen, sums in halving(batches(lengths, budget), run):
             totals += sums
-            bar.update(len(chosen))
+            advance(len(chosen))
     n_tokens = sum(lengths) - _PROMPT * len(lengths)
     means = (totals / n_tokens).tolist()
     return [Damage(kl, before, after, n_tokens) for kl, before, after in means]

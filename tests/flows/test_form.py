@@ -3,14 +3,28 @@
 from typing import Any
 
 import pytest
+import yaml
+from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import is_valid_schema, validate
 
+from flows import deployment
 from flows.extract import extract
 from flows.study_cell import study_cell
 from flows.train import train
+from flows.watch import watch
 from pas.options import Option, options_of
 from pas.recipe import Recipe
+
+DEPLOYMENTS = yaml.safe_load(deployment.DEPLOYMENTS.read_text())["deployments"]
+# What no file can know: which vector is meant, on which rows, or what another run needs.
+NEEDED = {
+    "watch": {"name", "data"},
+    "promote": {"name"},
+    "rollback": {"name"},
+    "study-cell": {"cell"},
+    "share": {"training"},
+}
 
 
 def schema_of(flow: Any) -> dict[str, Any]:
@@ -78,3 +92,27 @@ def test_what_the_server_accepts_is_a_recipe(recipe: dict[str, Any]) -> None:
 def test_what_is_no_recipe_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="(?i)not valid|unexpected|not one of|less|type"):
         validate({"recipe": {"task": "demo"} | wrong}, schema_of(train), raise_on_error=True)
+
+
+@pytest.mark.parametrize("deployed", DEPLOYMENTS, ids=[d["name"] for d in DEPLOYMENTS])
+def test_every_deployments_form_reads_well_and_takes_its_parameters(
+    deployed: dict[str, Any],
+) -> None:
+    schema = schema_of(load_flow_from_entrypoint(deployed["entrypoint"]))
+    for name, field in schema["properties"].items():
+        assert field.get("description"), f"{deployed['name']}: {name} has no description"
+    assert deployed["description"].endswith(".") and deployed["tags"]
+    given = deployed.get("parameters", {})
+    lacking = {*schema["required"]} - {*given}
+    assert lacking == NEEDED.get(deployed["name"], set())
+    if not lacking:
+        assert validate(given, schema) == []
+
+
+def test_data_may_be_given_as_a_path_or_in_full() -> None:
+    schema = schema_of(watch)
+    for data in ("week.csv", {"name": "week.csv", "split": "test", "format": "csv"}):
+        assert validate({"name": "pas-a-b", "data": data}, schema) == []
+    with pytest.raises(Exception, match="(?i)not valid|unexpected"):
+        wrong = {"name": "pas-a-b", "data": {"name": "week.csv", "splitt": "test"}}
+        validate(wrong, schema, raise_on_error=True)
