@@ -1,11 +1,12 @@
 """The embedded Prefect server: one for a command, or one that stays for a home (`pas up`)."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -37,7 +38,9 @@ class Server:
         """
         self._log, self._ready = log, False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.embedded_server", *arguments],
+            # Not what the folder that the user stands in may hold under the same names.
+            [sys.executable, "-P", "-m", "flows.embedded_server", *arguments],
+            env=os.environ | {"PYTHONPATH": _path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -66,7 +69,8 @@ class Server:
     def stop(self) -> None:
         """End it, by the end of its input."""
         assert self._process.stdin
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(_ENDING)
         except subprocess.TimeoutExpired:
@@ -85,6 +89,12 @@ class Server:
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip() or "it gave no reason"
         raise UserError(f"Prefect's embedded server could not start: {said.splitlines()[-1]}")
+
+
+def _path() -> str:
+    """Return the search path by which a new process finds this code."""
+    here = str(Path(__file__).parents[1])
+    return os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
 
 
 def start_for_command() -> Server:

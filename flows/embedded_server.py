@@ -9,12 +9,12 @@ SIGTERM.
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    os.environ["PREFECT__SERVER_FINAL"] = "1"  # one app in this process: it starts faster
     import uvicorn
 
 _SQLITE = "sqlite+aiosqlite:///"
@@ -63,8 +63,6 @@ def _say(line: str) -> None:
 
 def _announce(server: "uvicorn.Server", address: str, stays: bool) -> None:
     """Say when it is ready."""
-    import time
-
     while not server.started:
         time.sleep(0.02)
     if stays:
@@ -118,7 +116,7 @@ def _make_database(file: Path) -> None:
         left.unlink()
     # In a process of its own: Prefect keeps to the first database that it has opened.
     subprocess.run(
-        [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+        [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"],
         env=os.environ | {"PREFECT_API_DATABASE_CONNECTION_URL": f"{_SQLITE}{unfinished}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -54,7 +54,7 @@ def doctor(json: Json = False) -> None:
 
     # Its own patience is minutes.
     os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
-    if settings().has_registry:
+    if settings().has_registry and _check("MLflow store", _store_answers).ok:
         # Before the clock starts, and not in two threads, which would meet half-made modules.
         import_module("storage.registry.runs")
     checks = within(
@@ -214,18 +214,24 @@ def _lake() -> str:
     return f"{lake.url.split('@')[-1]}, {len(lake.list())} files"
 
 
-def _store() -> str:
+def _store_answers() -> str:
     from storage.registry.server import check_server
     from storage.settings import settings
 
+    _check_clock(check_server(settings().open_registry(), _ANSWER))
+    return "yes"
+
+
+def _store() -> str:
+    from storage.settings import settings
+
+    _store_answers()
     registry = settings().open_registry()
-    ahead = check_server(registry, _ANSWER)
     if not settings().has_registry:
         return f"{registry.tracking_uri}, made by the first training"
     from storage.registry.versions import list_versions
 
     count = len(list_versions(registry))
-    _check_clock(ahead)
     return f"{registry.tracking_uri.split('@')[-1]}, {count} vector versions"
 
 
@@ -315,9 +321,7 @@ def _killed_runs() -> str:
     now = settings()
     closed: list[str] = []
     if now.has_registry:
-        from storage.registry.server import check_server
-
-        check_server(now.open_registry(), _ANSWER)
+        _store_answers()
         from storage.registry.runs import close_killed_runs
 
         closed += close_killed_runs(now.open_registry(), now.experiment, ended)
