@@ -13,7 +13,7 @@ from pathlib import Path
 
 from storage.settings import settings
 
-WIDTH, HEIGHT = 1280, 640
+WIDTH, HEIGHT = 1280, 720
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE = 60  # seconds
 _DRAWING = 15_000  # milliseconds of the page's own clock, for pages that ask their server

@@ -7,11 +7,12 @@ in one folder and stays there when the processes stop; what still runs is left a
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -22,7 +23,16 @@ import s3fs
 import typer
 from psycopg import sql
 
-from deploy.processes import free_port, is_up, start, stop, wait_for, without_settings
+from deploy.processes import (
+    NotReadyError,
+    find,
+    free_port,
+    is_up,
+    start,
+    stop,
+    wait_for,
+    without_settings,
+)
 
 CLONE = Path(__file__).parents[1]
 BUCKET = "pas"
@@ -132,14 +142,14 @@ def up(team: Team, workers: Mapping[str, str] | None = None) -> None:
         workers: Added to the workers' environment.
 
     Raises:
-        TeamError: If PostgreSQL or SeaweedFS is not installed.
-        NotReadyError: If a server does not come up; its log says why.
+        TeamError: If PostgreSQL or SeaweedFS is not installed, or a server ends; its log says why.
+        NotReadyError: If a server runs and does not answer.
     """
     start_storage(team)
     for server in (mlflow_server(team), prefect_server(team)):
         start_server(team, server)
-    wait_for("MLflow", lambda: is_up(team.address("mlflow")))
-    wait_for("Prefect", lambda: is_up(team.environment["PREFECT_API_URL"]))
+    _wait_for(team, "mlflow", lambda: is_up(team.address("mlflow")))
+    _wait_for(team, "prefect", lambda: is_up(team.environment["PREFECT_API_URL"]))
     if not _is_deployed(team):
         deploy(team)
     for pool in POOLS:
@@ -154,8 +164,8 @@ def start_storage(team: Team) -> None:
     start_server(team, postgres_server(team))
     (team.folder / "s3").mkdir(exist_ok=True)
     start_server(team, s3_server(team))
-    wait_for("PostgreSQL", lambda: _has_databases(team))
-    wait_for("the object store", lambda: _has_bucket(team))
+    _wait_for(team, "postgres", lambda: _has_databases(team))
+    _wait_for(team, "s3", lambda: _has_bucket(team))
 
 
 def down(team: Team) -> list[str]:
@@ -269,6 +279,15 @@ def run(team: Team, module: str, *arguments: str) -> str:
     return done.stdout
 
 
+def _wait_for(team: Team, name: str, look: Callable[[], bool]) -> None:
+    def alive_and_ready() -> bool:
+        if find(team.folder, name) is None:
+            raise TeamError(f"{name} has ended; {team.folder / name}.log says why")
+        return look()
+
+    wait_for(name, alive_and_ready)
+
+
 def _make_cluster(team: Team, cluster: Path) -> None:
     password = team.folder / "postgres-password"
     _write_privately(password, team.keys["postgres"])
@@ -279,7 +298,8 @@ def _make_cluster(team: Team, cluster: Path) -> None:
     )
     password.unlink()
     if done.returncode:
-        raise TeamError(f"initdb: {done.stderr}")
+        root = "\nRoot needs user namespaces here; any other user does not." if _is_root() else ""
+        raise TeamError(f"initdb: {done.stderr}{root}")
 
 
 def _has_databases(team: Team) -> bool:
@@ -315,8 +335,11 @@ def _postgres(program: str) -> list[str]:
     if path is None:
         raise TeamError("PostgreSQL is not installed: apt-get install postgresql")
     # It refuses to be root. In a user namespace root's files belong to another user.
-    nobody = ["unshare", "--user", "--map-user=65534"] if os.geteuid() == 0 else []
-    return [*nobody, path]
+    return [*(["unshare", "--user", "--map-user=65534"] if _is_root() else []), path]
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def _cluster(team: Team) -> Path:
@@ -350,11 +373,11 @@ def up_command(
             start_storage(team)
         else:
             up(team)
-    except TeamError as error:
+    except (TeamError, NotReadyError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     file = team.folder / "team.env"
-    lines = [f"export {name}={value}\n" for name, value in team.shell.items()]
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in team.shell.items()]
     _write_privately(file, "".join(lines))
     typer.echo(f"Prefect  {team.address('prefect')}")
     typer.echo(f"MLflow   {team.address('mlflow')}")

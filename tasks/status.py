@@ -7,13 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pas.errors import UserError
 from storage.registry.server import check_server
 from storage.settings import Settings
 from tasks.prefect_api import PrefectServer
+
+if TYPE_CHECKING:
+    from storage.registry.versions import VectorVersion
 
 T = TypeVar("T")
 LATE_AFTER = timedelta(seconds=60)  # a worker asks for runs every 15 s
@@ -169,8 +172,8 @@ def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
     if not settings.has_registry:
         return ()
     check_server(registry)
-    from storage.registry.records import history
-    from storage.registry.versions import CANDIDATE, CHAMPION, VectorVersion, list_versions
+    from storage.registry.records import history, judged
+    from storage.registry.versions import CANDIDATE, CHAMPION, list_versions
 
     by_name: defaultdict[str, list[VectorVersion]] = defaultdict(list)
     for version in list_versions(registry):
@@ -178,7 +181,7 @@ def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
     statuses = []
     for name, versions in by_name.items():
         past = history(registry, name)
-        judged = {number for record in past for number in (record.version, record.replaced)}
+        known = judged(past)
         moves = [record for record in past if record.moves]
         aliased = {alias: version for version in versions for alias in version.aliases}
         champion, candidate = aliased.get(CHAMPION), aliased.get(CANDIDATE)
@@ -192,19 +195,15 @@ def read_vectors(settings: Settings) -> tuple[VectorStatus, ...]:
                 champion and _version_status(champion),
                 since,
                 candidate and _version_status(candidate),
-                tuple(sorted(v.version for v in versions if v.version not in judged)),
+                tuple(sorted(v.version for v in versions if v.version not in known)),
                 f"version {past[-1].version}: {past[-1].sentence}" if past else None,
             )
         )
     return tuple(statuses)
 
 
-def _version_status(version: Any) -> VersionStatus:
-    tags = version.tags
-    accuracies = [tags.get(name) for name in ("baseline_accuracy", "steered_accuracy")]
-    verdict = tags.get("Verdict", tags.get("verdict"))
-    unsteered, steered = (None if a is None else float(a) for a in accuracies)
-    return VersionStatus(version.version, verdict, version.created, unsteered, steered)
+def _version_status(version: "VectorVersion") -> VersionStatus:
+    return VersionStatus(version.version, version.verdict, version.created, *version.accuracies)
 
 
 def read_pools(server: PrefectServer | None) -> tuple[PoolStatus, ...]:

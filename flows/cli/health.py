@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -55,7 +56,7 @@ def doctor(json: Json = False) -> None:
     os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
     if settings().has_registry:
         # Before the clock starts, and not in two threads, which would meet half-made modules.
-        pass
+        import_module("storage.registry.runs")
     checks = within(
         LIMIT,
         {

@@ -11,6 +11,7 @@ from flows.cli.display import Json, Verbose, print_checks, print_json, print_tab
 
 if TYPE_CHECKING:
     from pas.data.chat import Message
+    from storage.registry.versions import VectorVersion
 
 REFUSED = 1
 _Name = Annotated[str, typer.Argument(help="Registered model, such as pas-<model>-<task>.")]
@@ -134,7 +135,7 @@ def vectors(
                 ", ".join(v.aliases),
                 v.verdict,
                 _steering(v.tags),
-                _accuracies(v.tags),
+                _accuracies(v),
                 f"{v.created:%Y-%m-%d}",
             )
             for v in found
@@ -161,10 +162,11 @@ def _steering(tags: dict[str, str]) -> str:
     return f"{method} {layer} x{strength}"
 
 
-def _accuracies(tags: dict[str, str]) -> str:
+def _accuracies(version: "VectorVersion") -> str:
     """Return the test accuracies without and with the vector: `.758 → .883`."""
-    both = [tags.get(name) for name in ("baseline_accuracy", "steered_accuracy")]
-    return " → ".join("?" if a is None else f"{float(a):.3f}".removeprefix("0") for a in both)
+    return " → ".join(
+        "?" if a is None else f"{a:.3f}".removeprefix("0") for a in version.accuracies
+    )
 
 
 def steer(

@@ -15,6 +15,7 @@ from storage.registry.records import (
     Action,
     Record,
     history,
+    judged,
     next_time,
     write_record,
 )
@@ -177,13 +178,8 @@ def settle(registry: Registry, name: str) -> Record | None:
 def unjudged(registry: Registry) -> list[VectorVersion]:
     """Return the versions of every vector that no decision was made about, oldest first."""
     versions = list_versions(registry)
-    judged = {
-        (name, number)
-        for name in {version.name for version in versions}
-        for record in history(registry, name)
-        for number in (record.version, record.replaced)
-    }
-    return [v for v in reversed(versions) if (v.name, v.version) not in judged]
+    known = {name: judged(history(registry, name)) for name in {v.name for v in versions}}
+    return [v for v in reversed(versions) if v.version not in known[v.name]]
 
 
 def objections(registry: Registry, name: str, content: str) -> Objections:
@@ -230,8 +226,7 @@ def _note(
     with exclusive(registry, name):
         standing = _settled(registry, name)
         _check_champion(standing, judgement)
-        known = any(chosen in (record.version, record.replaced) for record in standing.past)
-        if action == "keep" and known:
+        if action == "keep" and chosen in judged(standing.past):
             return
         record = _record(registry, standing, action, chosen, judgement)
         write_record(registry, name, record)

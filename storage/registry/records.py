@@ -118,6 +118,12 @@ def history(registry: Registry, name: str) -> list[Record]:
     return sorted({record.time: record for record in found}.values())
 
 
+def judged(past: Sequence[Record]) -> set[int]:
+    """Return the versions that a decision was made about."""
+    numbers = {number for record in past for number in (record.version, record.replaced)}
+    return {number for number in numbers if number is not None}
+
+
 def next_time(past: Sequence[Record]) -> str:
     """Return the time for the next record: now, but after the last one, whoever's clock is slow."""
     now = datetime.now(UTC)

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from pas.steering.vector import SteeringVector
 from storage.processes import Process, ended, parse, this_process
 from storage.registry.client import client, download, ensure_experiment, write
+from storage.registry.lock import exclusive
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
     CONTENT_TAG,
@@ -223,23 +224,37 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         store.log_figure(run_id, figure, f"plots/{name}.png")
     for page in record.pages:
         store.log_artifact(run_id, str(page), REPORT_FOLDER)
-    name, wanted = record.model_name, record.version_tags is not None
-    copy = find_copy(registry, name, record.vector, run_id) if wanted else None
-    if copy is not None:
-        _log_metrics(store, run_id, record.metrics)
-        # The same vector may come of other data or code; what it was made from is the latest.
-        tag_version(registry, copy, record.version_tags or {})
-        make_candidate(registry, copy)
-        return Registration(run_id, name, copy.version, False)
-    logged = _log_model(store, run_id, record)
     if record.version_tags is None:
-        return Registration(run_id, name, None, False)
-    vector = record.vector
-    tags = {**record.version_tags, DIGEST_TAG: vector.digest, CONTENT_TAG: vector.content}
-    made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
-    if record.notes is not None:
-        describe(registry, made, record.notes.version(made.version), record.notes.model)
-    return Registration(run_id, made.name, made.version, True)
+        _log_model(store, run_id, record)
+        return Registration(run_id, record.model_name, None, False)
+    return _register(registry, run_id, record, record.version_tags)
+
+
+def _register(
+    registry: Registry, run_id: str, record: TrainingRecord, tags: Mapping[str, Any]
+) -> Registration:
+    store, name, vector = client(registry), record.model_name, record.vector
+    known = find_copy(registry, name, vector, run_id)
+    logged = None if known else _log_model(store, run_id, record)
+    # Of two runs that made the same vector at once, the second must find the version of the first.
+    with exclusive(registry, name):
+        copy = find_copy(registry, name, vector, run_id)
+        if copy is None:
+            tags = {**tags, DIGEST_TAG: vector.digest, CONTENT_TAG: vector.content}
+            logged = logged or _log_model(store, run_id, record)
+            made = register(registry, name=name, logged_model=logged, run_id=run_id, tags=tags)
+    if copy is None:
+        if record.notes is not None:
+            describe(registry, made, record.notes.version(made.version), record.notes.model)
+        return Registration(run_id, name, made.version, True)
+    if logged is None:
+        _log_metrics(store, run_id, record.metrics)
+    else:
+        store.delete_logged_model(logged)
+    # The same vector may come of other data or code; what it was made from is the latest.
+    tag_version(registry, copy, tags)
+    make_candidate(registry, copy)
+    return Registration(run_id, name, copy.version, False)
 
 
 def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:

@@ -43,6 +43,15 @@ class VectorVersion(NamedTuple):
         """The label of its training's verdict."""
         return self.tags.get(VERDICT_TAG, self.tags.get("verdict"))  # as older versions wrote it
 
+    @property
+    def accuracies(self) -> tuple[float | None, float | None]:
+        """Test accuracy without and with the vector."""
+        unsteered, steered = (
+            None if (value := self.tags.get(name)) is None else float(value)
+            for name in ("baseline_accuracy", "steered_accuracy")
+        )
+        return unsteered, steered
+
 
 class StaleAlias(NamedTuple):
     """An alias of a version that was deleted."""

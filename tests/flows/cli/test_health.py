@@ -93,7 +93,7 @@ def test_a_team_s_installation_that_is_not_well(tmp_path: Path) -> None:
         process("server", [*command, "--no-services"], locked, tmp_path),
         httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api,
     ):
-        wait_for("the server", lambda: is_up(api))
+        wait_for("the server", lambda: is_up(environment["PREFECT_API_URL"]))
         environment |= {"MLFLOW_TRACKING_URI": mlflow, "PREFECT_API_AUTH_STRING": "admin:wrong"}
         wrong = problems(environment)
         assert wrong.keys() == {"Prefect", "workers", "schedules", "runs of killed processes"}

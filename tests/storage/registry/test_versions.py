@@ -212,6 +212,18 @@ def test_runs_at_once_do_not_disturb_each_other(registry: Registry) -> None:
     assert runs == {made.run_id for made in done}
 
 
+def test_the_same_vector_at_once_makes_one_version(registry: Registry) -> None:
+    name = "pas-tiny-twins"
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: log(registry, name), range(4)))
+    assert [made.version for made in done] == [1] * 4
+    assert sum(made.is_new for made in done) == 1
+    assert [v.aliases for v in list_versions(registry) if v.name == name] == [("candidate",)]
+    experiment = ensure_experiment(registry, "tests/registry")
+    [kept] = client(registry).search_logged_models([experiment], f"name = '{name}'")
+    assert kept.source_run_id in {made.run_id for made in done if made.is_new}
+
+
 @pytest.mark.slow
 def test_two_first_runs_at_once_share_a_fresh_home(tmp_path: Path) -> None:
     config = tmp_path / "config"
