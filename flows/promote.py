@@ -99,7 +99,8 @@ def reconcile() -> list[Decision]:
             log.info("%s version %d: %s", name, version, decisions[-1].summary)
     if not decisions:
         log.info("no version is waiting for a decision")
-    return decisions
+    said = "; ".join(f"{d.name} version {d.version}: {d.summary}" for d in decisions)
+    return ended("Reconciled", said or "no version was waiting for a decision", decisions)
 
 
 def _decide(name: str, version: int | None, overrule: Overrule, automatic: bool) -> Decision:
