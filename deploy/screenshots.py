@@ -1,7 +1,8 @@
-"""Pictures of what an operator sees, taken by Chromium: `python -m deploy.screenshots docs/images`.
+"""Pictures of what an operator sees, for the documentation; needs Chromium.
 
-The status page is that of the home that `PAS_HOME` names. Where `PREFECT_API_URL` and
-`MLFLOW_TRACKING_URI` name servers, their pages are taken too.
+`python -m deploy.screenshots docs/images NAME` takes the status page, and the pages of Prefect and
+MLflow that show the vector NAME, from the servers that `PREFECT_API_URL` and `MLFLOW_TRACKING_URI`
+name. Without a name it takes the status page of the home that `PAS_HOME` names.
 """
 
 import os
@@ -9,14 +10,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
+import httpx
+import typer
+from PIL import Image
+
+from storage.registry.links import run_page, version_page
+from storage.registry.versions import resolve
 from storage.settings import settings
 
 WIDTH, HEIGHT = 1280, 720
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_PATIENCE = 60  # seconds
-_DRAWING = 15_000  # milliseconds of the page's own clock, for pages that ask their server
+_PATIENCE = 120  # seconds
+_DRAWING = 20_000  # milliseconds of the page's own clock, for pages that ask their server
 
 
 def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGHT) -> None:
@@ -39,6 +48,9 @@ def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGH
         subprocess.run(
             [
                 *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
+                # The pages are on this machine: the browser asks the network for nothing.
+                *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+                *("--disable-quic", "--no-first-run"),
                 f"--user-data-dir={profile}",
                 f"--screenshot={picture.resolve()}",
                 f"--window-size={WIDTH},{height}",
@@ -50,24 +62,55 @@ def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGH
             capture_output=True,
             timeout=_PATIENCE,
         )
+    with Image.open(picture) as taken:
+        small = taken.quantize(64)
+    small.save(picture, optimize=True)  # a third of the size, and nobody sees it
 
 
-def main() -> None:
-    """Take them all."""
-    folder = Path(sys.argv[1])
+def pages(name: str) -> Iterator[tuple[str, str]]:
+    """Yield a vector's pages on the servers: the name of the picture, and the address.
+
+    Args:
+        name: A vector with a champion.
+    """
+    api = os.environ["PREFECT_API_URL"]
+    prefect = api.removesuffix("/api")
+    yield "prefect-runs", f"{prefect}/runs"
+    for flow in ("train", "promote"):
+        yield f"prefect-{flow}", f"{prefect}/runs/flow-run/{_last(api, flow)}"
+    registry = settings().open_registry()
+    champion = resolve(registry, f"{name}@champion")
+    yield "mlflow-version", str(version_page(registry, name, champion.version))
+    run = str(run_page(registry, champion.run_id))
+    yield "mlflow-run", run.removesuffix("/artifacts")
+
+
+def _last(api: str, flow: str) -> str:
+    """Return the id of the newest completed run of a flow."""
+    criteria = {
+        "flows": {"name": {"any_": [flow]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        "sort": "START_TIME_DESC",
+    }
+    answer = httpx.post(f"{api}/flow_runs/filter", json=criteria, timeout=60)
+    return str(answer.raise_for_status().json()[0]["id"])
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
+    name: Annotated[str | None, typer.Argument(help="A vector with a champion.")] = None,
+) -> None:
+    """Take the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = folder / "status.html"
-    command = [sys.executable, "-m", "flows.cli", "status", "--html", str(page)]
-    subprocess.run(command, check=True)
-    take(page.resolve().as_uri(), folder / "status.png")
-    take(page.resolve().as_uri(), folder / "status-dark.png", dark=True)
-    page.unlink()
-    prefect, mlflow = os.environ.get("PREFECT_API_URL"), settings().tracking_uri
-    if prefect:
-        take(f"{prefect.removesuffix('/api')}/runs", folder / "prefect.png", height=900)
-    if mlflow and mlflow.startswith("http"):
-        take(f"{mlflow}/#/models", folder / "mlflow.png", height=900)
+    with tempfile.TemporaryDirectory() as scratch:
+        page = Path(scratch) / "status.html"
+        command = [sys.executable, "-m", "flows.cli", "status", "--html", str(page)]
+        subprocess.run(command, check=True)
+        take(page.as_uri(), folder / "status.png")
+        take(page.as_uri(), folder / "status-dark.png", dark=True)
+    for picture, address in pages(name) if name else ():
+        take(address, folder / f"{picture}.png", height=1000)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
