@@ -49,7 +49,11 @@ def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGH
             [
                 *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
                 # The pages are on this machine: the browser asks the network for nothing.
-                *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+                *(
+                    "--disable-background-networking",
+                    "--disable-component-update",
+                    "--disable-sync",
+                ),
                 *("--disable-quic", "--no-first-run"),
                 f"--user-data-dir={profile}",
                 f"--screenshot={picture.resolve()}",
@@ -67,22 +71,23 @@ def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGH
     small.save(picture, optimize=True)  # a third of the size, and nobody sees it
 
 
-def pages(name: str) -> Iterator[tuple[str, str]]:
-    """Yield a vector's pages on the servers: the name of the picture, and the address.
+def pages(name: str) -> Iterator[tuple[str, str, int]]:
+    """Yield a vector's pages on the servers: name of the picture, address, height in pixels.
 
     Args:
         name: A vector with a champion.
     """
     api = os.environ["PREFECT_API_URL"]
     prefect = api.removesuffix("/api")
-    yield "prefect-runs", f"{prefect}/runs"
+    yield "prefect-runs", f"{prefect}/runs", 1000
     for flow in ("train", "promote"):
-        yield f"prefect-{flow}", f"{prefect}/runs/flow-run/{_last(api, flow)}"
+        # Below that is the log, which begins with where the worker stands.
+        yield f"prefect-{flow}", f"{prefect}/runs/flow-run/{_last(api, flow)}", 560
     registry = settings().open_registry()
     champion = resolve(registry, f"{name}@champion")
-    yield "mlflow-version", str(version_page(registry, name, champion.version))
+    yield "mlflow-version", str(version_page(registry, name, champion.version)), 1000
     run = str(run_page(registry, champion.run_id))
-    yield "mlflow-run", run.removesuffix("/artifacts")
+    yield "mlflow-run", run.removesuffix("/artifacts"), 1000
 
 
 def _last(api: str, flow: str) -> str:
@@ -108,8 +113,8 @@ def main(
         subprocess.run(command, check=True)
         take(page.as_uri(), folder / "status.png")
         take(page.as_uri(), folder / "status-dark.png", dark=True)
-    for picture, address in pages(name) if name else ():
-        take(address, folder / f"{picture}.png", height=1000)
+    for picture, address, height in pages(name) if name else ():
+        take(address, folder / f"{picture}.png", height=height)
 
 
 if __name__ == "__main__":
