@@ -146,7 +146,9 @@ def close_runs(gone: "Callable[[Process], bool]") -> list[str]:
     from tasks.prefect_api import prefect_server, prefect_setting
 
     now = settings()
-    closed = close_killed_runs(now.open_registry(), now.experiment, gone)
+    closed = []
+    if now.has_registry:  # to look at it would make a new home's
+        closed += close_killed_runs(now.open_registry(), now.experiment, gone)
     if prefect_setting(now.root, "PREFECT_API_URL"):
         closed += prefect_server(now.root).close_runs(gone)
     return closed
