@@ -1,12 +1,16 @@
-"""Pictures of an installation's pages as an operator sees them, for the documentation.
+"""Pictures of what an operator sees, for the documentation; needs Chromium.
 
-`python -m deploy.screenshots NAME` needs Chromium, and in the installation a champion of that name.
+`python -m deploy.screenshots docs/images NAME` takes the status page, and the pages of Prefect and
+MLflow that show the vector NAME, from the servers that `PREFECT_API_URL` and `MLFLOW_TRACKING_URI`
+name. Without a name it takes the status page of the home that `PAS_HOME` names.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,93 +18,103 @@ import httpx
 import typer
 from PIL import Image
 
-from deploy.team import Folder, Team, TeamError, open_team
 from storage.registry.links import run_page, version_page
 from storage.registry.versions import resolve
-from storage.settings import Registry
+from storage.settings import settings
 
-# Nothing is asked of the network: the pages are on this machine.
-_OFFLINE = (
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--no-sandbox",  # root has none
-    "--hide-scrollbars",
-)
+WIDTH, HEIGHT = 1280, 720
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_PATIENCE = 120  # seconds
+_DRAWING = 20_000  # milliseconds of the page's own clock, for pages that ask their server
 
 
-def pages(team: Team, name: str) -> Mapping[str, str]:
-    """Return the addresses of the pages by the names of their pictures.
+def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGHT) -> None:
+    """Take a picture of a page, `WIDTH` pixels wide.
 
     Args:
-        team: The installation, which must run.
-        name: A vector with a champion.
-    """
-    registry = Registry(team.address("mlflow"))
-    champion = resolve(registry, f"{name}@champion")
-    found = {"prefect-runs": f"{team.address('prefect')}/runs"}
-    found |= {
-        f"prefect-{flow}": f"{team.address('prefect')}/runs/flow-run/{_last(team, flow)}"
-        for flow in ("train", "promote")
-    }
-    found["mlflow-version"] = str(version_page(registry, name, champion.version))
-    found["mlflow-run"] = str(run_page(registry, champion.run_id)).removesuffix("/artifacts")
-    return found
-
-
-def take(address: str, file: Path, size: tuple[int, int] = (1280, 1000)) -> None:
-    """Write a picture of a page as PNG.
+        address: URL, also of a file.
+        picture: PNG to write.
+        dark: Ask the page for its dark colours.
+        height: In pixels.
 
     Raises:
-        TeamError: If Chromium is not installed or fails.
+        FileNotFoundError: If there is no browser.
+        subprocess.CalledProcessError: If it fails.
     """
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise TeamError("Chromium is not installed: apt-get install chromium")
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise FileNotFoundError(f"no browser: install one of {', '.join(_BROWSERS)}")
     with tempfile.TemporaryDirectory() as profile:
-        done = subprocess.run(
+        subprocess.run(
             [
-                chromium, *_OFFLINE, f"--user-data-dir={profile}",
-                f"--window-size={size[0]},{size[1]}",
-                "--virtual-time-budget=20000",  # milliseconds: the pages ask their servers first
-                f"--screenshot={file}", address,
+                *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
+                # The pages are on this machine: the browser asks the network for nothing.
+                *(
+                    "--disable-background-networking",
+                    "--disable-component-update",
+                    "--disable-sync",
+                ),
+                *("--disable-quic", "--no-first-run"),
+                f"--user-data-dir={profile}",
+                f"--screenshot={picture.resolve()}",
+                f"--window-size={WIDTH},{height}",
+                f"--virtual-time-budget={_DRAWING}",
+                *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+                address,
             ],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-    if not file.exists():
-        raise TeamError(f"{address}: no picture was made ({done.stderr[-200:]})")
-    with Image.open(file) as picture:
-        small = picture.quantize(64)
-    small.save(file, optimize=True)  # a third of the size, and nobody sees it
+            check=True,
+            capture_output=True,
+            timeout=_PATIENCE,
+        )
+    with Image.open(picture) as taken:
+        small = taken.quantize(64)
+    small.save(picture, optimize=True)  # a third of the size, and nobody sees it
 
 
-def _last(team: Team, flow: str) -> str:
+def pages(name: str) -> Iterator[tuple[str, str, int]]:
+    """Yield a vector's pages on the servers: name of the picture, address, height in pixels.
+
+    Args:
+        name: A vector with a champion.
+    """
+    api = os.environ["PREFECT_API_URL"]
+    prefect = api.removesuffix("/api")
+    yield "prefect-runs", f"{prefect}/runs", 1000
+    for flow in ("train", "promote"):
+        # Below that is the log, which begins with where the worker stands.
+        yield f"prefect-{flow}", f"{prefect}/runs/flow-run/{_last(api, flow)}", 560
+    registry = settings().open_registry()
+    champion = resolve(registry, f"{name}@champion")
+    yield "mlflow-version", str(version_page(registry, name, champion.version)), 1000
+    run = str(run_page(registry, champion.run_id))
+    yield "mlflow-run", run.removesuffix("/artifacts"), 1000
+
+
+def _last(api: str, flow: str) -> str:
+    """Return the id of the newest completed run of a flow."""
     criteria = {
         "flows": {"name": {"any_": [flow]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
         "sort": "START_TIME_DESC",
     }
-    address = f"{team.environment['PREFECT_API_URL']}/flow_runs/filter"
-    runs = httpx.post(address, json=criteria, timeout=60).raise_for_status().json()
-    if not runs:
-        raise TeamError(f"there is no completed run of {flow}")
-    return str(runs[0]["id"])
+    answer = httpx.post(f"{api}/flow_runs/filter", json=criteria, timeout=60)
+    return str(answer.raise_for_status().json()[0]["id"])
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="A vector with a champion.")],
-    folder: Folder = Path(".team"),
-    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/pictures"),
+    folder: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
+    name: Annotated[str | None, typer.Argument(help="A vector with a champion.")] = None,
 ) -> None:
     """Take the pictures."""
-    out.mkdir(parents=True, exist_ok=True)
-    for title, address in pages(open_team(folder.resolve()), name).items():
-        take(address, out / f"{title}.png")
-        typer.echo(f"{title}: {address}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        page = Path(scratch) / "status.html"
+        command = [sys.executable, "-m", "flows.cli", "status", "--html", str(page)]
+        subprocess.run(command, check=True)
+        take(page.as_uri(), folder / "status.png")
+        take(page.as_uri(), folder / "status-dark.png", dark=True)
+    for picture, address, height in pages(name) if name else ():
+        take(address, folder / f"{picture}.png", height=height)
 
 
 if __name__ == "__main__":
