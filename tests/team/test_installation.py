@@ -137,5 +137,5 @@ def test_a_week_of_a_team(operator: Operator) -> None:
     assert operator.ended(run)["type"] == "COMPLETED"
     assert operator.aliases(NAME) == {"champion": 1, "previous": 2, "candidate": 3}
     assert answered(operator, seen) == replies
-    actions = [entry["action"] for entry in history(operator.registry, NAME)]
+    actions = [record.action for record in history(operator.registry, NAME)]
     assert actions == ["promote", "promote", "refuse", "rollback"]
