@@ -7,13 +7,12 @@ prefix that the prefill recorded and to their own tail.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import sdpa_mask
 
 from pas.engine.passes import KeyValues, Pass, Rows, current, moved
 from pas.models.loading import LoadedModel
@@ -28,6 +27,7 @@ def shared_prefix(model: LoadedModel) -> Iterator[None]:
 
     The model's lock is held, so that no other thread runs the model meanwhile.
     """
+    _register()
     config = model.model.config.get_text_config()
     before = config._attn_implementation
     with model.lock:
@@ -46,6 +46,8 @@ def _mask(**options: Any) -> torch.Tensor:
     length = current.get().length
     sizes = {"batch_size": 1, "q_length": length, "kv_length": length, "attention_mask": None}
     passed = {name: options[name] for name in ("mask_function", "use_vmap", "device")}
+    from transformers.masking_utils import sdpa_mask
+
     mask: torch.Tensor = sdpa_mask(**sizes, **passed, allow_is_causal_skip=False)
     return mask
 
@@ -76,8 +78,13 @@ def _attention(
     return _attend_pack(state, module, query, scale, softcap), None
 
 
-AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, _mask)
+@cache
+def _register() -> None:
+    """Make transformers know the functions; its model classes take a second to import."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, _mask)
 
 
 class _Term(NamedTuple):

@@ -7,19 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoTokenizer
 
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
@@ -27,6 +19,10 @@ from pas.models.files import model_folder, resolve_dtype, stored_dtype, weight_f
 from pas.models.fingerprint import fingerprint
 from pas.models.sites import decoder_blocks
 from pas.models.spec import EVERY_GPU, ModelSpec, resolve_device
+
+if TYPE_CHECKING:
+    # transformers' model classes take a second to import. What needs no weights does without them.
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +59,7 @@ class LoadedModel:
         lock: Held while the model runs, because hooks change the state of the shared module.
     """
 
-    model: PreTrainedModel
+    model: "PreTrainedModel"
     info: ModelInfo
     spec: ModelSpec
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -227,6 +223,13 @@ def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedMo
 
 def _auto_class(config: Any) -> Any:
     """Return the class that loads a model that writes text, which may also read images."""
+    from transformers import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+    )
+
     reads_images = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     if reads_images and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         return AutoModelForImageTextToText

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
 from pas.data.chat import PLAIN, Message, request_text
 from pas.data.prompts import encode
@@ -151,6 +150,8 @@ def _continue(
             )
         return scores
 
+    from transformers import GenerationConfig
+
     fixed = {"use_cache": True, "pad_token_id": model.pad_id}
     with model.lock, _own_settings_off(model):
         output = model.model.generate(
@@ -177,6 +178,8 @@ def _own_settings_off(model: LoadedModel) -> Iterator[None]:
 
     transformers uses them for everything that a caller leaves open.
     """
+    from transformers import GenerationConfig
+
     own = model.model.generation_config
     model.model.generation_config = GenerationConfig(eos_token_id=own.eos_token_id)
     try:
