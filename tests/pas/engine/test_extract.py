@@ -136,7 +136,7 @@ def test_the_mlp_norm_is_what_the_mlp_reads(tiny: Tiny, arch: str) -> None:
         found = capture(model, [prompt], [layer], "mlp_norm").values[0, 0]
     finally:
         handle.remove()
-    torch.testing.assert_close(found, seen[0])
+    torch.testing.assert_close(found, seen[-1])  # before it the engine may check itself
 
 
 @pytest.mark.parametrize("layer", [-2, N_BLOCKS])
