@@ -61,8 +61,8 @@ STAND_INS = (
 # Programs and commands that are checked and not run: `prefix`, and why.
 NOT_RUN = {
     "make": "the targets are the tests themselves, or take minutes",
-    "prefect": "needs a team's server; tests/flows/test_deployment.py runs them",
-    "pas deploy": "needs a team's server; tests/flows/test_deployment.py runs it",
+    "prefect": "needs a team's server; tests/team/test_deployment.py runs them",
+    "pas deploy": "needs a team's server; tests/team/test_deployment.py runs it",
     "mlflow": "a server that does not end",
     "python -m benchmarks": "measures for minutes",
     "pas study": "many trainings of the demo model; tests/flows/test_study.py runs one",
