@@ -35,7 +35,7 @@ def test_the_compose_file_follows_the_specification() -> None:
     assert {match[1] for match in pools if match} == {*team.POOLS}
 
 
-@pytest.mark.server
+@pytest.mark.team
 def test_mlflow_answers_to_the_name_that_the_compose_file_gives_it(tmp_path: Path) -> None:
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
     name = services["worker-cpu"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://")

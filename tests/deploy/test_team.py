@@ -10,7 +10,7 @@ from deploy import team
 from deploy.processes import find
 
 
-@pytest.mark.server
+@pytest.mark.team
 def test_a_server_that_ends_is_told_at_once(tmp_path: Path) -> None:
     made = team.open_team(tmp_path)
     with socket.socket() as other:

@@ -66,6 +66,7 @@ NOT_RUN = {
     "mlflow": "a server that does not end",
     "python -m benchmarks": "measures for minutes",
     "pas study": "many trainings of the demo model; tests/flows/test_study.py runs one",
+    "pas metrics --port": "a server that does not end; tests/flows/cli/test_status.py asks one",
     "pas demo": "tests/flows/test_demo.py runs it",
 }
 # What docs/operations.md asks of a machine, as `NOT_RUN`; these have no options of ours to look up.

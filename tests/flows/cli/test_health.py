@@ -81,8 +81,7 @@ def test_servers_that_are_down_end_a_command_in_one_line(tmp_path: Path, tiny_fo
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.team
 def test_a_team_s_installation_that_is_not_well(tmp_path: Path) -> None:
     port = free_port()
     environment = team_environment(tmp_path, port)

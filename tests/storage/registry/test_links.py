@@ -12,7 +12,7 @@ from tests.helpers.mlflow_pages import check_page
 from tests.helpers.servers import mlflow_server
 
 
-@pytest.mark.server
+@pytest.mark.team
 def test_the_links_lead_to_pages_of_mlflow(tmp_path: Path) -> None:
     from storage.registry.client import client
 

@@ -41,7 +41,7 @@ for turn in range(int(sys.argv[4])):
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.server)])
+@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.team)])
 def registry(
     request: pytest.FixtureRequest, tmp_path: Path, empty_database: Path
 ) -> Iterator[Registry]:
