@@ -52,7 +52,10 @@ def share(training: str) -> int:
     filled, done, since = 0, set[str](), time.monotonic()
     while (found := find_work(training)) and time.monotonic() - since < IDLE_SECONDS:
         for address in sorted({*found} - done):
-            work = read_work(address)
+            try:
+                work = read_work(address)
+            except FileNotFoundError:  # removed since it was listed: no more help is needed
+                break
             count = _fill(address, work, finish=False)
             log.info("%s: %d of %d units filled here", work.step, count, len(work.units))
             filled, since = filled + count, time.monotonic()
@@ -74,7 +77,7 @@ def helped(workers: int) -> Iterator[Share | None]:
     Raises:
         UserError: If there is no deployment `share/share`.
     """
-    if workers == 1:
+    if workers <= 1:
         yield None
         return
     folder, runs = new_folder(), list[UUID]()

@@ -122,13 +122,6 @@ class Status(NamedTuple):
         return self._asdict() | parts | {"vectors": vectors}
 
 
-def _plain(part: Any) -> dict[str, Any]:
-    return {
-        name: value._asdict() if isinstance(value, VersionStatus) else value
-        for name, value in part._asdict().items()
-    }
-
-
 def gather(settings: Settings, server: PrefectServer | None) -> Status:
     """Ask the registry, the lake and Prefect's server.
 

@@ -43,11 +43,11 @@ def _mask(**options: Any) -> torch.Tensor:
 
     The depth of a token is its index in its sequence.
     """
+    from transformers.masking_utils import sdpa_mask
+
     length = current.get().length
     sizes = {"batch_size": 1, "q_length": length, "kv_length": length, "attention_mask": None}
     passed = {name: options[name] for name in ("mask_function", "use_vmap", "device")}
-    from transformers.masking_utils import sdpa_mask
-
     mask: torch.Tensor = sdpa_mask(**sizes, **passed, allow_is_causal_skip=False)
     return mask
 
