@@ -9,7 +9,8 @@ from flows.events import ChampionDrifted
 from flows.states import ended
 from pas.evidence.drift import Drift, accuracy_interval
 from pas.intake.sources import Source
-from storage.registry.runs import without_credentials
+from storage.http import without_credentials
+from storage.registry.runs import run_tags
 from storage.registry.watches import log_watch
 from storage.settings import settings
 from tasks import resources
@@ -44,6 +45,7 @@ def watch(name: str, data: Source | str) -> Watch:
     run_id, step = log_watch(
         resources.registry(), settings().experiment, name, where,
         metrics(drift) | {"champion/version": champion.version},
+        run_tags("pas watch", settings().creator),
     )  # fmt: skip
     log.info("watch: %s version %d: %s", name, champion.version, drift.explanation)
     if drift.drifted:

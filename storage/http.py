@@ -52,7 +52,9 @@ def fetch(
         return Answer(answer.read(), ahead)
 
 
-def without_credentials(url: str) -> str:
-    """Return an address without its user and password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def without_credentials(address: str) -> str:
+    """Drop user, password and signature from a URL; leave anything else as it is."""
+    parts = urlsplit(address)
+    if not parts.scheme or not parts.netloc:
+        return address
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     @property
     def has_registry(self) -> bool:
         """Whether there is an MLflow store; the embedded one is made by the first training."""
-        return self.tracking_uri is not None or (self.root / "mlflow.db").exists()
+        return self.tracking_uri is not None or (self.root / DATABASE).exists()
 
     def open_lake(self) -> Lake:
         """Return the lake; nothing is created before something is written."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from prefect import task
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_ENABLED
 
 from pas.data.chat import Chat
 from pas.data.prompts import full_prompt, user_text
@@ -17,6 +17,7 @@ from pas.evidence.testing import ModelReference, vector_of
 from pas.methods.answers import Answers
 from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
+from storage.http import without_credentials
 from storage.lake.lineage import code_digest, shards_holding, versions
 from storage.lake.stages import data_digest, read_split, skipped_rows
 from storage.lake.tables import write_run_table
@@ -29,7 +30,6 @@ from storage.registry.runs import (
     log_training,
     open_run,
     run_tags,
-    without_credentials,
 )
 from storage.registry.versions import VERDICT_TAG, model_name
 from storage.settings import settings
@@ -112,9 +112,9 @@ def record(
         name = model_name(recipe.model.slug, recipe.label)
         links = {
             "Report": run_page(resources.registry(), run_id, f"{REPORT_FOLDER}/{page.name}"),
-            # The page of a temporary server is gone when somebody follows the link.
+            # A command's own server has no pages.
             "Flow run in Prefect": without_credentials(str(flow_run.ui_url))
-            if PREFECT_API_URL.value()
+            if PREFECT_API_URL.value() and PREFECT_UI_ENABLED.value()
             else None,
         }
         training = TrainingRecord(
@@ -253,7 +253,7 @@ def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
         "skipped_rows": skipped_rows(lake, trail.split),
         "stages": trail._asdict(),
         "shards": shards_holding(lake, fingerprint, recipe.site, keys),
-        "lake": lake.url.split("@")[-1],
+        "lake": without_credentials(lake.url),
         "code_digest": code_digest(),
         "versions": versions(),
     }

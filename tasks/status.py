@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pas.errors import UserError
+from storage.http import without_credentials
 from storage.registry.server import check_server
 from storage.settings import Settings
 from tasks.prefect_api import PrefectServer
@@ -149,7 +150,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
         time=datetime.now(UTC).replace(microsecond=0),
         home=str(settings.root),
         vectors=vectors.result(),
-        lake=lake.url.split("@")[-1],
+        lake=without_credentials(lake.url),
         lake_files=len(sizes.result()),
         lake_bytes=sum(sizes.result().values()),
         server=server.shown if server else None,

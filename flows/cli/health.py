@@ -204,6 +204,7 @@ def _try_writing(folder: Path, setting: str) -> None:
 
 
 def _lake() -> str:
+    from storage.http import without_credentials
     from storage.settings import settings
 
     lake = settings().open_lake()
@@ -211,7 +212,7 @@ def _lake() -> str:
         _try_writing(_nearest(Path(lake.root)), f"PAS_LAKE {lake.url}")
     else:
         lake.remove(lake.write_text(lake.address("doctor", f"{uuid4().hex}.json"), "{}"))
-    return f"{lake.url.split('@')[-1]}, {len(lake.list())} files"
+    return f"{without_credentials(lake.url)}, {len(lake.list())} files"
 
 
 def _store_answers() -> str:
@@ -223,6 +224,7 @@ def _store_answers() -> str:
 
 
 def _store() -> str:
+    from storage.http import without_credentials
     from storage.settings import settings
 
     _store_answers()
@@ -232,10 +234,11 @@ def _store() -> str:
     from storage.registry.versions import list_versions
 
     count = len(list_versions(registry))
-    return f"{registry.tracking_uri.split('@')[-1]}, {count} vector versions"
+    return f"{without_credentials(registry.tracking_uri)}, {count} vector versions"
 
 
 def _artifacts() -> str:
+    from storage.http import without_credentials
     from storage.lake.files import open_lake
     from storage.registry.server import try_artifacts
     from storage.settings import settings
@@ -250,7 +253,7 @@ def _artifacts() -> str:
     else:
         store = open_lake(root)
         store.remove(store.write_text(store.address("doctor", f"{uuid4().hex}.json"), "{}"))
-    return root.split("@")[-1]
+    return without_credentials(root)
 
 
 def _check_clock(ahead: float) -> None:

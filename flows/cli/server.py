@@ -25,12 +25,15 @@ def up(
     from flows.embedded import find_staying, start_staying
     from flows.runtime import make_home, prepare_environment
     from pas.errors import UserError
+    from storage.http import without_credentials
     from storage.settings import settings
     from tasks.prefect_api import prefect_setting
 
     home = settings().root
     if url := prefect_setting(home, "PREFECT_API_URL"):
-        raise UserError(f"PREFECT_API_URL is set: commands use the server at {url.split('@')[-1]}")
+        raise UserError(
+            f"PREFECT_API_URL is set: commands use the server at {without_credentials(url)}"
+        )
     prepare_environment(home)
     make_home(home)
     staying = find_staying(home) or start_staying(home, port)

@@ -59,6 +59,7 @@ def check_stores() -> None:
         UserError: If one does not; names the setting and the remedy.
     """
     from pas.errors import UserError
+    from storage.http import without_credentials
     from storage.registry.server import check_server
     from storage.settings import settings
 
@@ -83,7 +84,7 @@ def check_stores() -> None:
     if error is not None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"PAS_LAKE {lake.url.split('@')[-1]}: {reason}. Start the store, or correct its "
+            f"PAS_LAKE {without_credentials(lake.url)}: {reason}. Start the store, or correct its "
             "address and keys where its client reads them, for S3 in AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
@@ -110,6 +111,7 @@ def _find_server() -> None:
         _Session.server = start_for_command()
         atexit.register(_Session.server.stop)  # after Prefect's own last words: it comes later
         address = _Session.server.address
+        os.environ["PREFECT_UI_ENABLED"] = "0"  # it has no pages, so nothing links to them
     os.environ["PREFECT_API_URL"] = f"{address}/api"
 
 

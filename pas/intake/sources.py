@@ -6,7 +6,8 @@ client finds the credentials in its usual places.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -168,16 +169,22 @@ def _read(files: "Sequence[str] | Table", source: Source) -> Table:
 def _bytes_of(file: str, place: str) -> bytes:
     import fsspec
 
+    with _storage_errors(f"{place}: the file cannot be read", place), fsspec.open(file) as handle:
+        data: bytes = handle.read()
+    return data
+
+
+@contextmanager
+def _storage_errors(failed: str, place: str) -> Iterator[None]:
+    """Say in one line what is wrong; every storage has errors of its own."""
     try:
-        with fsspec.open(file, "rb") as handle:
-            data: bytes = handle.read()
+        yield
     except (ImportError, ValueError) as error:
         raise UserError(
             f"{place}: this address cannot be opened ({error}); install what it needs"
         ) from error
-    except Exception as error:  # every storage has errors of its own
-        raise UserError(f"{place}: the file cannot be read ({error})") from error
-    return data
+    except Exception as error:
+        raise UserError(f"{failed} ({error})") from error
 
 
 def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
@@ -205,16 +212,10 @@ def _stored(url: str, place: str) -> dict[str, Sequence[str]]:
 
     if url.startswith(("http://", "https://")) or "::" in url:  # these have no folders
         return {"": [url]}
-    try:
+    with _storage_errors(f"{place}: the storage cannot be read", place):
         storage, path = fsspec.core.url_to_fs(url)
         storage.invalidate_cache()  # someone may have added a file since this process looked
         folder = storage.isdir(path)
-    except (ImportError, ValueError) as error:
-        raise UserError(
-            f"{place}: this address cannot be opened ({error}); install what it needs"
-        ) from error
-    except Exception as error:  # every storage has errors of its own
-        raise UserError(f"{place}: the storage cannot be read ({error})") from error
     if not folder:
         return {"": [url]}
     from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from storage.http import without_credentials
 from storage.registry.client import client
 from storage.settings import Registry
 
@@ -10,9 +11,7 @@ def server_address(registry: Registry) -> str | None:
     """Return the address of the MLflow server, without credentials; None where there is none."""
     if not registry.tracking_uri.startswith(("http://", "https://")):
         return None
-    scheme, _, rest = registry.tracking_uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}".rstrip("/")
+    return without_credentials(registry.tracking_uri).rstrip("/")
 
 
 def run_page(registry: Registry, run_id: str, artifact: str = "") -> str | None:

@@ -19,13 +19,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
+from storage.http import without_credentials
 from storage.processes import Process, ended, parse, this_process
 from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.lock import exclusive
@@ -323,14 +323,6 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
     described = Dataset.from_dictionary(dataset.to_dict())
     inputs = [DatasetInput(described, [InputTag("mlflow.data.context", "training")])]
     write(lambda: store.log_inputs(run_id, inputs))
-
-
-def without_credentials(source: str) -> str:
-    """Drop user, password and signature from a URL; leave anything else as it is."""
-    parts = urlsplit(source)
-    if not parts.scheme or not parts.netloc:
-        return source
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _log_metrics(

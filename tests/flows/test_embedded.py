@@ -47,6 +47,11 @@ def test_four_commands_at_once_in_a_fresh_home(tmp_path: Path, tiny_folder: Path
     outcomes = [json.loads(ran(process)[0]) for process in started]
     assert len({outcome["run_id"] for outcome in outcomes}) == 4
     assert flow_states(home) == ["Completed"] * 4
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        query = "SELECT value FROM tags WHERE key = 'mlflow.note.content'"
+        notes = [note for (note,) in database.execute(query)]
+    # The server is gone by the time that somebody reads them.
+    assert len(notes) == 4 and not any("Flow run in Prefect" in note for note in notes)
 
 
 def test_a_server_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
