@@ -40,6 +40,12 @@ def processes_of(team: Team) -> list[list[str]]:
     return found
 
 
+def kill(worker: psutil.Process) -> None:
+    """Kill a worker with its runs, as a machine that loses its power does."""
+    for process in [*worker.children(recursive=True), worker]:
+        process.kill()
+
+
 TERMINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -99,11 +105,10 @@ class Operator:
         return {r["id"]: r for r in runs_of(self.api, self.deployment(deployment)["id"])}
 
     def kill_worker(self, pool: str) -> None:
-        """Kill the worker of a pool with its runs, as a machine that loses its power."""
+        """Kill the worker of a pool with its runs."""
         worker = find(self.team.folder, f"worker-{pool}")
         assert worker is not None
-        for process in [*worker.children(recursive=True), worker]:
-            process.kill()
+        kill(worker)
 
     def start_worker(self, pool: str, **environment: str) -> None:
         start_worker(self.team, pool, worker_environment(self.team) | environment)

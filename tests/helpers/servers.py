@@ -73,10 +73,18 @@ class Team:
 
 
 @contextmanager
-def team(folder: Path) -> Iterator[Team]:
-    """Start a server with its files in the folder; logs are shown if the block fails."""
+def team(folder: Path, database: str | None = None) -> Iterator[Team]:
+    """Start a server with its files in the folder; logs are shown if the block fails.
+
+    Args:
+        folder: Where the home, the caches and the logs are.
+        database: URL of the server's database; a file of SQLite in the folder by default, which
+            answers "database is locked" where automations and workers write at once.
+    """
     port = free_port()
     environment = team_environment(folder, port)
+    if database is not None:
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
     with httpx.Client(base_url=environment["PREFECT_API_URL"], timeout=60) as api:
         made = Team(folder, environment, api)
         with logs_shown_on_failure(folder):

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import s3fs
+from psycopg import sql
 
 from deploy import team
+from tests.helpers import servers
 from tests.helpers.operators import Operator, processes_of, worker_environment
-from tests.helpers.servers import logs_shown_on_failure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[team.Team]:
     """A team's installation with everything deployed; nothing of it runs on afterwards."""
     made = team.open_team(tmp_path_factory.mktemp("team"))
-    with logs_shown_on_failure(made.folder), pytest.MonkeyPatch.context() as patch:
+    with servers.logs_shown_on_failure(made.folder), pytest.MonkeyPatch.context() as patch:
         for name, value in made.storage.items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
@@ -40,3 +43,13 @@ def operator(installation: team.Team) -> Iterator[Operator]:
     """Who asks the installation for something and looks what came of it."""
     with httpx.Client(base_url=installation.environment["PREFECT_API_URL"], timeout=60) as api:
         yield Operator(installation, api)
+
+
+@pytest.fixture
+def bare(installation: team.Team, tmp_path: Path) -> Iterator[servers.Team]:
+    """A further Prefect server with nothing deployed, its database in the same PostgreSQL."""
+    name = f"prefect-{uuid4().hex}"
+    with psycopg.connect(installation.database("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with servers.team(tmp_path, installation.database(name, "+asyncpg")) as made:
+        yield made

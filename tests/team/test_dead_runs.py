@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import yaml
 
+from deploy.processes import find
 from flows import deployment
-from tests.helpers.servers import filtered, finished, runs_of, team, wait_for
+from tests.helpers.operators import kill
+from tests.helpers.servers import Team, filtered, finished, runs_of, wait_for
 
 FLOW = """
     import time
@@ -23,49 +24,43 @@ FLOW = """
 """
 
 
-def test_the_next_run_begins_after_a_worker_was_killed(tmp_path: Path) -> None:
+def test_the_next_run_begins_after_a_worker_was_killed(bare: Team, tmp_path: Path) -> None:
     """The heartbeat that Prefect allows is 30 s, so this takes two to three minutes."""
-    with team(tmp_path) as installation:
-        api = installation.api
-        installation.prefect("work-pool", "create", "cpu", "--type", "process")
-        installation.prefect("work-pool", "set-concurrency-limit", "cpu", "1")
-        installation.prefect("--no-prompt", "deploy", "--all", "--prefect-file",
-                             str(_waiting_in_the_place_of_promote(tmp_path)))  # fmt: skip
-        installation.prefect("automation", "create", "--from-file", str(_impatient(tmp_path)))
-        [deployed] = filtered(api, "deployments")
-        go = tmp_path / "go"
+    api = bare.api
+    bare.prefect("work-pool", "create", "cpu", "--type", "process")
+    bare.prefect("work-pool", "set-concurrency-limit", "cpu", "1")
+    waiting = str(_waiting_in_the_place_of_promote(tmp_path))
+    bare.prefect("--no-prompt", "deploy", "--all", "--prefect-file", waiting)
+    bare.prefect("automation", "create", "--from-file", str(_impatient(tmp_path)))
+    [deployed] = filtered(api, "deployments")
+    go = tmp_path / "go"
 
-        def ask() -> str:
-            address = f"/deployments/{deployed['id']}/create_flow_run"
-            asked = api.post(address, json={"parameters": {"file": str(go)}}).raise_for_status()
-            return str(asked.json()["id"])
+    def ask() -> str:
+        address = f"/deployments/{deployed['id']}/create_flow_run"
+        asked = api.post(address, json={"parameters": {"file": str(go)}}).raise_for_status()
+        return str(asked.json()["id"])
 
-        # One that a worker took and never began: it holds the place as a worker would leave it.
-        lost = ask()
-        pending = {"state": {"type": "PENDING"}, "force": True}
-        api.post(f"/flow_runs/{lost}/set_state", json=pending).raise_for_status()
-        wait_for("the lost run's end", lambda: _state(api, lost) == ("CRASHED", "Never began"))
+    # One that a worker took and never began: it holds the place as a worker would leave it.
+    lost = ask()
+    pending = {"state": {"type": "PENDING"}, "force": True}
+    api.post(f"/flow_runs/{lost}/set_state", json=pending).raise_for_status()
+    wait_for("the lost run's end", lambda: _state(api, lost) == ("CRASHED", "Never began"))
 
-        # One that is under way when its worker and it are killed.
-        installation.start("worker-1", "worker", "start", "--pool", "cpu")
-        killed = ask()
-        wait_for("the run", lambda: _state(api, killed)[0] == "RUNNING")
-        wait_for("a heartbeat", lambda: _heartbeats(api, killed))
-        _kill_workers()
-        after = ask()
-        installation.start("worker-2", "worker", "start", "--pool", "cpu")
-        assert _state(api, killed)[0] == "RUNNING"
-        wait_for("the dead run's end", lambda: _state(api, killed) == ("CRASHED", "Worker died"))
-        go.touch()
-        finished(api, after)
-        assert len(runs_of(api, deployed["id"])) == 3
-
-
-def _kill_workers() -> None:
-    """Kill the worker and its run, as a machine that loses its power does."""
-    workers = [p for p in psutil.Process().children(recursive=True) if "worker" in p.cmdline()]
-    for process in [child for w in workers for child in [w, *w.children(recursive=True)]]:
-        process.kill()
+    # One that is under way when its worker and it are killed.
+    bare.start("worker-1", "worker", "start", "--pool", "cpu")
+    killed = ask()
+    wait_for("the run", lambda: _state(api, killed)[0] == "RUNNING")
+    wait_for("a heartbeat", lambda: _heartbeats(api, killed))
+    worker = find(tmp_path, "worker-1")
+    assert worker is not None
+    kill(worker)
+    after = ask()
+    bare.start("worker-2", "worker", "start", "--pool", "cpu")
+    assert _state(api, killed)[0] == "RUNNING"
+    wait_for("the dead run's end", lambda: _state(api, killed) == ("CRASHED", "Worker died"))
+    go.touch()
+    finished(api, after)
+    assert len(runs_of(api, deployed["id"])) == 3
 
 
 def _waiting_in_the_place_of_promote(folder: Path) -> Path:

@@ -15,22 +15,20 @@ import pandas as pd
 
 from tests.helpers.data_files import toy_recipe
 from tests.helpers.places import ROOT
-from tests.helpers.servers import PATIENCE, Team, filtered, finished, runs_of, team, wait_for
+from tests.helpers.servers import PATIENCE, Team, filtered, finished, runs_of, wait_for
 
 ON_GPU = ("extract", "train", "retrain", "watch", "study", "study-cell", "share")
 ON_CPU = ("promote", "rollback", "reconcile", "maintenance")
 
 
-def test_a_training_by_api_is_judged_told_and_used_downstream(tmp_path: Path) -> None:
-    with team(tmp_path) as installation, _webhook() as (address, notices):
-        api, database = installation.api, tmp_path / "home" / "mlflow.db"
-        installation.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
-        _pas(installation, "deploy", "--notify", address)
+def test_a_training_by_api_is_judged_told_and_used_downstream(bare: Team, tmp_path: Path) -> None:
+    with _webhook() as (address, notices):
+        api, database = bare.api, tmp_path / "home" / "mlflow.db"
+        bare.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
+        _pas(bare, "deploy", "--notify", address)
         for pool in ("gpu", "cpu"):
-            installation.start(f"worker-{pool}", "worker", "start", "--pool", pool)
-        installation.prefect(
-            "--no-prompt", "deploy", "--all", "--prefect-file", "examples/prefect.yaml"
-        )
+            bare.start(f"worker-{pool}", "worker", "start", "--pool", pool)
+        bare.prefect("--no-prompt", "deploy", "--all", "--prefect-file", "examples/prefect.yaml")
         deployed = {found["name"]: found for found in filtered(api, "deployments")}
         downstream = deployed.pop("downstream")
         assert {name: found["work_pool_name"] for name, found in deployed.items()} == {
@@ -102,7 +100,7 @@ def test_a_training_by_api_is_judged_told_and_used_downstream(tmp_path: Path) ->
         assert "pas-tiny-toy" in by_name["pas.candidate.refused"]["text"]
 
         # Deployed again, what was set on the server stays; `prefect deploy` would reset it.
-        installation.prefect("automation", "pause", "promote a registered candidate")
+        bare.prefect("automation", "pause", "promote a registered candidate")
         api.patch(
             f"/deployments/{deployed['retrain']['id']}", json={"parameters": {"recipe": recipe}}
         ).raise_for_status()
@@ -111,45 +109,44 @@ def test_a_training_by_api_is_judged_told_and_used_downstream(tmp_path: Path) ->
             f"/deployments/{deployed['retrain']['id']}/schedules/{schedule['id']}",
             json={"active": True},
         ).raise_for_status()
-        _pas(installation, "deploy")
+        _pas(bare, "deploy")
         assert not _automations(api)["promote a registered candidate"]["enabled"]
         retrain = api.get(f"/deployments/{deployed['retrain']['id']}").json()
         assert retrain["parameters"] == {"recipe": recipe} and retrain["schedules"][0]["active"]
         assert retrain["schedules"][0]["slug"] == "weekly"
         assert len(_automations(api)) == len(filtered(api, "automations")) == 6
-        _pas(installation, "deploy", "--reset")
+        _pas(bare, "deploy", "--reset")
         assert _automations(api)["promote a registered candidate"]["enabled"]
         retrain = api.get(f"/deployments/{deployed['retrain']['id']}").json()
         assert retrain["parameters"]["recipe"]["task"] == "demo"
         assert not retrain["schedules"][0]["active"]
 
 
-def test_a_studys_cells_run_on_a_worker(tmp_path: Path) -> None:
+def test_a_studys_cells_run_on_a_worker(bare: Team, tmp_path: Path) -> None:
     """At most two at a time."""
-    with team(tmp_path) as installation:
-        api, recipe = installation.api, toy_recipe(tmp_path)
-        _pas(installation, "deploy")
-        installation.start("worker-gpu", "worker", "start", "--pool", "gpu")
-        deployed = {found["name"]: found for found in filtered(api, "deployments")}
-        file = tmp_path / "study.yaml"
-        file.write_text(json.dumps(_study(recipe)))
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "study", str(file), "--workers", "2", "--json"],
-            cwd=ROOT, env=installation.environment, capture_output=True, text=True,
-            timeout=2 * PATIENCE,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        results = json.loads(done.stdout)
-        assert [(r["setting"], r["seed"], r["failed"]) for r in results] == [
-            ("main", 0, ""), ("main", 1, ""), ("forgetting", 0, ""), ("forgetting", 1, ""),
-        ], done.stderr  # fmt: skip
-        cells = runs_of(api, deployed["study-cell"]["id"])
-        assert [run["state"]["type"] for run in cells] == ["COMPLETED"] * 4
-
-
-def _pas(installation: Team, *arguments: str) -> None:
+    api, recipe = bare.api, toy_recipe(tmp_path)
+    _pas(bare, "deploy")
+    bare.start("worker-gpu", "worker", "start", "--pool", "gpu")
+    deployed = {found["name"]: found for found in filtered(api, "deployments")}
+    file = tmp_path / "study.yaml"
+    file.write_text(json.dumps(_study(recipe)))
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, env=installation.environment,
+        [sys.executable, "-m", "flows.cli", "study", str(file), "--workers", "2", "--json"],
+        cwd=ROOT, env=bare.environment, capture_output=True, text=True,
+        timeout=2 * PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert [(r["setting"], r["seed"], r["failed"]) for r in results] == [
+        ("main", 0, ""), ("main", 1, ""), ("forgetting", 0, ""), ("forgetting", 1, ""),
+    ], done.stderr  # fmt: skip
+    cells = runs_of(api, deployed["study-cell"]["id"])
+    assert [run["state"]["type"] for run in cells] == ["COMPLETED"] * 4
+
+
+def _pas(bare: Team, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, env=bare.environment,
         capture_output=True, text=True, timeout=2 * PATIENCE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

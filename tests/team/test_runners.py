@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.servers import PATIENCE, team
+from tests.helpers.servers import PATIENCE, Team
 from tests.helpers.tiny_models import save_tiny
 
 
-def test_an_extraction_on_dask_is_that_of_threads(tmp_path: Path) -> None:
+def test_an_extraction_on_dask_is_that_of_threads(bare: Team, tmp_path: Path) -> None:
     data, model = write_toy(tmp_path / "toy.jsonl"), save_tiny("llama", tmp_path / "tiny")
     command = [
         *("-m", "flows.cli", "train", "--task", "toy", "--data", str(data), "--scoring", "letter"),
@@ -29,14 +29,13 @@ def test_an_extraction_on_dask_is_that_of_threads(tmp_path: Path) -> None:
         outcome: dict[str, object] = json.loads(done.stdout)
         return {k: v for k, v in outcome.items() if k not in ("run_id", "seconds")}
 
-    with team(tmp_path) as installation:
-        environment = installation.environment | {"PAS_SHARD_TOKENS": "400"}
-        assert run(environment, "dask", "dask") == run(environment, "threads", "threads")
-        shards = [
-            {file.name for file in (tmp_path / home).glob("lake/activations/**/*.parquet")}
-            for home in ("dask", "threads")
-        ]
-        assert shards[0] == shards[1] and len(shards[0]) > 3
+    environment = bare.environment | {"PAS_SHARD_TOKENS": "400"}
+    assert run(environment, "dask", "dask") == run(environment, "threads", "threads")
+    shards = [
+        {file.name for file in (tmp_path / home).glob("lake/activations/**/*.parquet")}
+        for home in ("dask", "threads")
+    ]
+    assert shards[0] == shards[1] and len(shards[0]) > 3
 
 
 def test_processes_need_a_server(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.servers import PATIENCE, filtered, finished, runs_of, team, wait_for
+from tests.helpers.servers import PATIENCE, Team, filtered, finished, runs_of, wait_for
 from tests.helpers.tiny_models import save_tiny
 
 # What `extract_missing` does before it has workers help.
@@ -33,7 +33,9 @@ print(json.dumps({"training": folder, "files": [unit.address for unit in work[0]
 """
 
 
-def test_workers_share_a_training_and_its_result_is_that_of_one_process(tmp_path: Path) -> None:
+def test_workers_share_a_training_and_its_result_is_that_of_one_process(
+    bare: Team, tmp_path: Path
+) -> None:
     recipe = {
         "task": "toy",
         "data": str(write_toy(tmp_path / "toy.jsonl", 400)),
@@ -46,33 +48,32 @@ def test_workers_share_a_training_and_its_result_is_that_of_one_process(tmp_path
     }
     given = [f"--{name.replace('_', '-')}={value}" for name, value in recipe.items()]
     train = ["-m", "flows.cli", "train", "--json", *given]
-    with team(tmp_path) as installation:
-        # Small shards, so that there is something to share.
-        environment = installation.environment
-        environment |= {"PAS_SHARD_TOKENS": "60", "PAS_LAKE": str(tmp_path / "shared")}
-        refused = run([*train, "--workers", "2"], environment)
-        assert refused.returncode == 2 and "no deployment share/share" in refused.stderr
+    # Small shards, so that there is something to share.
+    environment = bare.environment
+    environment |= {"PAS_SHARD_TOKENS": "60", "PAS_LAKE": str(tmp_path / "shared")}
+    refused = run([*train, "--workers", "2"], environment)
+    assert refused.returncode == 2 and "no deployment share/share" in refused.stderr
 
-        installation.prefect("work-pool", "create", "gpu", "--type", "process")
-        installation.prefect("--no-prompt", "deploy", "--name", "share")
-        [deployed] = filtered(installation.api, "deployments")
-        prepared = json.loads(run(["-c", WRITE_WORK, json.dumps(recipe)], environment).stdout)
-        files = [tmp_path / "shared" / file for file in prepared["files"]]
-        assert len(files) > 100
-        helping = {"parameters": {"training": prepared["training"]}}
-        address = f"/deployments/{deployed['id']}/create_flow_run"
-        asked = [installation.api.post(address, json=helping).raise_for_status() for _ in range(2)]
-        installation.start("worker", "worker", "start", "--pool", "gpu")
-        wait_for("the units", lambda: all(file.exists() for file in files))
-        shutil.rmtree(tmp_path / "shared" / prepared["training"])  # it needs no more help
-        for answer in asked:
-            finished(installation.api, answer.json()["id"])
+    bare.prefect("work-pool", "create", "gpu", "--type", "process")
+    bare.prefect("--no-prompt", "deploy", "--name", "share")
+    [deployed] = filtered(bare.api, "deployments")
+    prepared = json.loads(run(["-c", WRITE_WORK, json.dumps(recipe)], environment).stdout)
+    files = [tmp_path / "shared" / file for file in prepared["files"]]
+    assert len(files) > 100
+    helping = {"parameters": {"training": prepared["training"]}}
+    address = f"/deployments/{deployed['id']}/create_flow_run"
+    asked = [bare.api.post(address, json=helping).raise_for_status() for _ in range(2)]
+    bare.start("worker", "worker", "start", "--pool", "gpu")
+    wait_for("the units", lambda: all(file.exists() for file in files))
+    shutil.rmtree(tmp_path / "shared" / prepared["training"])  # it needs no more help
+    for answer in asked:
+        finished(bare.api, answer.json()["id"])
 
-        shared = run([*train, "--workers", "2"], environment)
-        assert shared.returncode == 0, shared.stderr
-        assert len(runs_of(installation.api, deployed["id"])) == 3, "one more, for the sweep"
-        alone = run(train, environment | {"PAS_LAKE": str(tmp_path / "alone")})
-        assert alone.returncode == 0, alone.stderr
+    shared = run([*train, "--workers", "2"], environment)
+    assert shared.returncode == 0, shared.stderr
+    assert len(runs_of(bare.api, deployed["id"])) == 3, "one more, for the sweep"
+    alone = run(train, environment | {"PAS_LAKE": str(tmp_path / "alone")})
+    assert alone.returncode == 0, alone.stderr
 
     one, other = (json.loads(done.stdout) for done in (shared, alone))
     assert (one["prompts_extracted"], other["prompts_cached"]) == (0, 0)
