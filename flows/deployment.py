@@ -20,6 +20,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr
 
 from flows.events import EVENTS
@@ -123,7 +124,10 @@ def _ensure_pool(client: SyncPrefectClient, name: str, limit: int | None) -> Non
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+        # Without it the pool has no variables, such as `env`, until its first worker has started.
+        template = ProcessWorker.get_default_base_job_template()
+        made = WorkPoolCreate(name=name, type="process", base_job_template=template)
+        client.create_work_pool(made)
         if limit is not None:
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
 
