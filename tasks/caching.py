@@ -23,6 +23,7 @@ from prefect.context import TaskRunContext
 
 from pas.errors import UserError
 from storage.lake.stages import Stage
+from storage.lake.verification import intact
 from tasks import resources
 
 P = ParamSpec("P")
@@ -57,7 +58,7 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
     """Make a task of a function that fills the lake address in its argument `address`.
 
     If the lake has the file, for example from another machine, the task ends at once. Prefect's
-    own cache need not know of it.
+    own cache need not know of it. A damaged file is set aside and filled anew.
 
     Args:
         name: Of the task.
@@ -68,7 +69,7 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
     @wraps(fill)
     def run(*args: Any, **kwargs: Any) -> str:
         address: str = signature.bind(*args, **kwargs).arguments["address"]
-        return address if resources.lake().exists(address) else fill(*args, **kwargs)
+        return address if intact(resources.lake(), address) else fill(*args, **kwargs)
 
     signature = inspect.signature(fill)
     return task(
@@ -87,7 +88,7 @@ def ready(filler: Task[..., str], address: str) -> Task[..., str]:
 
     A file may have been removed since Prefect cached the result. The lake decides.
     """
-    return filler.with_options(refresh_cache=not resources.lake().exists(address))
+    return filler.with_options(refresh_cache=not intact(resources.lake(), address))
 
 
 def step(

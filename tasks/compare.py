@@ -18,6 +18,7 @@ from pas.evidence.paired import mcnemar
 from pas.steering.vector import SteeringVector
 from storage.http import without_credentials
 from storage.lake.tables import table_address
+from storage.lake.verification import intact
 from storage.registry.versions import VectorVersion
 from tasks import resources
 from tasks.answers import TEST, answer_with, configuration_of, run_answers
@@ -158,7 +159,7 @@ def _content(item: Item) -> tuple[str, frozenset[str]]:
 def _table(name: str, version: VectorVersion) -> pa.Table:
     lake = resources.lake()
     address = table_address(lake, name, version.run_id)
-    if not lake.exists(address):
+    if not intact(lake, address):
         raise UserError(
             f"{version.name}: the {name} of version {version.version} are not in the lake "
             f"{without_credentials(lake.url)}. Set PAS_LAKE to the lake it was trained with, or "

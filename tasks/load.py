@@ -12,6 +12,7 @@ from pas.intake.items import Intake
 from pas.reading import take_in
 from pas.recipe import Recipe
 from storage.lake.stages import ITEMS, Stage, split_table, stage
+from storage.lake.verification import intact
 from tasks import resources
 from tasks.scorable import scorable
 
@@ -79,7 +80,7 @@ def load(recipe: Recipe) -> str:
     lake, taken = resources.lake(), take_in(recipe)
     parts, unscorable = scorable(recipe, load_split(recipe, taken.examples))
     where = split_stage(recipe, taken, unscorable)
-    if lake.exists(where.address):
+    if intact(lake, where.address):
         return where.address
     facts = where._replace(ingredients=where.ingredients | {ITEMS: len(taken.examples)})
     return lake.write_table(where.address, split_table(parts), facts.metadata)

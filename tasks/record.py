@@ -17,8 +17,9 @@ from pas.evidence.testing import ModelReference, vector_of
 from pas.methods.answers import Answers
 from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
+from storage.catalogue.holding import shards_holding
 from storage.http import without_credentials
-from storage.lake.lineage import code_digest, shards_holding, versions
+from storage.lake.lineage import code_digest, versions
 from storage.lake.stages import data_digest, read_split, skipped_rows
 from storage.lake.tables import write_run_table
 from storage.registry.links import run_page

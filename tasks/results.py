@@ -9,6 +9,7 @@ from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from pas.study.results import StudyResult
 from storage.lake.stages import Stage, stage
+from storage.lake.verification import intact
 from tasks import resources
 from tasks.load import split_stage
 from tasks.origin import fields_that_matter
@@ -54,6 +55,6 @@ def write_result(where: Stage, result: StudyResult) -> None:
 def read_result(where: Stage) -> StudyResult | None:
     """Return what `write_result` kept, or None."""
     lake = resources.lake()
-    if not lake.exists(where.address):
+    if not intact(lake, where.address):
         return None
     return StudyResult.from_dict(json.loads(lake.read_table(where.address)["result"][0].as_py()))

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from uuid import uuid4
 
 from pas.recipe import Recipe
+from storage.lake.verification import intact
 from tasks import resources
 
 FOLDER = "shares"
@@ -126,11 +127,11 @@ def fill(
     order = [*range(start, len(units)), *range(start)]
     for i in order:
         claim = f"{folder}/{i}.claim"
-        if not (lake.exists(units[i].address) or lake.exists(claim)):
+        if not (intact(lake, units[i].address) or lake.exists(claim)):
             lake.write_text(claim, "")
             timed(units[i])
     lacking, since = len(units), time.monotonic()
-    while finish and (left := [i for i in order if not lake.exists(units[i].address)]):
+    while finish and (left := [i for i in order if not intact(lake, units[i].address)]):
         if len(left) < lacking:
             lacking, since = len(left), time.monotonic()
         if time.monotonic() - since < max(WAIT, 2 * longest):

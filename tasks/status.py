@@ -143,7 +143,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
 
     with ThreadPoolExecutor() as threads:
         vectors = threads.submit(ask, "MLflow store", lambda: read_vectors(settings), ())
-        sizes = threads.submit(ask, "lake", lambda: lake.sizes("activations"), {})
+        files = threads.submit(ask, "lake", lambda: lake.files("activations"), {})
         pools = threads.submit(ask, "Prefect", lambda: read_pools(server), ())
         schedules = threads.submit(ask, "Prefect", lambda: read_schedules(server), ())
     return Status(
@@ -151,8 +151,8 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
         home=str(settings.root),
         vectors=vectors.result(),
         lake=without_credentials(lake.url),
-        lake_files=len(sizes.result()),
-        lake_bytes=sum(sizes.result().values()),
+        lake_files=len(files.result()),
+        lake_bytes=sum(version.size for version in files.result().values()),
         server=server.shown if server else None,
         pools=pools.result(),
         schedules=schedules.result(),

@@ -11,6 +11,7 @@ from pas.methods.selection import count
 from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
 from storage.lake.stages import STAGES, Stage, read_split
+from storage.lake.verification import intact
 from tasks import resources
 from tasks.answers import VALIDATION, answer_items, answers_stage, answers_table, read_answers
 from tasks.caching import step
@@ -50,19 +51,19 @@ def sweep(recipe: Recipe, split: str, vectors: str) -> pa.Table:
     Units that processes have shared among themselves are put together from the lake.
     """
     lake, units = resources.lake(), sweep_units(recipe, split, vectors)
-    if not any(lake.exists(unit.address) for unit in units):
+    if not any(intact(lake, unit.address) for unit in units):
         return _answered(recipe, vectors, read_split(lake, split).val)
     run = unit_runner(Work("sweep", recipe, split, vectors, units))
     for unit in units:
-        if not lake.exists(unit.address):
+        if not intact(lake, unit.address):
             run(unit)
     return pa.concat_tables([lake.read_table(unit.address) for unit in units])
 
 
 def share_sweep(recipe: Recipe, split: str, vectors: str, share: Share) -> None:
     """Have other processes help with a sweep; `sweep` then puts their answers together."""
-    units = sweep_units(recipe, split, vectors)
-    if len(units) > 1 and not resources.lake().exists(sweep_stage(recipe, split, vectors).address):
+    units, swept = sweep_units(recipe, split, vectors), sweep_stage(recipe, split, vectors)
+    if len(units) > 1 and not intact(resources.lake(), swept.address):
         share(Work("sweep", recipe, split, vectors, units))
 
 

@@ -5,6 +5,7 @@ import pyarrow as pa
 from pas.steering.generate import generate
 from pas.steering.vector import SteeringVector
 from storage.lake.stages import stage
+from storage.lake.verification import intact
 from tasks import resources
 
 
@@ -30,7 +31,7 @@ def sample_texts(
         prompts=prompts,
         max_new_tokens=max_new_tokens,
     )
-    if not lake.exists(where.address):
+    if not intact(lake, where.address):
         model = resources.model(vector.model)
         strengths = {"unsteered": 0.0, "steered": vector.strength, "opposite": -vector.strength}
         rows = [

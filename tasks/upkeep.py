@@ -1,8 +1,8 @@
-"""Upkeep: verifying the lake's shards, removing what is not needed, backing up the home."""
+"""Upkeep: verifying the lake's files, removing what is not needed, backing up the home."""
 
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from pas.errors import UserError
-from storage.lake.files import Lake
-from storage.lake.shards import ShardReport, verify_shard
+from storage.lake.files import QUARANTINE, Lake
+from storage.lake.verification import FileReport, verify
 from storage.settings import DATABASE, settings
 from tasks import resources
 from tasks.shares import FOLDER
@@ -29,18 +29,17 @@ class Garbage(NamedTuple):
     bytes: int
 
 
-def verify_shards() -> list[ShardReport]:
-    """Read and check every shard of the lake."""
-    lake = resources.lake()
-    addresses = lake.list(ACTIVATIONS)
-    return [
-        verify_shard(lake, address)
-        for address in tqdm(addresses, desc="shards", disable=None, delay=2)
-    ]
+def verify_files() -> list[FileReport]:
+    """Read and check every file of the lake."""
+    lake, reports = resources.lake(), list[FileReport]()
+    for address in tqdm(lake.list(), desc="files", disable=None, delay=2):
+        with suppress(FileNotFoundError):  # removed since it was listed
+            reports.append(verify(lake, address))
+    return reports
 
 
 def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Garbage]:
-    """Remove unfinished files, abandoned shares, broken shards and, on request, old shards.
+    """Remove unfinished files, abandoned shares, damaged files and, on request, old shards.
 
     Args:
         older_than_days: Shards that are older are removed too; None keeps all.
@@ -51,7 +50,9 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
     """
     lake = resources.lake()
     found = [Garbage(a, "left by an interrupted writer", lake.size(a)) for a in lake.stray_files()]
-    found += [Garbage(r.address, r.reason, r.bytes) for r in verify_shards() if not r.ok]
+    found += [Garbage(r.address, r.reason, r.bytes) for r in verify_files() if not r.ok]
+    aside = lake.files(QUARANTINE, suffix="")
+    found += [Garbage(a, "damaged, was set aside", v.size) for a, v in aside.items()]
     known = {entry.address for entry in found}
     for folder in (FOLDER, SWEEP_SHARES):
         abandoned = _not_written_for(_ABANDONED_DAYS, lake, folder)
@@ -69,8 +70,8 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
 def _not_written_for(days: float, lake: Lake, folder: str) -> dict[str, int]:
     """Return address and bytes of the files of a folder that are as old as that."""
     before = datetime.now(UTC) - timedelta(days=days)
-    sizes = lake.sizes(folder, suffix="")
-    return {address: n for address, n in sizes.items() if _written(lake, address) < before}
+    files = lake.files(folder, suffix="")
+    return {a: version.size for a, version in files.items() if _written(lake, a) < before}
 
 
 def _written(lake: Lake, address: str) -> datetime:

@@ -18,6 +18,7 @@ from pas.reading import take_in
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
 from storage.lake.stages import read_split
+from storage.lake.verification import intact
 from storage.registry.runs import read_lineage
 from storage.registry.versions import CHAMPION, VectorVersion, load_vector, resolve
 from tasks import resources
@@ -67,7 +68,7 @@ def score_fresh(name: str, source: Source) -> Watch:
     before = evaluation_of(vector, champion).test
     lineage = read_lineage(registry, champion.run_id)
     address = lineage["stages"]["split"]
-    if not lake.exists(address):
+    if not intact(lake, address):
         raise UserError(
             f"{name}: the items that version {champion.version} was trained on are not in the lake "
             f"{lake.url}. Set PAS_LAKE to the lake it was trained with, or train it again."

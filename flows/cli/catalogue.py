@@ -97,19 +97,22 @@ def why(
 
 
 def verify(json: Json = False) -> None:
-    """Read every shard and check it (exit code 1 if one is broken; `pas cache gc` removes it)."""
-    from tasks.upkeep import verify_shards
+    """Read every file and check it (exit code 1 if one is damaged; `pas cache gc` removes it).
 
-    reports = verify_shards()
-    broken = [report for report in reports if not report.ok]
+    A training does so with each file before it first uses it.
+    """
+    from tasks.upkeep import verify_files
+
+    reports = verify_files()
+    damaged = [report for report in reports if not report.ok]
     if json:
         print_json([report._asdict() for report in reports])
     else:
-        if broken:
-            rows = [(report.address, report.reason) for report in broken]
-            print_table("Broken shards", ("shard", "reason"), rows)
-        say(f"{len(reports) - len(broken)} of {len(reports)} shards are intact")
-    if broken:
+        if damaged:
+            rows = [(report.address, report.reason) for report in damaged]
+            print_table("Damaged files", ("file", "reason"), rows)
+        say(f"{len(reports) - len(damaged)} of {len(reports)} files are intact")
+    if damaged:
         sys.exit(BROKEN)
 
 
@@ -122,7 +125,7 @@ def gc(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Remove unfinished files, broken shards, and on request old shards.
+    """Remove unfinished files, damaged files, and on request old shards.
 
     Removed activations are extracted again when a training needs them.
     """

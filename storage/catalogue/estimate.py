@@ -11,12 +11,8 @@ import pyarrow.compute as pc
 
 from pas.methods.grid import not_finite_direction
 from storage.catalogue.aggregation import DIRECTIONS, aggregate, choose_shards
-from storage.catalogue.session import (
-    naming_broken_shards,
-    open_session,
-    uris,
-)
-from storage.lake.shards import shard_folder
+from storage.catalogue.holding import shards_holding
+from storage.catalogue.session import explaining, open_session, uris
 
 if TYPE_CHECKING:
     from storage.lake.files import Lake
@@ -43,7 +39,8 @@ def estimate(
     """Aggregate activations into the directions of all methods: `sum(weight * activation)`.
 
     Sums are in DOUBLE with compensated rounding. A prompt in several shards counts once.
-    Shards without a weighted prompt are opened for their keys only. Vectors stream from disk: what
+    Shards without a weighted prompt are opened for their keys only, damaged ones are set aside.
+    Vectors stream from disk: what
     grows with the number of prompts is their keys, weights and shard numbers.
 
     Args:
@@ -73,14 +70,11 @@ def estimate(
     wanted = sorted(set(layers))
     if not len(weights) or not wanted:
         return DIRECTIONS.empty_table()
-    addresses = lake.list(shard_folder(lake, fingerprint, site))
+    keys = pc.unique(weights["prompt_key"]).to_pylist()
+    files = uris(lake, shards_holding(lake, fingerprint, site, keys))
     workers = min(os.cpu_count() or 1, _MOST_WORKERS) if threads is None else threads
-    with (
-        open_session(lake, memory_limit, threads=1) as connection,
-        naming_broken_shards(lake, addresses),
-    ):
-        files = uris(lake, addresses)
-        prompts = pc.count_distinct(weights["prompt_key"]).as_py()
+    with open_session(lake, memory_limit, threads=1) as connection, explaining(lake):
+        prompts = len(keys)
         lacking = prompts - choose_shards(connection, files, weights, wanted)
         if lacking:
             raise LookupError(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
 from pas.errors import UserError
 
 if TYPE_CHECKING:
-    from storage.lake.files import Lake
+    from storage.lake.files import FileVersion, Lake
+
+T = TypeVar("T")
 
 # DuckDB's own default is 80 % of the machine, also where a model or another run needs it. Queries
 # over vectors stream; what outgrows this (joins, groups, sorts) spills. The limit does not cover
@@ -108,14 +110,12 @@ def load_sql(name: str) -> str:
 
 
 @contextmanager
-def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]:
-    """Within the context a query that fails on a broken shard says which one it is.
+def explaining(lake: Lake) -> Iterator[None]:
+    """Within the context a query for which the memory limit is too small says so.
 
     Raises:
-        UserError: Naming the broken shards, or the memory limit that was too small.
+        UserError: Naming the limit.
     """
-    from storage.lake.shards import verify_shard
-
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -123,15 +123,35 @@ def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]
             f"lake {lake.url}: DuckDB's memory limit is too small for this query "
             f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
         ) from error
-    except (duckdb.Error, ValueError) as error:
-        reports = (verify_shard(lake, address) for address in addresses)
-        broken = [f"{report.address} ({report.reason})" for report in reports if not report.ok]
-        if not broken:
+
+
+def reading(
+    lake: Lake, files: Mapping[str, FileVersion], query: Callable[[list[str]], T], none: T
+) -> T:
+    """Return what a query over files returns; if it fails, without those that are damaged.
+
+    Args:
+        lake: Where the files are; damaged ones are set aside.
+        files: Address and version of each.
+        query: Takes addresses, at least one.
+        none: The answer for no files.
+
+    Raises:
+        UserError: If DuckDB's memory limit is too small.
+    """
+    from storage.lake.verification import intact_files
+
+    left = [*files]
+    with explaining(lake):
+        try:
+            return query(left) if left else none
+        except duckdb.OutOfMemoryException:
             raise
-        raise UserError(
-            f"lake {lake.url}: {len(broken)} broken shard(s): {'; '.join(broken)}. Remove them; "
-            "the next run computes their prompts again."
-        ) from error
+        except (duckdb.Error, ValueError):
+            left = intact_files(lake, files)
+            if len(left) == len(files):
+                raise
+        return query(left) if left else none
 
 
 def uris(lake: Lake, addresses: Sequence[str]) -> list[str]:

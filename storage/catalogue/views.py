@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from pas.errors import UserError
+from storage.catalogue.holding import shards_holding
 from storage.catalogue.session import (
+    explaining,
     load_sql,
     lock,
-    naming_broken_shards,
     open_session,
     quoted,
+    reading,
     require_read_only,
     uris,
 )
-from storage.lake.tables import ACTIVATIONS, TABLES, RunTable
+from storage.lake.tables import ACTIVATIONS, TABLES, RunTable, table_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +63,7 @@ def connect(lake: Lake, *, memory_limit: str | None = None) -> Iterator[duckdb.D
     """
     with open_session(lake, memory_limit) as connection:
         for table in TABLES.values():
-            _create_view(connection, lake, table, lake.address("tables", table.name), "*.parquet")
+            _create_view(connection, lake, table, table_folder(lake, table.name), "*.parquet")
         _create_view(connection, lake, ACTIVATIONS, "activations", "*/*/*.parquet")
         yield connection
 
@@ -69,7 +71,8 @@ def connect(lake: Lake, *, memory_limit: str | None = None) -> Iterator[duckdb.D
 def query(lake: Lake, sql: str, *, memory_limit: str | None = None) -> pa.Table:
     """Run one read-only statement of a user.
 
-    Only the lake's own files can be read, nothing can be written, and no setting changed.
+    Only the lake's own files can be read, nothing can be written, and no setting changed. The
+    files of the run tables are verified, those of activations are not.
 
     Args:
         lake: What to query.
@@ -93,10 +96,16 @@ def query_rows(
 
 @contextmanager
 def _answering(lake: Lake, sql: str, memory_limit: str | None) -> Iterator[duckdb.DuckDBPyRelation]:
+    from storage.lake.verification import require_intact
+
     with connect(lake, memory_limit=memory_limit) as connection:
         lock(connection, lake)
         try:
             require_read_only(sql, VIEWS)
+            # By their names: asked for the tables of a statement, DuckDB would wait for ever for
+            # a file system of Python's.
+            for name in (name for name in TABLES if name in sql.lower()):
+                require_intact(lake, lake.files(table_folder(lake, name)))
             yield connection.sql(sql)
         except duckdb.Error as error:
             raise UserError(f"sql: {error}\nViews: {', '.join(VIEWS)}.") from error
@@ -109,20 +118,18 @@ def missing(
 
     Args:
         lake: Where to look.
-        fingerprint: The model; only its shards are read, and no vectors.
+        fingerprint: The model; only its shards are read. Damaged ones are set aside.
         site: Where activations are read.
         keys: Prompt keys, 16 bytes each; duplicates are harmless.
         layers: Wanted layers.
     """
     import pyarrow as pa
 
-    from storage.lake.shards import shard_folder
-
     wanted = pa.table({"prompt_key": pa.array(sorted(set(keys)), pa.binary(16))})
-    addresses = lake.list(shard_folder(lake, fingerprint, site))
+    addresses = shards_holding(lake, fingerprint, site, keys)
     if not addresses:
         return set(keys)
-    with open_session(lake) as connection, naming_broken_shards(lake, addresses):
+    with open_session(lake) as connection, explaining(lake):
         connection.register("wanted", wanted)
         connection.register(
             "layers", pa.table({"layer": pa.array(sorted(set(layers)), pa.int16())})
@@ -132,27 +139,33 @@ def missing(
 
 
 def cache_stats(lake: Lake) -> list[CacheStats]:
-    """Return the activations in the lake, counted by model and site."""
+    """Count the activations in the lake by model and site; damaged files are set aside."""
     from storage.lake.shards import parse_address, read_footer
 
-    sizes = lake.sizes("activations")
+    files = lake.files("activations")
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for address in sorted(sizes):
+    for address in files:
         parts = parse_address(address)
         if parts:
             groups[parts[0], parts[1]].append(address)
     stats = []
     with open_session(lake) as connection:
-        for (fingerprint, site), addresses in sorted(groups.items()):
-            with naming_broken_shards(lake, addresses):
-                found = connection.sql(
-                    load_sql("cache_stats"), params={"files": uris(lake, addresses)}
-                )
-                prompts, layers = found.fetchall()[0]
+        for (fingerprint, site), group in sorted(groups.items()):
+
+            def count(
+                addresses: list[str], fingerprint: str = fingerprint, site: str = site
+            ) -> CacheStats | None:
+                parameters = {"files": uris(lake, addresses)}
+                [(prompts, layers)] = connection.sql(
+                    load_sql("cache_stats"), params=parameters
+                ).fetchall()
                 model_id = str(read_footer(lake, addresses[0])["model"].get("id", ""))
-            total = sum(sizes[address] for address in addresses)
-            held = (len(addresses), prompts, tuple(layers), total)
-            stats.append(CacheStats(fingerprint, model_id, site, *held))
+                total = sum(files[address].size for address in addresses)
+                held = (len(addresses), prompts, tuple(layers), total)
+                return CacheStats(fingerprint, model_id, site, *held)
+
+            counted = reading(lake, {a: files[a] for a in group}, count, None)
+            stats += [counted] if counted else []
     return stats
 
 

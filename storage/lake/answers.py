@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pas.errors import UserError
+from storage.catalogue.holding import files_holding
 from storage.catalogue.session import load_sql, open_session
 
 if TYPE_CHECKING:
@@ -26,12 +29,22 @@ def answers_folder(lake: Lake, fingerprint: str, rule: str) -> str:
 
 def answers_address(lake: Lake, fingerprint: str, rule: str, keys: Sequence[bytes]) -> str:
     """Return the address of the file for the answers to these questions."""
-    name = blake2b(b"".join(sorted(set(keys))), digest_size=16).hexdigest()
-    return f"{answers_folder(lake, fingerprint, rule)}/{name}.parquet"
+    return f"{answers_folder(lake, fingerprint, rule)}/{_name(keys)}.parquet"
 
 
 def write_answers(lake: Lake, address: str, scores: Mapping[bytes, Sequence[float]]) -> str:
-    """Write the scores of every choice, in canonical order, by question key."""
+    """Write the scores of every choice, in canonical order, by question key.
+
+    Raises:
+        UserError: If a score is not a number; nothing is written then.
+    """
+    bad = [key.hex() for key in sorted(scores) if np.isnan(scores[key]).any()]
+    if bad:
+        raise UserError(
+            f"answers to {len(bad)} of {len(scores)} questions are not numbers, the first with the "
+            f"key {bad[0]}. The model overflows in its dtype: load it with dtype bfloat16 or "
+            "float32. Nothing was written."
+        )
     rows = [{"question_key": key, "scores": list(scores[key])} for key in sorted(scores)]
     return lake.write_table(address, pa.Table.from_pylist(rows, schema=_SCHEMA))
 
@@ -41,21 +54,37 @@ def read_answers(
 ) -> dict[bytes, list[float]]:
     """Return the scores of those of the questions that have been answered.
 
-    Raises:
-        UserError: If a file is broken.
+    Damaged files are set aside first.
     """
-    addresses = lake.list(answers_folder(lake, fingerprint, rule))
-    if not addresses or not keys:
+    if not keys:
         return {}
-    wanted = pa.table({"question_key": pa.array(sorted(set(keys)), pa.binary(16))})
+    folder, wanted = answers_folder(lake, fingerprint, rule), sorted(set(keys))
+    addresses = files_holding(lake, folder, "question_key", wanted)
+    if not addresses:
+        return {}
     with open_session(lake) as connection:
-        connection.register("wanted", wanted)
+        connection.register("wanted", pa.table({"question_key": pa.array(wanted, pa.binary(16))}))
         files = [lake.uri(address) for address in addresses]
-        try:
-            found = connection.sql(load_sql("answers"), params={"files": files}).to_arrow_table()
-        except duckdb.Error as error:
-            raise UserError(
-                f"lake {lake.url}: answers cannot be read ({error}). Remove the file; the next run "
-                "computes its answers again."
-            ) from error
+        found = connection.sql(load_sql("answers"), params={"files": files}).to_arrow_table()
     return dict(zip(found["question_key"].to_pylist(), found["scores"].to_pylist(), strict=True))
+
+
+def check_answers(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
+    """Check that a file of answers holds those that its address names, and numbers if asked to.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if not parquet.schema_arrow.equals(_SCHEMA):
+        raise ValueError(f"unexpected columns {parquet.schema_arrow.names}")
+    keys = parquet.read(["question_key"])["question_key"].to_pylist()
+    if _name(keys) != PurePosixPath(address).stem:
+        raise ValueError("the address is not that of the questions")
+    if values:
+        scores = parquet.read(["scores"])["scores"].combine_chunks()
+        if scores.null_count or np.isnan(scores.flatten().to_numpy(zero_copy_only=False)).any():
+            raise ValueError("scores are not numbers")
+
+
+def _name(keys: Iterable[bytes]) -> str:
+    return blake2b(b"".join(sorted(set(keys))), digest_size=16).hexdigest()

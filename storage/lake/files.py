@@ -13,15 +13,17 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pas.errors import UserError
+from storage.lake import checksum
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Addresses = list[str]
 
 TEMPORARY_PREFIX = ".tmp-"
+QUARANTINE = "quarantine"  # where damaged files are set aside, under their own addresses
 # Serialising happens in memory, so a temporary file lives only as long as one write call; an
 # older one belongs to a writer that was killed.
 STRAY_AGE_SECONDS = 600.0
@@ -37,6 +40,28 @@ STRAY_AGE_SECONDS = 600.0
 _PART = re.compile(r"[A-Za-z0-9._=-]{1,200}")
 # DuckDB expands these in every path it is given, so a lake below such a folder could not be read.
 _GLOB_CHARACTERS = frozenset("*?[]{}")
+
+
+class DamagedError(UserError):
+    """A file of the lake whose content is not what was written."""
+
+    def __init__(self, lake: Lake, address: str, damage: str) -> None:
+        """Name the file, what is wrong with it, and the remedy."""
+        super().__init__(
+            f"lake {lake.url}: {address} is damaged ({damage}). `pas cache gc` removes it."
+        )
+
+
+class FileVersion(NamedTuple):
+    """Which content a file has, as far as a listing tells: another one once it is written anew.
+
+    Attributes:
+        size: Bytes.
+        stamp: Times and inode of a local file, the tag of an object.
+    """
+
+    size: int
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -102,15 +127,28 @@ class Lake:
 
     def list(self, prefix: str = "", suffix: str = ".parquet") -> Addresses:
         """Sorted addresses of the finished files below a folder (all of the lake by default)."""
-        return sorted(self.sizes(prefix, suffix))
+        return [*self.files(prefix, suffix)]
 
-    def sizes(self, prefix: str = "", suffix: str = ".parquet") -> dict[str, int]:
-        """Address → bytes of the finished files below a folder, from one listing."""
+    def files(self, prefix: str = "", suffix: str = ".parquet") -> dict[str, FileVersion]:
+        """The finished files below a folder, sorted by address, from one listing.
+
+        Those in quarantine are listed only below their own folder.
+        """
         return {
-            address: int(info["size"])
-            for address, info in self._find(prefix).items()
-            if address.endswith(suffix) and not _is_temporary(address)
+            address: _version(info)
+            for address, info in sorted(self._find(prefix).items())
+            if address.endswith(suffix)
+            and not _is_temporary(address)
+            and (prefix or not address.startswith(f"{QUARANTINE}/"))
         }
+
+    def version(self, address: str) -> FileVersion | None:
+        """Which content the file at an address has, or None where there is none."""
+        try:
+            info = self.fs.info(self.path(address))
+        except FileNotFoundError:
+            return None
+        return _version(info) if info.get("type") == "file" else None
 
     def size(self, address: str) -> int:
         """Bytes of one file."""
@@ -120,16 +158,39 @@ class Lake:
         """A seekable binary file for reading; the caller closes it."""
         return self.fs.open(self.path(address), "rb")
 
-    def read_table(self, address: str) -> pa.Table:
-        """Read a whole Parquet file.
+    def read_bytes(self, address: str) -> bytes:
+        """Read a whole file.
 
         Raises:
             FileNotFoundError: If there is no file at the address.
+            UserError: If the lake cannot be read.
         """
+        path = self.path(address)
+        try:
+            return bytes(self.fs.cat_file(path))
+        except PermissionError as error:
+            raise UserError(
+                f"lake {self.url}: {address} cannot be read ({error}). Check your access to it."
+            ) from error
+
+    def read_table(self, address: str) -> pa.Table:
+        """Read a whole Parquet file; its bytes are checked.
+
+        Raises:
+            FileNotFoundError: If there is no file at the address.
+            DamagedError: If its content is not what was written.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with self.open(address) as handle, pq.ParquetFile(handle) as parquet:
-            return parquet.read()
+        data, damage = self.read_bytes(address), "its checksum differs"
+        if not checksum.is_damaged(data):
+            try:
+                with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+                    return parquet.read()
+            except (pa.ArrowException, OSError) as error:
+                damage = str(error)
+        raise DamagedError(self, address, damage)
 
     def write_table(
         self,
@@ -155,18 +216,22 @@ class Lake:
         import pyarrow.parquet as pq
 
         present = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        present.pop(checksum.KEY, None)
         table = table.replace_schema_metadata({**present, **(metadata or {})})
         coded = [name for name in table.column_names if name not in uncoded]
         sink = io.BytesIO()
-        pq.write_table(
-            table,
+        with pq.ParquetWriter(
             sink,
-            row_group_size=row_group_rows,
+            table.schema,
             compression="zstd",
             use_dictionary=coded if uncoded else True,
             write_page_checksum=True,
-        )
-        self._put(self.path(self.address(*address.split("/"))), sink.getbuffer())
+        ) as writer:
+            writer.write_table(table, row_group_rows)
+            writer.add_key_value_metadata({checksum.KEY: checksum.BLANK})
+        data = bytearray(sink.getbuffer())
+        checksum.fill_in(data)
+        self._put(self.path(self.address(*address.split("/"))), memoryview(data))
         return address
 
     def write_text(self, address: str, text: str) -> str:
@@ -179,6 +244,20 @@ class Lake:
         """Delete one file; nothing happens if it is not there."""
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(address))
+
+    def set_aside(self, address: str) -> None:
+        """Move a file to the quarantine, where no reader finds it.
+
+        Raises:
+            UserError: If that is not allowed.
+        """
+        source, target = self.path(address), self.path(f"{QUARANTINE}/{address}")
+        with self._explaining("set a damaged file aside"), contextlib.suppress(FileNotFoundError):
+            if self.is_local:
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                os.replace(source, target)
+            else:
+                self.fs.mv(source, target)
 
     def stray_files(self, min_age_seconds: float = STRAY_AGE_SECONDS) -> Addresses:
         """Addresses of temporary files whose writer was killed; `remove` deletes them.
@@ -267,6 +346,24 @@ def _joined(parts: tuple[str, ...] | list[str]) -> str:
     return "/".join(parts)
 
 
+def _version(info: Mapping[str, Any]) -> FileVersion:
+    marks = [info[mark] for mark in ("mtime", "ino", "ETag", "etag", "created") if mark in info]
+    # File systems in memory give a time as a number in one place and as a date in another.
+    plain = [mark.timestamp() if isinstance(mark, datetime) else mark for mark in marks]
+    return FileVersion(int(info["size"]), "|".join(map(str, plain)))
+
+
+def _sync_folder(folder: str) -> None:
+    """Have the names in a folder written to the disk."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _is_temporary(address: str) -> bool:
     return address.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
 
@@ -279,7 +376,11 @@ def _replace_file(path: str, data: memoryview) -> None:
     try:
         with open(temporary, "wb") as handle:
             handle.write(data)
+            handle.flush()
+            # After a power cut a name must not stand for content that never reached the disk.
+            os.fsync(handle.fileno())
         os.replace(temporary, path)
+        _sync_folder(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

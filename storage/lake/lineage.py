@@ -1,38 +1,12 @@
 """Lineage: which shards, which code and which libraries a result was made from."""
 
 import hashlib
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import pyarrow as pa
-
-from storage.catalogue.session import load_sql, open_session
-from storage.lake.files import Lake
-from storage.lake.shards import shard_folder
-
 _LIBRARIES = ("torch", "transformers", "prefect", "mlflow", "duckdb", "pyarrow", "datasets")
 _THAT_COMPUTE = ("pas", "storage/catalogue/sql")
-
-
-def shards_holding(lake: Lake, fingerprint: str, site: str, keys: Sequence[bytes]) -> list[str]:
-    """Return the addresses of a model's shards that hold any of the prompts, sorted.
-
-    Args:
-        lake: Where to look.
-        fingerprint: The model.
-        site: Where its activations were read.
-        keys: Prompt keys, 16 bytes each.
-    """
-    addresses = lake.list(shard_folder(lake, fingerprint, site))
-    if not addresses:
-        return []
-    with open_session(lake) as connection:
-        connection.register("wanted", pa.table({"prompt_key": pa.array(keys, pa.binary(16))}))
-        uris = {lake.uri(address): address for address in addresses}
-        found = connection.sql(load_sql("holding"), params={"files": list(uris)})
-        return sorted(uris[name] for (name,) in found.fetchall())
 
 
 @cache

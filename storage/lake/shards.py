@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,18 +36,6 @@ FOOTER_KEY = "pas.shard"
 
 _LIBRARIES = ("torch", "transformers", "pyarrow")
 _ADDRESS = re.compile(r"activations/model=([^/]+)/site=([^/]+)/([0-9a-f]{32})\.parquet")
-
-
-class ShardReport(NamedTuple):
-    """Result of `verify_shard`; `reason` is empty when `ok`."""
-
-    address: str
-    ok: bool
-    reason: str
-    n_prompts: int
-    layers: tuple[int, ...]
-    dtype: str
-    bytes: int
 
 
 def shard_key(keys: Iterable[bytes], layers: Iterable[int]) -> str:
@@ -153,38 +141,37 @@ def read_footer(lake: Lake, address: str) -> dict[str, Any]:
         raise ValueError(f"shard {address}: {error}") from error
 
 
-def verify_shard(lake: Lake, address: str) -> ShardReport:
-    """Read a whole shard and check everything that readers rely on.
+def check_shard(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
+    """Check everything that readers of a shard rely on.
 
-    Checked: page checksums, schema, metadata against the address, the content key, one sorted row
-    group per layer with the same keys, vectors of one width, finite values.
+    That is the schema, the footer and the content key against the address, one sorted row group
+    per layer with the same keys, and, if asked for, finite vectors of one width and dtype.
+
+    Args:
+        address: Where the shard is stored.
+        parquet: The shard.
+        values: Read the vectors too, which takes most of the time.
+
+    Raises:
+        ValueError: With the reason.
     """
-    n_prompts, layers, dtype, size = 0, [], "", 0
-    try:
-        size = lake.size(address)
-        with (
-            lake.open(address) as handle,
-            pq.ParquetFile(handle, page_checksum_verification=True) as parquet,
-        ):
-            footer = _footer(parquet.metadata)
-            n_prompts, dtype = footer["n_prompts"], footer["dtype"]
-            check_schema(parquet.schema_arrow)
-            keys: list[bytes] = []
-            width = -1
-            for group in range(parquet.num_row_groups):
-                layer, group_keys, group_width = read_group(parquet.read_row_group(group))
-                layers.append(layer)
-                check(group == 0 or group_keys == keys, f"layer {layer} has other prompts")
-                check(group == 0 or group_width == width, f"layer {layer} has another width")
-                keys, width = group_keys, group_width
-        check(layers == sorted(set(layers)), "layers are not sorted")
-        check(len(keys) == n_prompts == len(footer["n_tokens"]), "number of prompts differs")
-        expected = (footer["fingerprint"], footer["site"], shard_key(keys, layers))
-        check(parse_address(address) == expected, "the address is not that of the content")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        return ShardReport(address, False, reason, n_prompts, tuple(layers), dtype, size)
-    return ShardReport(address, True, "", n_prompts, tuple(layers), dtype, size)
+    footer = _footer(parquet.metadata)
+    check_schema(parquet.schema_arrow)
+    stored = parquet.schema_arrow.field("vector").type.value_type
+    exact = footer["dtype"] != "float32" or stored == pa.float32()
+    check(exact, f"vectors of {footer['dtype']} are stored as {stored}")
+    columns = None if values else ["prompt_key", "layer"]
+    layers, keys, width = list[int](), list[bytes](), None
+    for group in range(parquet.num_row_groups):
+        layer, group_keys, group_width = read_group(parquet.read_row_group(group, columns))
+        layers.append(layer)
+        check(group == 0 or group_keys == keys, f"layer {layer} has other prompts")
+        check(group == 0 or group_width == width, f"layer {layer} has another width")
+        keys, width = group_keys, group_width
+    check(layers == sorted(set(layers)), "layers are not sorted")
+    check(len(keys) == footer["n_prompts"] == len(footer["n_tokens"]), "number of prompts differs")
+    expected = (footer["fingerprint"], footer["site"], shard_key(keys, layers))
+    check(parse_address(address) == expected, "the address is not that of the content")
 
 
 def _check_shapes(activations: Activations) -> None:

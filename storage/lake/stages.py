@@ -67,9 +67,30 @@ def stage(lake: Lake, kind: str, **ingredients: Any) -> Stage:
         **ingredients: JSON-able.
     """
     plain = json.loads(json.dumps(ingredients))
-    text = json.dumps([_VERSION, kind, plain], sort_keys=True)
-    name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return Stage(lake.address(STAGES, kind, f"{name}.parquet"), plain)
+    return Stage(lake.address(STAGES, kind, f"{_name(_VERSION, kind, plain)}.parquet"), plain)
+
+
+def check_stage(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
+    """Check that a stage's file is the one that its address names, and its rows if asked to.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    metadata = parquet.schema_arrow.metadata or {}
+    ingredients = json.loads(metadata.get(FOOTER_KEY.encode(), b"{}"))
+    ingredients.pop(ITEMS, None)
+    path = PurePosixPath(address)
+    names = (_name(version, path.parent.name, ingredients) for version in range(1, _VERSION + 1))
+    # Older files did not keep their ingredients.
+    if ingredients and path.stem not in names:
+        raise ValueError("the address is not that of its ingredients")
+    if values:
+        parquet.read()
+
+
+def _name(version: int, kind: str, ingredients: dict[str, Any]) -> str:
+    text = json.dumps([version, kind, ingredients], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:

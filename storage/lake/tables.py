@@ -6,12 +6,16 @@ write, to check, to build the catalogue's views and to print the documentation.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from storage.lake.files import Lake
+
+TABLES_FOLDER = "tables"
 
 _ARROW = {
     "VARCHAR": "string",
@@ -164,11 +168,16 @@ ACTIVATIONS = RunTable(
 )
 
 
+def table_folder(lake: Lake, name: str) -> str:
+    """Return the folder of the files of all runs of one table."""
+    return lake.address(TABLES_FOLDER, name)
+
+
 def table_address(lake: Lake, name: str, run_id: str) -> str:
     """Return the address of a run's table."""
     if name not in TABLES:
         raise ValueError(f"no run table {name!r}; there are {', '.join(TABLES)}")
-    return lake.address("tables", name, f"run_id={run_id}.parquet")
+    return lake.address(TABLES_FOLDER, name, f"run_id={run_id}.parquet")
 
 
 def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
@@ -203,6 +212,18 @@ def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
     if set(checked["run_id"].unique().to_pylist()) - {run_id}:
         raise ValueError(f"table {name}: rows of another run than {run_id}")
     return lake.write_table(address, checked)
+
+
+def check_run_table(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
+    """Check that a file's rows are those of the run that its address names; all if asked to.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    runs = parquet.read(None if values else ["run_id"])["run_id"].unique().to_pylist()
+    name = PurePosixPath(address).stem.removeprefix("run_id=")
+    if runs not in ([], [name]):
+        raise ValueError(f"the run {name} is not that of the rows")
 
 
 def _cast(name: str, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:

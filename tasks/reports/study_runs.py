@@ -10,10 +10,12 @@ from pas.methods.contrast import RANDOM
 from pas.methods.grid import Cell, Configuration
 from pas.study.results import StudyResult
 from storage.lake.tables import table_address
+from storage.lake.verification import intact
 from tasks import resources
 from tasks.answers import TEST, VALIDATION, run_answers
 from tasks.reports.flips import Flips, flips
 
+_READ = ("sweeps", "predictions", "items")
 _SHOWN = 3  # flips of a kind and pair of model and task
 
 
@@ -38,7 +40,10 @@ def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], PairRuns]:
     lake = resources.lake()
     pairs: dict[tuple[str, str], list[StudyResult]] = {}
     for result in results:
-        kept = lake.exists(table_address(lake, "sweeps", result.run_id)) if result.run_id else False
+        kept = bool(result.run_id) and all(
+            intact(lake, table_address(lake, name, result.run_id))
+            for name in ("sweeps", "predictions", "items")
+        )
         if result.setting == "main" and not result.failed and kept:
             pairs.setdefault((result.model, result.task), []).append(result)
     return {pair: _pair_runs(group) for pair, group in pairs.items()}

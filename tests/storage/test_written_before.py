@@ -19,8 +19,8 @@ from pas.errors import UserError
 from pas.steering.vector import SteeringVector
 from storage.catalogue.views import cache_stats, query
 from storage.lake.files import Lake, open_lake
-from storage.lake.shards import verify_shard
 from storage.lake.stages import read_split
+from storage.lake.verification import intact_files, verify
 from storage.registry.versions import VectorVersion
 from tasks.promote import evaluation_of
 from tests.helpers.places import ROOT
@@ -60,7 +60,8 @@ def test_the_views_read_its_tables(lake: Lake) -> None:
 
 
 def test_its_activations_are_sound_and_counted(lake: Lake) -> None:
-    assert all(verify_shard(lake, address).ok for address in lake.list("activations"))
+    assert all(verify(lake, address).ok for address in lake.list())
+    assert intact_files(lake, lake.files()) == lake.list()
     [held] = cache_stats(lake)
     assert (held.prompts, held.layers) == (24, (1, 2))
 

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tasks import resources, shares
@@ -17,7 +18,7 @@ UNITS = tuple(Unit(f"stages/units/{i}.parquet", ("a text",), (f"item {i}",)) for
 
 
 def mark(unit: Unit) -> None:
-    resources.lake().write_text(unit.address, "filled")
+    resources.lake().write_table(unit.address, pa.table({"n": [1]}))
 
 
 @pytest.fixture

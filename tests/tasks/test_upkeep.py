@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pas.errors import UserError
@@ -23,7 +24,10 @@ def lake(home: Path) -> Lake:
 
 
 def aged(lake: Lake, address: str, days: float) -> str:
-    lake.write_text(address, "text")
+    if address.startswith("stages"):
+        lake.write_table(address, pa.table({"n": [1]}))
+    else:
+        lake.write_text(address, "text")
     when = time.time() - days * DAY
     os.utime(lake.path(address), (when, when))
     return address

@@ -1,6 +1,7 @@
--- The shards that hold any of the wanted prompts.
---   $files   shards to look in
---   wanted   prompt_key BLOB
+-- The files that hold any of the wanted keys.
+--   $files    files to look in
+--   {column}  name of the key's column, BLOB
+--   wanted    the keys, in a column of that name
 SELECT DISTINCT filename
 FROM read_parquet($files, filename = true, hive_partitioning = false)
-SEMI JOIN wanted USING (prompt_key);
+SEMI JOIN wanted USING ({column});

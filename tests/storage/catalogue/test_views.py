@@ -2,7 +2,7 @@
 
 import multiprocessing
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from pas.errors import UserError
 from storage.catalogue.estimate import estimate
 from storage.catalogue.views import VIEWS, cache_stats, connect, missing, query
 from storage.lake.files import Lake, open_lake
-from storage.lake.shards import verify_shard, write_shard
+from storage.lake.shards import write_shard
 from storage.lake.tables import TABLES, write_run_table
+from storage.lake.verification import verify
 from tests.helpers import object_store
 
 FINGERPRINT = "0123456789abcdef" * 2
@@ -214,8 +215,9 @@ def test_shards_of_other_prompts_are_opened_for_their_keys_only(tmp_path: Path) 
     weights = dict.fromkeys(found, 0.25)
     row = estimate(lake, FINGERPRINT, "residual", weights_of(m=weights), [14]).to_pylist()[0]
     np.testing.assert_allclose(row["direction"], expected(weights, 14), rtol=1e-6, atol=1e-7)
-    with pytest.raises(UserError, match="3 broken shard"):
-        estimate(lake, FINGERPRINT, "residual", weights_of(m=PASF), [14])
+    with pytest.raises(LookupError, match="extract them first"):
+        estimate(lake, FINGERPRINT, "residual", weights_of(m=dict.fromkeys(range(40), 1.0)), [14])
+    assert lake.list("quarantine") == [f"quarantine/{address}" for address in addresses[::2]]
 
 
 def shard_keys(lake: Lake, address: str) -> set[bytes]:
@@ -326,10 +328,10 @@ def test_views_show_the_files(lake: Lake) -> None:
 )
 def test_user_sql_reads_the_lake_and_nothing_else(lake: Lake, sql: str) -> None:
     store(lake, [0])
-    before = lake.sizes(suffix="")
+    before = lake.files(suffix="")
     with pytest.raises(UserError, match="activations"):
         query(lake, sql.format(lake=lake.uri().replace("'", "''")))
-    assert lake.sizes(suffix="") == before
+    assert lake.files(suffix="") == before
     assert not Path("/tmp/pas-x.csv").exists()
 
 
@@ -360,21 +362,40 @@ def test_cache_stats(lake: Lake) -> None:
     ]
 
 
-def test_a_broken_shard_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda lake: missing(lake, FINGERPRINT, "residual", KEYS[:4], [3]),
+        lambda lake: estimate(lake, FINGERPRINT, "residual", weights_of(m={0: 1.0}), [3]),
+        cache_stats,
+    ],
+    ids=["missing", "estimate", "stats"],
+)
+def test_a_shard_that_cannot_be_opened_is_set_aside(
+    ask: Callable[[Lake], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lake = open_lake(str(tmp_path))
     store(lake, [0, 1])
     broken = store(lake, [2, 3])
     file = tmp_path / broken
     file.write_bytes(file.read_bytes()[:-40])
-    for ask in (
-        lambda: missing(lake, FINGERPRINT, "residual", KEYS, [3]),
-        lambda: estimate(lake, FINGERPRINT, "residual", weights_of(m={0: 1.0}), [3]),
-        lambda: cache_stats(lake),
-    ):
-        with pytest.raises(UserError, match=f"1 broken shard.*{broken}"):
-            ask()
-    lake.remove(broken)
+    ask(lake)
+    assert f"{broken} is damaged" in caplog.text
+    assert lake.list("quarantine") == [f"quarantine/{broken}"]
     assert missing(lake, FINGERPRINT, "residual", KEYS[:4], [3]) == set(KEYS[2:4])
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    row = {"method": "caa", "layer": 3, "strength": 1.0, "n": 4, "correct": 3, "accuracy": 0.75}
+    address = write_run_table(lake, "sweeps", "r1", pa.Table.from_pylist([row]))
+    assert query(lake, "SELECT count(*) AS n FROM sweeps")["n"].to_pylist() == [1]
+    content = bytearray((tmp_path / address).read_bytes())
+    content[10] ^= 1
+    (tmp_path / address).write_bytes(content)
+    with pytest.raises(UserError, match=f"{address} is damaged.*checksum"):
+        query(lake, "SELECT count(*) AS n FROM sweeps")
+    assert query(lake, "SELECT count(*) AS n FROM items")["n"].to_pylist() == [0]
 
 
 def test_bad_settings_and_weights_are_refused(tmp_path: Path) -> None:
@@ -406,5 +427,5 @@ def test_two_runs_at_once_never_corrupt_each_other(tmp_path: Path) -> None:
         assert run.exitcode == 0
     assert counts == sorted(counts, reverse=True)
     assert missing(lake, FINGERPRINT, "residual", KEYS, LAYERS) == set()
-    reports = [verify_shard(lake, address) for address in lake.list()]
+    reports = [verify(lake, address) for address in lake.list()]
     assert len(reports) == 5 and all(report.ok for report in reports)

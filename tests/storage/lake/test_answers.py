@@ -1,5 +1,8 @@
 """Answers are kept by question, model and rule, found whatever file they lie in."""
 
+import struct
+from pathlib import Path
+
 import pytest
 
 from pas.engine.scoring import Query, ScoredSequence, canonical, query_key
@@ -42,12 +45,31 @@ def test_models_and_rules_are_kept_apart(lake: Lake) -> None:
     assert read_answers(lake, "0" * 32, RULE, [key]) == {}
 
 
-def test_a_broken_file_is_named(tmp_path) -> None:
+def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
-    address = write(lake, list(SCORES))
-    (tmp_path / address).write_bytes(b"PAR1 and no more")
-    with pytest.raises(UserError, match=address.rpartition("/")[2]):
-        read_answers(lake, FINGERPRINT, RULE, list(SCORES))
+    one, two = list(SCORES)[:2], list(SCORES)[2:]
+    write(lake, one)
+    address = write(lake, two)
+    for content in (b"PAR1 and no more", flipped((tmp_path / address).read_bytes())):
+        (tmp_path / address).write_bytes(content)
+        assert read_answers(lake, FINGERPRINT, RULE, list(SCORES)).keys() == {*one}
+        assert not lake.exists(address) and lake.exists(f"quarantine/{address}")
+        write(lake, two)
+    assert read_answers(lake, FINGERPRINT, RULE, list(SCORES)) == SCORES
+
+
+def flipped(content: bytes) -> bytes:
+    """Return it with one bit of a score changed, which no reader of Parquet notices."""
+    place = content.index(struct.pack("<d", 3.0))
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_scores_that_are_no_numbers_are_refused(lake: Lake) -> None:
+    (key, *_) = SCORES
+    address = answers_address(lake, FINGERPRINT, RULE, [key])
+    with pytest.raises(UserError, match="not numbers"):
+        write_answers(lake, address, {key: [0.0, float("nan")]})
+    assert lake.list() == []
 
 
 def test_the_address_is_that_of_the_questions(lake: Lake) -> None:

@@ -32,7 +32,8 @@ def test_write_read_list_remove(lake: Lake) -> None:
     assert lake.exists(address) and not lake.exists("tables/x")
     assert lake.list() == lake.list("tables/x") == [address]
     assert lake.list("tables/y") == [] and lake.list(suffix=".json") == []
-    assert lake.sizes() == {address: lake.size(address)}
+    assert lake.files() == {address: lake.version(address)}
+    assert lake.files()[address].size == lake.size(address)
     lake.remove(address)
     lake.remove(address)
     assert lake.list() == []
