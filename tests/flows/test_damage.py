@@ -10,7 +10,7 @@ from flows.train import train
 from tasks import resources
 from tests.helpers.recipes import toy
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 # What a bad disk, a cut copy and someone's own file leave behind.
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -22,7 +22,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "verdict")
 
 
-@pytest.mark.slow
 def test_every_kind_of_file_is_made_anew(
     home: Path, tmp_path: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

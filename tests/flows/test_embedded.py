@@ -18,7 +18,7 @@ from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
 from tests.helpers.servers import wait_for
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def pas(home: Path, *arguments: str) -> subprocess.Popen:

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 LIMIT = 10  # seconds from the signal to the end
 
 

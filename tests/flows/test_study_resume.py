@@ -15,7 +15,7 @@ from storage.lake.files import open_lake
 from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def results(home: Path) -> list[dict]:

@@ -126,7 +126,7 @@ def test_threads_may_share_a_lake(lake: Lake) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
     """Longer than botocore's own tries, which end after some ten seconds."""
     with object_store.bucket() as url, pytest.MonkeyPatch.context() as patch:

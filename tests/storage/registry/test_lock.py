@@ -53,7 +53,7 @@ def registry(
         yield Registry(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_the_history_of_many_at_once_tells_what_happened(
     registry: Registry, tmp_path: Path
 ) -> None:
