@@ -95,16 +95,28 @@ def _ensure_database() -> None:
     file = Path(url.removeprefix(_SQLITE))
     if not url.startswith(_SQLITE) or file.exists():
         return
-    cache = settings().cache_dir
-    cache.mkdir(parents=True, exist_ok=True)
-    prepared = cache / f"prefect-{prefect.__version__}.db"
+    with FileLock(file.with_suffix(".lock")):
+        if file.exists():
+            return
+        unfinished = file.with_suffix(".new")
+        prepared = settings().cache_dir / f"prefect-{prefect.__version__}.db"
+        try:
+            _prepare(prepared)
+            shutil.copyfile(prepared, unfinished)
+            unfinished.rename(file)
+        except OSError:  # such as a cache folder that is somebody else's
+            _make_database(file)
+
+
+def _prepare(prepared: Path) -> None:
+    from filelock import FileLock
+
+    if prepared.exists():
+        return
+    prepared.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(prepared.with_suffix(".lock")):
         if not prepared.exists():
             _make_database(prepared)
-        if not file.exists():
-            unfinished = file.with_suffix(".new")
-            shutil.copyfile(prepared, unfinished)
-            unfinished.rename(file)
 
 
 def _make_database(file: Path) -> None:
@@ -115,13 +127,16 @@ def _make_database(file: Path) -> None:
     for left in file.parent.glob(f"{unfinished.name}*"):
         left.unlink()
     # In a process of its own: Prefect keeps to the first database that it has opened.
-    subprocess.run(
+    made = subprocess.run(
         [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"],
         env=os.environ | {"PREFECT_API_DATABASE_CONNECTION_URL": f"{_SQLITE}{unfinished}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
     )
+    if made.returncode:
+        sys.exit(made.stderr.strip() or "its database could not be made")
     database = sqlite3.connect(unfinished)
     database.execute("PRAGMA journal_mode = DELETE")  # takes the pages of the log into the file
     database.close()

@@ -35,15 +35,26 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 def client(registry: Registry) -> MlflowClient:
-    """Return a client of the store; an embedded database is made on first use (1-2 s)."""
+    """Return a client of the store; an embedded database is made on first use (1-2 s).
+
+    Raises:
+        UserError: If the database cannot be made.
+    """
     if not registry.tracking_uri.startswith("sqlite:"):
         return MlflowClient(registry.tracking_uri, registry.tracking_uri)
     file = Path(make_url(registry.tracking_uri).database or "mlflow.db")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # MLflow creates its tables without a lock: two runs on a fresh home would collide.
-    with FileLock(file.with_name(file.name + ".lock")):
-        if not file.exists():
-            create_database(file)
+    if not file.exists():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # MLflow creates its tables without a lock: two runs on a fresh home would collide.
+            with FileLock(file.with_name(file.name + ".lock")):
+                if not file.exists():
+                    create_database(file)
+        except OSError as error:
+            raise UserError(
+                f"MLflow's database {file} cannot be made ({error.strerror}): set PAS_HOME to a "
+                "folder that you may write to"
+            ) from error
     return MlflowClient(registry.tracking_uri, registry.tracking_uri)
 
 
