@@ -132,7 +132,7 @@ def _direction(weights: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
         ValueError: If it is another one, or holds what cannot be added.
     """
     try:
-        tensors = load(weights)
+        tensors: dict[str, np.ndarray[Any, Any]] = load(weights)
     # The library raises what it meets: its own error, a KeyError for a dtype that NumPy lacks...
     except Exception as error:
         raise ValueError(f"it is damaged ({error})") from error
@@ -210,7 +210,7 @@ def read_facts(content: bytes) -> dict[str, Any]:
         ValueError: Naming the first field that is not as `SteeringVector.save` writes it.
     """
     try:
-        facts = json.loads(content)
+        facts: dict[str, Any] = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from error
     schema = facts.get("schema", 1) if isinstance(facts, dict) else 1

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, create_engine, event
 
 from pas.errors import UserError
+from storage.registry.database import check_database, database_file
 from storage.settings import Registry
 
 # Importing MLflow starts its telemetry, which also writes an id into the user's home. Its links
@@ -38,11 +39,11 @@ def client(registry: Registry) -> MlflowClient:
     """Return a client of the store; an embedded database is made on first use (1-2 s).
 
     Raises:
-        UserError: If the database cannot be made.
+        UserError: If the database cannot be made, or is damaged or locked.
     """
-    if not registry.tracking_uri.startswith("sqlite:"):
+    file = database_file(registry)
+    if file is None:
         return MlflowClient(registry.tracking_uri, registry.tracking_uri)
-    file = Path(make_url(registry.tracking_uri).database or "mlflow.db")
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,11 @@ def client(registry: Registry) -> MlflowClient:
                 f"MLflow's database {file} cannot be made ({error.strerror}): set PAS_HOME to a "
                 "folder that you may write to"
             ) from error
-    return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    check_database(file)
+    try:
+        return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    except MlflowException as error:  # such as for the schema of another release of MLflow
+        raise UserError(f"MLflow's database {file}: {error}") from error
 
 
 def create_database(file: Path) -> None:
