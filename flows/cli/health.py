@@ -231,8 +231,10 @@ def _store() -> str:
     registry = settings().open_registry()
     if not settings().has_registry:
         return f"{registry.tracking_uri}, made by the first training"
+    from storage.registry.move import refuse_moved
     from storage.registry.versions import list_versions
 
+    refuse_moved(registry)
     count = len(list_versions(registry))
     return f"{without_credentials(registry.tracking_uri)}, {count} vector versions"
 

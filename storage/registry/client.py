@@ -146,8 +146,9 @@ def download(registry: Registry, uri: str, folder: Path) -> Path:
         )
     except (MlflowException, OSError) as error:
         moved = f" {MOVED}" if is_embedded(registry) and uri.startswith("file:") else ""
+        reason = str(error).strip().splitlines()[-1]  # MLflow's list of failures has a heading
         raise UserError(
-            f"{uri} cannot be fetched from the artifact store ({error}); restore the store, or "
+            f"{uri} cannot be fetched from the artifact store ({reason}); restore the store, or "
             f"train the vector again.{moved}"
         ) from error
     return Path(found)
