@@ -60,7 +60,6 @@ def check_stores() -> None:
             and the remedy.
     """
     from pas.errors import UserError
-    from storage.http import without_credentials
     from storage.registry.database import check_database, database_file
     from storage.registry.server import check_server
     from storage.settings import settings
@@ -90,7 +89,7 @@ def check_stores() -> None:
     if error is not None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"PAS_LAKE {without_credentials(lake.url)}: {reason}. Start the store, or correct its "
+            f"PAS_LAKE {lake.name}: {reason}. Start the store, or correct its "
             "address and keys where its client reads them, for S3 in AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error

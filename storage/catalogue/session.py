@@ -120,7 +120,7 @@ def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]
         yield
     except duckdb.OutOfMemoryException as error:
         raise UserError(
-            f"lake {lake.url}: DuckDB's memory limit is too small for this query "
+            f"lake {lake.name}: DuckDB's memory limit is too small for this query "
             f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
         ) from error
     except (duckdb.Error, ValueError) as error:
@@ -129,7 +129,7 @@ def naming_broken_shards(lake: Lake, addresses: Sequence[str]) -> Iterator[None]
         if not broken:
             raise
         raise UserError(
-            f"lake {lake.url}: {len(broken)} broken shard(s): {'; '.join(broken)}. Remove them; "
+            f"lake {lake.name}: {len(broken)} broken shard(s): {'; '.join(broken)}. Remove them; "
             "the next run computes their prompts again."
         ) from error
 

@@ -55,7 +55,7 @@ def read_answers(
             found = connection.sql(load_sql("answers"), params={"files": files}).to_arrow_table()
         except duckdb.Error as error:
             raise UserError(
-                f"lake {lake.url}: answers cannot be read ({error}). Remove the file; the next run "
-                "computes its answers again."
+                f"lake {lake.name}: answers cannot be read ({error}). Remove the file; the next "
+                "run computes its answers again."
             ) from error
     return dict(zip(found["question_key"].to_pylist(), found["scores"].to_pylist(), strict=True))

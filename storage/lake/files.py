@@ -53,6 +53,13 @@ class Lake:
     url: str
 
     @property
+    def name(self) -> str:
+        """The URL as it may be shown: without a user and password."""
+        from storage.http import without_credentials
+
+        return without_credentials(self.url)
+
+    @property
     def fs(self) -> fsspec.AbstractFileSystem:
         """The file system; its listings are never cached, other processes write here too."""
         made = fsspec.core.url_to_fs(self.url, use_listings_cache=False)[0]
@@ -213,8 +220,8 @@ class Lake:
             yield
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             raise UserError(
-                f"lake {self.url}: cannot {verb} ({error}). Check that the folder or bucket exists "
-                "and that you have access to it, or set another lake."
+                f"lake {self.name}: cannot {verb} ({error}). Check that the folder or bucket "
+                "exists and that you have access to it, or set another lake."
             ) from error
 
 
@@ -238,22 +245,22 @@ def open_lake(url: str) -> Lake:
     Raises:
         UserError: For a URL without a usable file system, or a folder that cannot be written.
     """
+    lake = Lake(url)
     if not url.strip() or set(url) & _GLOB_CHARACTERS:
         raise UserError(
-            f"lake {url!r}: give a folder or a URL such as s3://bucket/prefix, without any of "
-            f"{' '.join(sorted(_GLOB_CHARACTERS))}."
+            f"lake {lake.name!r}: give a folder or a URL such as s3://bucket/prefix, without any "
+            f"of {' '.join(sorted(_GLOB_CHARACTERS))}."
         )
-    lake = Lake(url)
     try:
         local, root = lake.is_local, Path(lake.root)
     except (ValueError, ImportError) as error:
         raise UserError(
-            f"lake {url!r}: {error}. Use a local folder, or install the fsspec package of this "
-            "protocol."
+            f"lake {lake.name!r}: {error}. Use a local folder, or install the fsspec package of "
+            "this protocol."
         ) from error
     standing = next((p for p in (root, *root.parents) if p.exists()), root)
     if local and not (standing.is_dir() and os.access(standing, os.W_OK)):
-        raise UserError(f"lake {url!r}: choose a folder that you may write to.")
+        raise UserError(f"lake {lake.name!r}: choose a folder that you may write to.")
     return lake
 
 
