@@ -1,6 +1,7 @@
 """The embedded Prefect server: one for a command, or one that stays for a home (`pas up`)."""
 
 import json
+import logging
 import os
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from pas.errors import UserError
 from storage.processes import Process, ended, parse, this_process
 from tasks.prefect_api import PrefectServer, prefect_home, prefect_server, prefect_setting
 
+log = logging.getLogger("pas")
 _ENDING = 10  # seconds for a server to end before it is killed
 
 
@@ -63,7 +65,8 @@ class Server:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended; the next line says why
-        self._read_line()
+        while (line := self._read_line()) != "ready":
+            log.warning("%s", line)
         self._ready = True
 
     def stop(self) -> None:
@@ -156,13 +159,23 @@ def running_server(home: Path, timeout: float) -> PrefectServer | None:
 
 
 def has_open_runs(home: Path) -> bool:
-    """Whether the home's own database has runs that have not ended; it is only looked at."""
+    """Whether the home's own database has runs that have not ended; it is only looked at.
+
+    Raises:
+        UserError: If it is damaged.
+    """
     file = prefect_home(home) / "prefect.db"
     if not file.exists():
         return False
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
-        query = "SELECT 1 FROM flow_run WHERE state_type IN ('RUNNING', 'PENDING') LIMIT 1"
-        return database.execute(query).fetchone() is not None
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            query = "SELECT 1 FROM flow_run WHERE state_type IN ('RUNNING', 'PENDING') LIMIT 1"
+            return database.execute(query).fetchone() is not None
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); the next command that runs a flow sets it aside if "
+            "it is damaged, and makes a new one"
+        ) from error
 
 
 def note_staying(address: str) -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from pas.errors import UserError
+from storage.sqlite import damage, revision
+
 if TYPE_CHECKING:
     import uvicorn
 
 _SQLITE = "sqlite+aiosqlite:///"
+_NOTE = "note: "  # how a line begins that the command is to log
 
 
 def main(stays: bool, port: int) -> None:
@@ -48,7 +52,10 @@ def main(stays: bool, port: int) -> None:
 
     if not stays and not sys.stdin.readline():
         return
-    _ensure_database()
+    try:
+        _ensure_database()
+    except (OSError, UserError) as error:
+        sys.exit(str(error))
     server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error"))
     Thread(target=_announce, args=(server, address, stays), daemon=True).start()
     if not stays:
@@ -78,54 +85,113 @@ def _end_with_command(server: "uvicorn.Server") -> None:
 
 
 def _ensure_database() -> None:
-    """Copy the database of a new home from one that is made once for each version of Prefect.
+    """See that the home has a database that is whole and of this version of Prefect.
 
-    Its many migrations take 6 s. Both files get their names when they are whole, so a kill or a
-    full disk leaves nothing that a later start would take for a database.
+    One of another version is migrated. That fails where an earlier migration was cut off, such as
+    by a full disk: some of its steps are not undone.
+
+    A new one is copied from one that is made once for each version: its many migrations take 6 s.
+    Both files get their names when they are whole, so a kill or a full disk leaves nothing that a
+    later start would take for a database. One that is damaged is set aside: all that it holds are
+    runs that have been.
     """
     import shutil
 
-    import prefect
     from filelock import FileLock
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
-    from storage.settings import settings
+    from storage.sqlite import set_aside
 
     url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
-    file = Path(url.removeprefix(_SQLITE))
-    if not url.startswith(_SQLITE) or file.exists():
+    if not url.startswith(_SQLITE):
         return
-    cache = settings().cache_dir
-    cache.mkdir(parents=True, exist_ok=True)
-    prepared = cache / f"prefect-{prefect.__version__}.db"
-    with FileLock(prepared.with_suffix(".lock")):
-        if not prepared.exists():
-            _make_database(prepared)
-        if not file.exists():
+    file, prepared = Path(url.removeprefix(_SQLITE)), _prepared()
+    if _is_ready(file, prepared):
+        return
+    with FileLock(file.with_suffix(".lock")):
+        if _is_ready(file, prepared):
+            return
+        if file.exists():
+            reason = damage(file) or _migrate(file)
+            if reason is None:
+                return
+            aside = set_aside(file)
+            _say(f"{_NOTE}Prefect's database was damaged ({reason}): it is now {aside}, and a new "
+                 "one takes its place; nothing that pas needs is lost")  # fmt: skip
+        if prepared is None:
+            _make_database(file)
+        else:
             unfinished = file.with_suffix(".new")
             shutil.copyfile(prepared, unfinished)
             unfinished.rename(file)
 
 
+def _is_ready(file: Path, prepared: Path | None) -> bool:
+    """Whether a home's database is whole and has the schema of this version of Prefect."""
+    if not file.exists() or damage(file, writing=True) is not None:
+        return False
+    return prepared is None or revision(file) == revision(prepared)
+
+
+def _prepared() -> Path | None:
+    """Return the database to copy; None where the cache folder cannot be used."""
+    import errno
+
+    import prefect
+    from filelock import FileLock
+
+    from storage.settings import settings
+
+    prepared = settings().cache_dir / f"prefect-{prefect.__version__}.db"
+    try:
+        if not prepared.exists() or damage(prepared) is not None:
+            prepared.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(prepared.with_suffix(".lock")):
+                if not prepared.exists() or damage(prepared) is not None:
+                    _make_database(prepared)
+    except UserError:  # it may not be read
+        return None
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return None
+    return prepared
+
+
 def _make_database(file: Path) -> None:
     import sqlite3
-    import subprocess
 
     unfinished = file.with_suffix(".new")
     for left in file.parent.glob(f"{unfinished.name}*"):
         left.unlink()
-    # In a process of its own: Prefect keeps to the first database that it has opened.
-    subprocess.run(
-        [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"],
-        env=os.environ | {"PREFECT_API_DATABASE_CONNECTION_URL": f"{_SQLITE}{unfinished}"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
+    reason = _migrate(unfinished)
+    if reason is not None:
+        raise OSError(f"{file.parent}: {reason}")
     database = sqlite3.connect(unfinished)
     database.execute("PRAGMA journal_mode = DELETE")  # takes the pages of the log into the file
     database.close()
     unfinished.rename(file)
+
+
+def _migrate(file: Path) -> str | None:
+    """Bring a database to the schema of this version of Prefect; return why that failed."""
+    import subprocess
+
+    # In a process of its own: Prefect keeps to the first database that it has opened.
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "prefect", "server", "database", "upgrade", "--yes"],
+        env=os.environ | {"PREFECT_API_DATABASE_CONNECTION_URL": f"{_SQLITE}{file}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if not done.returncode:
+        return None
+    # The traceback ends with advice of SQLAlchemy; the error's own line begins with its name.
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line.partition(":")[0]]
+    return [*errors, *lines[-1:], "its migration failed"][0]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ def prepare_environment(home: Path, *, verbose: bool = False) -> None:
         # A cold machine needs longer than Prefect's 20 seconds.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # We keep no results with Prefect; where somebody turns that on, they are no pickles.
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         # Errors reach the caller as exceptions; logged too, they would show a traceback for what is
         # a mistake in the data.
         "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL",

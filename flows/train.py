@@ -20,6 +20,8 @@ from pas.methods.sweep import select_measuring
 from pas.reading import mapped
 from pas.recipe import Recipe
 from storage.lake.stages import read_split
+from storage.registry.move import refuse_moved
+from storage.settings import settings
 from tasks import resources
 from tasks.damage import read_damage
 from tasks.estimate import estimate, read_directions
@@ -70,7 +72,7 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
             are runs of the deployment `share`.
 
     Raises:
-        UserError: For a mistake in the recipe, the data or the model.
+        UserError: For a mistake in the recipe, the data or the model, or a home that was moved.
     """
     with failure_told(recipe) if candidate else nullcontext(), helped(workers) as share:
         return training(recipe, candidate, share)
@@ -80,6 +82,8 @@ def train(recipe: Recipe, candidate: bool = True, workers: int = 1) -> Training:
 def training(recipe: Recipe, candidate: bool = True, share: Share | None = None) -> Training:
     """Load, extract, predict, estimate, sweep, evaluate, record, in a flow; see `train`."""
     watch, lake = Stopwatch(), resources.lake()
+    if settings().has_registry:
+        refuse_moved(resources.registry())  # before the work, not after it
     with watch.step("load"):
         recipe = mapped(recipe)
         split = load(recipe)

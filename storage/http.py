@@ -1,5 +1,6 @@
 """Servers asked by plain HTTP: their own clients take long to import, or wait for minutes."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener, urlopen
 
+_USER = re.compile(r"(?<=://)[^\s/]*@")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -56,5 +58,10 @@ def without_credentials(address: str) -> str:
     """Drop user, password and signature from a URL; leave anything else as it is."""
     parts = urlsplit(address)
     if not parts.scheme or not parts.netloc:
-        return address
+        return redacted(address)  # such as simplecache::s3://key:secret@bucket
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def redacted(text: str) -> str:
+    """Drop user and password from every URL in a text, such as a library's message."""
+    return _USER.sub("", text)

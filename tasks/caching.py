@@ -11,15 +11,13 @@ stored there:
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec
 
 import pyarrow as pa
 from prefect import Task, task
-from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.states import Completed
 
 from pas.errors import UserError
 from storage.lake.stages import Stage
@@ -29,36 +27,17 @@ from tasks import resources
 P = ParamSpec("P")
 
 
-@dataclass
-class LakeAddress(CachePolicy):
-    """The cache key is the task's name and the address that its result fills.
-
-    Prefect's default keys include the run's id, and hash a task's source but not that of its
-    helpers. The address is a hash of everything that determines the content.
-    """
-
-    def compute_key(
-        self,
-        task_ctx: TaskRunContext,
-        inputs: dict[str, Any],
-        flow_parameters: dict[str, Any],
-        **kwargs: Any,
-    ) -> str | None:
-        """Return the key, the same in every run."""
-        del flow_parameters, kwargs
-        return f"{task_ctx.task.name}-{inputs['address'].replace('/', '-')}"
-
-
 def worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Whether a retry could help: not for a mistake that the user has to correct."""
     return not isinstance(state.result(raise_on_failure=False), UserError)
 
 
-def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., str]:
+def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., str | State[str]]:
     """Make a task of a function that fills the lake address in its argument `address`.
 
-    If the lake has the file, for example from another machine, the task ends at once. Prefect's
-    own cache need not know of it. A damaged file is set aside and filled anew.
+    If the lake has the file, for example from another machine, the task ends at once, as `Cached`.
+    A damaged file is set aside and filled anew. The lake alone decides: Prefect would keep results
+    in files that it takes code from, and trusts whoever can write there.
 
     Args:
         name: Of the task.
@@ -67,28 +46,21 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
     """
 
     @wraps(fill)
-    def run(*args: Any, **kwargs: Any) -> str:
+    def run(*args: Any, **kwargs: Any) -> str | State[str]:
         address: str = signature.bind(*args, **kwargs).arguments["address"]
-        return address if intact(resources.lake(), address) else fill(*args, **kwargs)
+        if intact(resources.lake(), address):
+            return Completed(name="Cached", data=address)
+        return fill(*args, **kwargs)
 
     signature = inspect.signature(fill)
     return task(
         name=name,
-        cache_policy=LakeAddress(),
-        persist_result=True,
+        persist_result=False,
         retries=2,
         retry_delay_seconds=[1, 10],
         retry_condition_fn=worth_retrying,
         **{"task_run_name": name.replace("-", " ")} | options,
     )(run)
-
-
-def ready(filler: Task[..., str], address: str) -> Task[..., str]:
-    """Return the task ready to fill the address: from Prefect's cache only if the file is there.
-
-    A file may have been removed since Prefect cached the result. The lake decides.
-    """
-    return filler.with_options(refresh_cache=not intact(resources.lake(), address))
 
 
 def step(
@@ -123,7 +95,8 @@ def step(
         @wraps(make)
         def run(*args: P.args, **kwargs: P.kwargs) -> str:
             where = stage_of(*args, **kwargs)
-            return ready(filler, where.address)(*args, **where._asdict(), **kwargs)
+            filler(*args, **where._asdict(), **kwargs)
+            return where.address
 
         return run
 

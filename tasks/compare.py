@@ -16,7 +16,6 @@ from pas.errors import UserError
 from pas.evidence.checks import Finding
 from pas.evidence.paired import mcnemar
 from pas.steering.vector import SteeringVector
-from storage.http import without_credentials
 from storage.lake.tables import table_address
 from storage.lake.verification import intact
 from storage.registry.versions import VectorVersion
@@ -162,7 +161,7 @@ def _table(name: str, version: VectorVersion) -> pa.Table:
     if not intact(lake, address):
         raise UserError(
             f"{version.name}: the {name} of version {version.version} are not in the lake "
-            f"{without_credentials(lake.url)}. Set PAS_LAKE to the lake it was trained with, or "
+            f"{lake.name}. Set PAS_LAKE to the lake it was trained with, or "
             "train it again."
         )
     return lake.read_table(address)

@@ -21,7 +21,7 @@ from storage.lake.shards import shard_folder, shard_key, write_shard
 from storage.lake.stages import read_split
 from storage.settings import settings
 from tasks import resources
-from tasks.caching import filling, ready
+from tasks.caching import filling
 from tasks.shares import Share, Unit, Work
 
 
@@ -189,7 +189,7 @@ def extract_missing(
         share(Work("extract", recipe, split, "", tuple(units)))
         return todo
     futures = [
-        ready(extract_shard, shard.address).submit(
+        extract_shard.submit(
             recipe,
             shard,
             number,

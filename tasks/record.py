@@ -254,7 +254,7 @@ def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
         "skipped_rows": skipped_rows(lake, trail.split),
         "stages": trail._asdict(),
         "shards": shards_holding(lake, fingerprint, recipe.site, keys),
-        "lake": without_credentials(lake.url),
+        "lake": lake.name,
         "code_digest": code_digest(),
         "versions": versions(),
     }

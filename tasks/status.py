@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pas.errors import UserError
-from storage.http import without_credentials
 from storage.registry.server import check_server
 from storage.settings import Settings
 from tasks.prefect_api import PrefectServer
@@ -150,7 +149,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
         time=datetime.now(UTC).replace(microsecond=0),
         home=str(settings.root),
         vectors=vectors.result(),
-        lake=without_credentials(lake.url),
+        lake=lake.name,
         lake_files=len(files.result()),
         lake_bytes=sum(version.size for version in files.result().values()),
         server=server.shown if server else None,

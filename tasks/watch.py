@@ -71,7 +71,7 @@ def score_fresh(name: str, source: Source) -> Watch:
     if not intact(lake, address):
         raise UserError(
             f"{name}: the items that version {champion.version} was trained on are not in the lake "
-            f"{lake.url}. Set PAS_LAKE to the lake it was trained with, or train it again."
+            f"{lake.name}. Set PAS_LAKE to the lake it was trained with, or train it again."
         )
     parts = read_split(lake, address)
     recipe = Recipe.read(lineage["recipe"]).but(data=source, keep_splits=False)

@@ -44,7 +44,9 @@ def _command() -> None:
     except BaseException:
         import traceback
 
-        traceback.print_exc()
+        from storage.http import redacted
+
+        sys.stderr.write(redacted(traceback.format_exc()))
         _code = 1
 
 

@@ -68,7 +68,7 @@ def stats(json: Json = False) -> None:
         for e in found
     ]
     header = ("model", "fingerprint", "site", "shards", "prompts", "layers", "size")
-    print_table(f"Activations in {lake.url}", header, rows)
+    print_table(f"Activations in {lake.name}", header, rows)
 
 
 def why(

@@ -39,6 +39,7 @@ def demo(
     from pas.methods.contrast import METHODS
     from pas.reading import take_in
     from pas.recipe import Recipe
+    from storage.http import without_credentials
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
@@ -84,4 +85,4 @@ def demo(
     shown = prompts[0].replace("\n", "\\n")
     say(f"  pas steer {name} $'{shown}' --compare")
     say('  pas sql "SELECT method, layer, max(accuracy) FROM sweeps GROUP BY ALL ORDER BY 3 DESC"')
-    say(f"  mlflow ui --backend-store-uri {registry.tracking_uri}")
+    say(f"  mlflow ui --backend-store-uri {without_credentials(registry.tracking_uri)}")

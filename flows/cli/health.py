@@ -110,14 +110,15 @@ def _put_check(done: SimpleQueue[Check], name: str, look: Callable[[], str]) -> 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
     from pas.errors import UserError
+    from storage.http import redacted
 
     try:
         return Check(name, True, look())
     except UserError as error:
-        return Check(name, False, str(error))
+        return Check(name, False, redacted(str(error)))
     except Exception as error:  # every problem is reported, none ends the command
         first = (str(error).splitlines() or [""])[0]
-        return Check(name, False, f"{type(error).__name__}: {first}")
+        return Check(name, False, redacted(f"{type(error).__name__}: {first}"))
 
 
 def _libraries() -> str:
@@ -204,15 +205,14 @@ def _try_writing(folder: Path, setting: str) -> None:
 
 
 def _lake() -> str:
-    from storage.http import without_credentials
     from storage.settings import settings
 
     lake = settings().open_lake()
     if lake.is_local:
-        _try_writing(_nearest(Path(lake.root)), f"PAS_LAKE {lake.url}")
+        _try_writing(_nearest(Path(lake.root)), f"PAS_LAKE {lake.name}")
     else:
         lake.remove(lake.write_text(lake.address("doctor", f"{uuid4().hex}.json"), "{}"))
-    return f"{without_credentials(lake.url)}, {len(lake.list())} files"
+    return f"{lake.name}, {len(lake.list())} files"
 
 
 def _store_answers() -> str:
@@ -230,9 +230,11 @@ def _store() -> str:
     _store_answers()
     registry = settings().open_registry()
     if not settings().has_registry:
-        return f"{registry.tracking_uri}, made by the first training"
+        return f"{without_credentials(registry.tracking_uri)}, made by the first training"
+    from storage.registry.move import refuse_moved
     from storage.registry.versions import list_versions
 
+    refuse_moved(registry)
     count = len(list_versions(registry))
     return f"{without_credentials(registry.tracking_uri)}, {count} vector versions"
 

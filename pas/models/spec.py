@@ -1,7 +1,8 @@
 """The specification of a model: which one, and with which dtype, device and quantization."""
 
+import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -73,6 +74,14 @@ class ModelSpec:
         """A short lower-case name for paths and for names of registered models."""
         name = DEMO_NAME if self.id == DEMO else Path(self.id).name.removesuffix(".gguf")
         return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.") or "model"
+
+    @property
+    def located(self) -> "ModelSpec":
+        """The same model, found from any folder: a local one has its absolute path."""
+        path = Path(self.id).expanduser()
+        if self.id == DEMO or not path.exists():
+            return self
+        return replace(self, id=os.path.abspath(path))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-able."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from pas.errors import UserError
 from pas.models.loading import LoadedModel
 from pas.models.sites import Site, editing
 
@@ -26,9 +27,15 @@ def steered(
         tail: Number of last positions that are steered. Sequences must be padded on the left.
 
     Raises:
-        UserError: If the model has no such layer or site.
+        UserError: If the model has no such layer or site, or another width than the vector.
         RuntimeError: On leaving the context, if no forward pass went through the site.
     """
+    width = model.info.d_model
+    if delta.shape != (width,):  # one number alone would be added to every dimension
+        raise UserError(
+            f"model {model.spec.id} has {width} dimensions, the vector {delta.numel()}: use the "
+            "model that the vector was trained on"
+        )
     delta = delta.to(model.device, model.model.dtype)
 
     def edit(hidden: torch.Tensor) -> torch.Tensor:

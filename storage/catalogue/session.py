@@ -120,7 +120,7 @@ def explaining(lake: Lake) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise UserError(
-            f"lake {lake.url}: DuckDB's memory limit is too small for this query "
+            f"lake {lake.name}: DuckDB's memory limit is too small for this query "
             f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
         ) from error
 

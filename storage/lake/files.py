@@ -48,7 +48,7 @@ class DamagedError(UserError):
     def __init__(self, lake: Lake, address: str, damage: str) -> None:
         """Name the file, what is wrong with it, and the remedy."""
         super().__init__(
-            f"lake {lake.url}: {address} is damaged ({damage}). `pas cache gc` removes it."
+            f"lake {lake.name}: {address} is damaged ({damage}). `pas cache gc` removes it."
         )
 
 
@@ -76,6 +76,13 @@ class Lake:
     """
 
     url: str
+
+    @property
+    def name(self) -> str:
+        """The URL as it may be shown: without a user and password."""
+        from storage.http import without_credentials
+
+        return without_credentials(self.url)
 
     @property
     def fs(self) -> fsspec.AbstractFileSystem:
@@ -170,7 +177,7 @@ class Lake:
             return bytes(self.fs.cat_file(path))
         except PermissionError as error:
             raise UserError(
-                f"lake {self.url}: {address} cannot be read ({error}). Check your access to it."
+                f"lake {self.name}: {address} cannot be read ({error}). Check your access to it."
             ) from error
 
     def read_table(self, address: str) -> pa.Table:
@@ -292,8 +299,8 @@ class Lake:
             yield
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             raise UserError(
-                f"lake {self.url}: cannot {verb} ({error}). Check that the folder or bucket exists "
-                "and that you have access to it, or set another lake."
+                f"lake {self.name}: cannot {verb} ({error}). Check that the folder or bucket "
+                "exists and that you have access to it, or set another lake."
             ) from error
 
 
@@ -317,22 +324,22 @@ def open_lake(url: str) -> Lake:
     Raises:
         UserError: For a URL without a usable file system, or a folder that cannot be written.
     """
+    lake = Lake(url)
     if not url.strip() or set(url) & _GLOB_CHARACTERS:
         raise UserError(
-            f"lake {url!r}: give a folder or a URL such as s3://bucket/prefix, without any of "
-            f"{' '.join(sorted(_GLOB_CHARACTERS))}."
+            f"lake {lake.name!r}: give a folder or a URL such as s3://bucket/prefix, without any "
+            f"of {' '.join(sorted(_GLOB_CHARACTERS))}."
         )
-    lake = Lake(url)
     try:
         local, root = lake.is_local, Path(lake.root)
     except (ValueError, ImportError) as error:
         raise UserError(
-            f"lake {url!r}: {error}. Use a local folder, or install the fsspec package of this "
-            "protocol."
+            f"lake {lake.name!r}: {error}. Use a local folder, or install the fsspec package of "
+            "this protocol."
         ) from error
     standing = next((p for p in (root, *root.parents) if p.exists()), root)
     if local and not (standing.is_dir() and os.access(standing, os.W_OK)):
-        raise UserError(f"lake {url!r}: choose a folder that you may write to.")
+        raise UserError(f"lake {lake.name!r}: choose a folder that you may write to.")
     return lake
 
 

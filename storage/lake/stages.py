@@ -107,10 +107,10 @@ def read_ingredients(lake: Lake, address: str) -> dict[str, Any]:
             metadata = pq.read_metadata(handle).metadata or {}
     except FileNotFoundError as error:
         raise UserError(
-            f"lake {lake.url}: there is no {address}; give the address of a file in the lake"
+            f"lake {lake.name}: there is no {address}; give the address of a file in the lake"
         ) from error
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"lake {lake.url}: {address} cannot be read ({error})") from error
+        raise UserError(f"lake {lake.name}: {address} cannot be read ({error})") from error
     ingredients: dict[str, Any] = json.loads(metadata.get(FOOTER_KEY.encode(), b"{}"))
     return ingredients
 

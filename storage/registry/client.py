@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
-from sqlalchemy import URL, create_engine, event, make_url
+from sqlalchemy import URL, create_engine, event
 
 from pas.errors import UserError
+from storage.registry.database import check_database, database_file
 from storage.settings import Registry
 
 # Importing MLflow starts its telemetry, which also writes an id into the user's home. Its links
@@ -35,16 +36,31 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 def client(registry: Registry) -> MlflowClient:
-    """Return a client of the store; an embedded database is made on first use (1-2 s)."""
-    if not registry.tracking_uri.startswith("sqlite:"):
+    """Return a client of the store; an embedded database is made on first use (1-2 s).
+
+    Raises:
+        UserError: If the database cannot be made, or is damaged or locked.
+    """
+    file = database_file(registry)
+    if file is None:
         return MlflowClient(registry.tracking_uri, registry.tracking_uri)
-    file = Path(make_url(registry.tracking_uri).database or "mlflow.db")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # MLflow creates its tables without a lock: two runs on a fresh home would collide.
-    with FileLock(file.with_name(file.name + ".lock")):
-        if not file.exists():
-            create_database(file)
-    return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    if not file.exists():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # MLflow creates its tables without a lock: two runs on a fresh home would collide.
+            with FileLock(file.with_name(file.name + ".lock")):
+                if not file.exists():
+                    create_database(file)
+        except OSError as error:
+            raise UserError(
+                f"MLflow's database {file} cannot be made ({error.strerror}): set PAS_HOME to a "
+                "folder that you may write to"
+            ) from error
+    check_database(file)
+    try:
+        return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+    except MlflowException as error:  # such as for the schema of another release of MLflow
+        raise UserError(f"MLflow's database {file}: {error}") from error
 
 
 def create_database(file: Path) -> None:
@@ -130,8 +146,9 @@ def download(registry: Registry, uri: str, folder: Path) -> Path:
         )
     except (MlflowException, OSError) as error:
         moved = f" {MOVED}" if is_embedded(registry) and uri.startswith("file:") else ""
+        reason = str(error).strip().splitlines()[-1]  # MLflow's list of failures has a heading
         raise UserError(
-            f"{uri} cannot be fetched from the artifact store ({error}); restore the store, or "
+            f"{uri} cannot be fetched from the artifact store ({reason}); restore the store, or "
             f"train the vector again.{moved}"
         ) from error
     return Path(found)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import String, column, create_engine, func, literal, table, update
 
 from pas.errors import UserError
-from storage.registry.client import artifact_folder, client, is_embedded
+from storage.registry.client import MOVED, artifact_folder, client, is_embedded
 from storage.settings import Registry
 
 # Where MLflow's database has places of artifacts.
@@ -49,6 +49,17 @@ def moved_from(registry: Registry) -> list[Path]:
         and _path(experiment.artifact_location).name == artifact_folder(experiment.name)
     }
     return sorted(found - {new})
+
+
+def refuse_moved(registry: Registry) -> None:
+    """See that the home's artifacts are where its database has them.
+
+    Raises:
+        UserError: If the home was moved or copied; what is trained now would go to the old place.
+    """
+    if old := moved_from(registry):
+        places = ", ".join(map(str, old))
+        raise UserError(f"the database has the artifacts of this home in {places}. {MOVED}")
 
 
 def move(registry: Registry) -> list[Moved]:

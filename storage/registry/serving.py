@@ -6,6 +6,7 @@ MLflow and pandas. The base model is loaded by reference. `model_config` can set
 default that is the folder of the rest, `PAS_CACHE_DIR` or the user's cache folder.
 """
 
+import hashlib
 import logging
 import os
 import threading
@@ -20,6 +21,45 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
+
+import pas
+
+
+def _digest(folder: Path) -> str:
+    """Return a digest of a package's files."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix != ".pyc":
+            name = file.relative_to(folder).as_posix()
+            found.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def _require_own_code(own: Path) -> None:
+    """Refuse to run with another `pas` than the one that is packed with this model.
+
+    Python has one module of a name in a process: with the code of the model that was loaded first,
+    or of the `pas` that was imported before, this one might answer otherwise and nobody would know.
+
+    Args:
+        own: The copy that MLflow keeps beside this file.
+
+    Raises:
+        MlflowException: If the code in this process differs.
+    """
+    if not own.is_dir():  # not a packed model, but the project itself
+        return
+    # Worked out once: the files that it was imported from may be replaced or removed.
+    loaded = vars(pas).setdefault("__code_digest__", _digest(Path(pas.__file__).parent))
+    if loaded != _digest(own):
+        raise MlflowException(
+            "the code that is packed with this vector differs from the `pas` that this process has "
+            f"imported from {Path(pas.__file__).parent}. Load it in a process of its own, before "
+            "anything imports `pas`; vectors with the same code can share one"
+        )
+
+
+_require_own_code(Path(__file__).with_name("code") / "pas")
 
 from pas.data.chat import Message, read_messages
 from pas.errors import UserError

@@ -243,13 +243,19 @@ def load_vector(registry: Registry, version: VectorVersion) -> SteeringVector:
     """Fetch the vector from the version's artifacts.
 
     Raises:
-        UserError: If the artifacts are gone.
+        UserError: If the artifacts are gone, or are not those that were registered.
     """
     store = client(registry)
     model = store.get_model_version_download_uri(version.name, str(version.version))
     uri = f"{model}/artifacts/{VECTOR_FOLDER}"
     with tempfile.TemporaryDirectory() as folder:
-        return SteeringVector.load(download(registry, uri, Path(folder)))
+        vector = SteeringVector.load(download(registry, uri, Path(folder)))
+    if version.tags.get(DIGEST_TAG, vector.digest) != vector.digest:
+        raise UserError(
+            f"{version.name}:{version.version}: the artifacts in {uri} are not those that were "
+            f"registered; restore them, or train the vector again"
+        )
+    return vector
 
 
 def content_of(registry: Registry, version: VectorVersion) -> str | None:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
@@ -14,6 +17,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from storage.sqlite import damage
 from tests.helpers.data_files import write_toy
 from tests.helpers.processes import PATIENCE, environment
 from tests.helpers.servers import wait_for
@@ -73,31 +77,107 @@ def test_a_server_stays_until_it_is_told_to_end(tmp_path: Path) -> None:
     assert "no server stays" in ran(pas(home, "down"))[1], "what it left behind is noticed"
 
 
+START = (
+    "import logging, sys\n"
+    "from flows.runtime import make_home, prepare_environment\n"
+    "from flows.embedded import start_for_command\n"
+    "from storage.settings import settings\n"
+    "logging.basicConfig(format='%(message)s')\n"
+    "prepare_environment(settings().root)\n"
+    "server = start_for_command()\n"
+    "make_home(settings().root)\n"
+    "server.wait_until_ready()\n"
+    "server.stop()\n"
+)
+
+
+def start(home: Path, limit: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess:
+    """Start a command's server and end it; no file may become larger than the limit."""
+    return subprocess.run(
+        [sys.executable, "-c", START], capture_output=True, text=True, timeout=PATIENCE,
+        env=environment(home) | {"PAS_CACHE_DIR": str(home.parent / "cache")},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("size", [10_000, 1_100_000])
 def test_a_full_disk_leaves_no_half_made_database(tmp_path: Path, size: int) -> None:
-    code = (
-        "from flows.runtime import make_home, prepare_environment\n"
-        "from flows.embedded import start_for_command\n"
-        "from storage.settings import settings\n"
-        "prepare_environment(settings().root)\n"
-        "server = start_for_command()\n"
-        "make_home(settings().root)\n"
-        "server.wait_until_ready()\n"
-        "server.stop()\n"
-    )
     home = tmp_path / "home"
-
-    def start(limit: int) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE,
-            env=environment(home) | {"PAS_CACHE_DIR": str(tmp_path / "cache")},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        )  # fmt: skip
-
-    refused = start(size)
+    refused = start(home, size)
     assert refused.returncode != 0
     assert "UserError: Prefect's embedded server could not start" in refused.stderr
     made = [*(tmp_path / "cache").glob("*.db"), *(home / "prefect").glob("*.db")]
     assert made == [], "only whole databases have their names"
-    again = start(resource.RLIM_INFINITY)
+    again = start(home)
     assert again.returncode == 0, again.stderr
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose server has run, beside the folder `cache`."""
+    home = tmp_path_factory.mktemp("embedded") / "home"
+    assert start(home).returncode == 0
+    return home
+
+
+def migrated_in_part(file: Path) -> None:
+    """As a disk leaves it that is full in the middle of a migration: a column, but no record."""
+    from prefect.server import database as prefect_database
+
+    steps = Path(prefect_database.__file__).parent / "_migrations" / "versions" / "sqlite"
+    [step] = steps.glob("*_add_automation_tags_*.py")
+    [before] = re.findall(r"^down_revision.*= .(\w+).$", step.read_text(), re.MULTILINE)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (before,))
+        database.commit()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda file: file.write_bytes(b"garbage" * 1000), "file is not a database"),
+        (lambda file: file.write_bytes(file.read_bytes()[:200_000]), "malformed"),
+        (lambda file: file.write_bytes(b""), "no tables"),
+        (migrated_in_part, "duplicate column name"),
+    ],
+)
+def test_a_damaged_database_is_set_aside(
+    used: Path, tmp_path: Path, harm: Callable[[Path], object], reason: str
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(used.parent / "cache", tmp_path / "cache")
+    shutil.copytree(used, home)
+    file = home / "prefect" / "prefect.db"
+    harm(file)
+    damaged = file.read_bytes()
+    mended = start(home)
+    assert mended.returncode == 0, mended.stderr
+    [line] = mended.stderr.splitlines()
+    assert line.startswith("note: Prefect's database was damaged") and reason in line
+    assert damage(file) is None
+    aside = file.with_name("prefect.db.damaged-1")
+    assert aside.read_bytes() == damaged or reason.startswith("duplicate")
+    again = start(home)
+    assert (again.returncode, again.stderr) == (0, ""), "it is told once"
+
+
+def test_a_damaged_copy_in_the_cache_is_made_again(used: Path, tmp_path: Path) -> None:
+    shutil.copytree(used.parent / "cache", tmp_path / "cache")
+    [prepared] = (tmp_path / "cache").glob("prefect-*.db")
+    prepared.write_bytes(prepared.read_bytes()[:100_000])
+    done = start(tmp_path / "home")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert damage(prepared) is None
+
+
+def test_a_locked_database_is_told(used: Path, tmp_path: Path) -> None:
+    shutil.copytree(used.parent / "cache", tmp_path / "cache")
+    shutil.copytree(used, tmp_path / "home")
+    file = tmp_path / "home" / "prefect" / "prefect.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        refused = start(tmp_path / "home")
+        other.rollback()
+    assert refused.returncode != 0
+    assert "prefect.db is locked by another process" in refused.stderr.splitlines()[-1]
+    assert start(tmp_path / "home").returncode == 0

@@ -1,6 +1,11 @@
 """`pas registry`, on homes that were moved, and what `pas vectors` says of a broken registry."""
 
 import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +17,8 @@ from storage.registry.client import MOVED
 from storage.registry.promotion import promote
 from storage.settings import settings
 from tasks import resources
+from tests.helpers.data_files import write_toy
+from tests.helpers.processes import PATIENCE, environment
 from tests.helpers.registries import log, vector
 
 NAME = "pas-tiny-toy"
@@ -52,3 +59,31 @@ def test_reconcile_tells_what_it_cannot_judge(pas, steering) -> None:
     ran = pas("registry", "reconcile")
     assert ran.code == 0
     assert f"{NAME} version 2 cannot be judged: " in ran.err and "no evaluation" in ran.err
+
+
+@pytest.mark.parametrize("harm", ["garbage", "truncated", "locked"])
+def test_a_registry_that_cannot_be_read_is_told_in_a_line(
+    home: Path, empty_database: Path, tmp_path: Path, tiny_folder: Path, harm: str
+) -> None:
+    home.mkdir()
+    file = Path(shutil.copy(empty_database, home / "mlflow.db"))
+    if harm != "locked":
+        file.write_bytes(b"garbage" * 9 if harm == "garbage" else file.read_bytes()[:99_999])
+    before = file.read_bytes()
+    train = ["train", "--task", "toy", "--model", str(tiny_folder), "--seed", "1"]
+    commands = [["vectors"], ["promote", NAME], ["steer", NAME, "Where?"], ["registry", "move"],
+                [*train, "--data", str(write_toy(tmp_path / "toy.jsonl"))]]  # fmt: skip
+    with closing(sqlite3.connect(file)) as other:
+        if harm == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", "flows.cli", *command], env=environment(home),
+                capture_output=True, text=True, timeout=PATIENCE,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout) == (2, ""), done.stderr
+            [line] = done.stderr.splitlines()
+            assert line.startswith("error: ") and str(file) in line
+            assert ("is locked" if harm == "locked" else "restore it from a backup") in line
+    assert file.read_bytes() == before
+    assert not (home / "lake").exists() and not (home / "prefect").exists()

@@ -1,6 +1,8 @@
 """Which files of a folder are a model's weights."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from pas.errors import UserError
-from pas.models.files import model_folder, stored_dtype, weight_files
+from pas.models.files import file_hash, model_folder, stored_dtype, weight_files
 from pas.models.loading import LoadedModel, load_model, load_model_info
 from pas.models.spec import ModelSpec
 from tests.helpers.tiny_models import save_tiny
@@ -208,3 +210,56 @@ def test_half_a_snapshot_is_refused_offline(
 def test_a_model_that_was_never_downloaded_is_refused_offline(offline: Path) -> None:
     with pytest.raises(UserError, match="--model someone/else: .*the hub download failed"):
         model_folder(ModelSpec("someone/else"), offline.parent / "cache")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\x00", b"[]", b"3", b'{"a": 1}', b"[" * 100_000,
+     b'{"%s": ["%s", "no hash"]}', b'{"%s": ["%s", 3]}', b'{"%s|%s": "0"}'],
+)  # fmt: skip
+def test_a_damaged_cache_of_hashes_starts_anew(tmp_path: Path, content: bytes) -> None:
+    file, cache = tmp_path / "weights", tmp_path / "cache"
+    file.write_bytes(b"1")
+    expected = hashlib.sha256(b"1").hexdigest()
+    assert file_hash(file, cache) == expected
+    memo = cache / "hashes.json"
+    [(path, (state, _))] = json.loads(memo.read_text()).items()
+    memo.write_bytes(content.replace(b"%s", path.encode(), 1).replace(b"%s", state.encode()))
+    assert file_hash(file, cache) == expected
+    assert json.loads(memo.read_text()) == {path: [state, expected]}
+
+
+def test_a_hash_is_kept(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        file_hash(tmp_path / name, tmp_path)
+    memo = tmp_path / "hashes.json"
+    kept = json.loads(memo.read_text())
+    assert [Path(path).name for path in kept] == ["one", "two"]
+    [path, *_] = kept
+    memo.write_text(json.dumps(kept | {path: [kept[path][0], "f" * 64]}))
+    assert file_hash(tmp_path / "one", tmp_path) == "f" * 64, "it was not read again"
+
+
+def test_a_file_of_somebody_else_is_a_users_mistake(folder: Path) -> None:
+    for name, remedy in ((SAFE, "let its owner make it readable"), ("config.json", "again")):
+        path = folder / name
+        rights, content = path.stat().st_mode, path.read_bytes()
+        if os.geteuid() == 0:  # who may read everything, but no folder as a file
+            path.unlink()
+            path.mkdir()
+        else:
+            path.chmod(0)
+        with pytest.raises(UserError, match=remedy):
+            file_hash(path, folder.parent / "cache")
+        if path.is_dir():
+            path.rmdir()
+            path.write_bytes(content)
+        path.chmod(rights)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_damaged_configuration_is_a_users_mistake(folder: Path, content: bytes) -> None:
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json (cannot be read|is no JSON object)"):
+        stored_dtype(folder)

@@ -1,6 +1,7 @@
 """The fingerprint follows what a model computes, and nothing else."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,6 +47,29 @@ def change_chat_template(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
 
 
+def replace_weights_with_the_same_size_and_time(folder: Path) -> None:
+    """As `rsync -a` and `cp -p` do it."""
+    path, other = folder / "model.safetensors", folder / "other"
+    before = path.stat()
+    shutil.copy(path, other)
+    change_weights_in_place(other)
+    os.replace(other, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def change_weights_in_place(path: Path) -> None:
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def overwrite_weights_with_the_same_size_and_time(folder: Path) -> None:
+    change_weights_in_place(folder / "model.safetensors")
+
+
 def change_chat_template_of_older_versions(folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "{{ 1 }}"}))
@@ -59,6 +83,8 @@ def change_chat_template_of_older_versions(folder: Path) -> None:
         change_tokenizer,
         change_chat_template,
         change_chat_template_of_older_versions,
+        replace_weights_with_the_same_size_and_time,
+        overwrite_weights_with_the_same_size_and_time,
     ],
 )
 def test_the_fingerprint_follows_the_files(folder: Path, change: Callable[[Path], None]) -> None:

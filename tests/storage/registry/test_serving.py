@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
 from pas.steering.generate import generate
 from pas.steering.vector import SteeringVector
+from storage.registry.client import client
 from storage.registry.promotion import promote
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.registry.versions import resolve
@@ -326,6 +328,61 @@ def test_converted_models_are_where_the_rest_has_them(
     monkeypatch.setenv(variable, str(tmp_path))
     mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     assert list((tmp_path / below).iterdir())
+
+
+OTHER = "pas-tiny-other"
+
+
+@pytest.fixture(scope="module")
+def other_code(registry: Registry, base: LoadedModel) -> Registry:
+    """A second vector, `OTHER`, whose packed code answers in capitals."""
+    log(registry, OTHER, replace(a_vector(base), task="other"))
+    store, version = client(registry), resolve(registry, OTHER)
+    place = store.get_model_version_download_uri(OTHER, str(version.version))
+    code = Path(unquote(urlsplit(place).path)) / "code" / "pas" / "steering" / "generate.py"
+    text = code.read_text()
+    assert text.count("    return texts\n") == 1
+    code.write_text(text.replace("    return texts\n", "    return [t.upper() for t in texts]\n"))
+    return registry
+
+
+def test_code_that_differs_from_that_of_the_process_is_refused(
+    serve: Any, other_code: Registry
+) -> None:
+    for _ in range(2):
+        serve(NAME)  # packed from the code of this process
+        with pytest.raises(MlflowException, match="differs from the `pas` that this process has"):
+            serve(OTHER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "second"), [(NAME, OTHER), (OTHER, NAME)])
+def test_two_vectors_with_different_code_do_not_share_a_process(
+    other_code: Registry, home: Path, tmp_path: Path, first: str, second: str
+) -> None:
+    code = (
+        "import sys, mlflow\n"
+        "def load(name):\n"
+        "    config = {'cache_dir': sys.argv[1]}\n"
+        "    return mlflow.pyfunc.load_model(f'models:/{name}@champion', model_config=config)\n"
+        "def ask(model):\n"
+        f"    return model.predict({PROMPTS}, params={{'max_new_tokens': {N_TOKENS}}})\n"
+        "model = load(sys.argv[2])\n"
+        "before = ask(model)\n"
+        "try:\n"
+        "    ask(load(sys.argv[3]))\n"
+        "except mlflow.MlflowException as error:\n"
+        "    assert 'Load it in a process of its own' in str(error), error\n"
+        "    assert ask(model) == ask(load(sys.argv[2])) == before\n"
+        "    print(before == [text.upper() for text in before])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(home / "cache"), first, second],
+        env={"MLFLOW_TRACKING_URI": other_code.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1:] == [str(first == OTHER)]
 
 
 @pytest.mark.slow

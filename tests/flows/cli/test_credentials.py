@@ -1,0 +1,68 @@
+"""A password in the lake's URL or the tracking URI is printed and kept nowhere."""
+
+from pathlib import Path
+
+import pytest
+
+from storage.settings import settings
+from tests.helpers.data_files import write_toy
+
+SECRET = "s3kr1t"
+NAME = "pas-tiny-toy"
+
+
+@pytest.mark.server
+def test_the_password_of_a_lake_shows_nowhere(
+    pas, home: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAS_LAKE", f"memory://ada:{SECRET}@lake")
+    settings.cache_clear()
+    train = ("train", "--task", "toy", "--data", write_toy(tmp_path / "toy.jsonl"),
+             "--group-col", "topic", "--model", tiny_folder, "--layers", "1", "--strengths", "1",
+             "--json")  # fmt: skip
+    for command in (
+        train,
+        ("cache", "stats"),
+        ("cache", "stats", "--json"),
+        ("cache", "verify"),
+        ("cache", "why", "stages/none/0.parquet"),
+        ("status",),
+        ("status", "--html", tmp_path / "status.html"),
+        ("status", "--json"),
+        ("metrics",),
+        ("doctor",),
+        ("vectors", NAME),
+        ("promote", NAME),
+        ("watch", NAME, "--data", tmp_path / "toy.jsonl"),
+        ("sql", "SELECT count(*) FROM vectors"),
+    ):
+        ran = pas(*command)
+        assert ran.code in (0, 1, 2) and ran.out + ran.err
+        assert SECRET not in ran.out + ran.err, command
+    kept = [file for file in (*home.rglob("*"), tmp_path / "status.html") if file.is_file()]
+    assert {"mlflow.db", "lineage.json", "status.html"} < {file.name for file in kept}
+    assert [file for file in kept if SECRET.encode() in file.read_bytes()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "address", "commands"),
+    [
+        ("PAS_LAKE", f"nowhere://ada:{SECRET}@host/lake", ["stats", "doctor"]),
+        ("PAS_LAKE", f"s3://ada:{SECRET}@bucket/[lake]", ["stats", "doctor"]),
+        ("MLFLOW_TRACKING_URI", f"http://ada:{SECRET}@127.0.0.1:1", ["doctor", "promote"]),
+        ("MLFLOW_TRACKING_URI", f"postgresql://ada:{SECRET}@127.0.0.1:1/mlflow", ["doctor"]),
+        ("PREFECT_API_URL", f"http://ada:{SECRET}@127.0.0.1:1/api", ["status", "doctor"]),
+    ],
+)
+def test_the_password_of_a_store_that_fails_is_not_told(
+    pas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str, commands
+) -> None:
+    monkeypatch.setenv(variable, address)
+    monkeypatch.setenv("PAS_ARTIFACT_ROOT", str(tmp_path))
+    settings.cache_clear()
+    asked = {"stats": ("cache", "stats"), "promote": ("promote", NAME)}
+    for command in commands:
+        ran = pas(*asked.get(command, (command,)))
+        assert ran.code in (0, 1, 2) and SECRET not in ran.out + ran.err
+    assert ran.code != 0
