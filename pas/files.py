@@ -1,23 +1,54 @@
-"""Files that libraries write for their owner alone, made readable as the umask allows."""
+"""Files that are written whole, reach the disk, and can be read by others as the umask allows."""
 
+import os
 from pathlib import Path
 from uuid import uuid4
 
+TEMPORARY_PREFIX = ".tmp-"  # how the name of a file begins until it is whole
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Of several processes that write it, the last one stays."""
-    # Not by `tempfile`, whose files nobody else may read.
-    unfinished = path.with_name(f".tmp-{uuid4().hex}")
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all. Of several processes that write it, the last one stays.
+
+    Its folder is made. The content has reached the disk before the name stands for it, also after a
+    power cut.
+
+    Args:
+        path: The file; one that is there stays until the new one is whole.
+        content: All of it.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system; and not by
+    # `tempfile`, whose files nobody else may read.
+    unfinished = path.with_name(f"{TEMPORARY_PREFIX}{uuid4().hex}")
     try:
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder written to the disk."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def make_readable(folder: Path) -> None:
     """Give all files below a folder the rights of any new file, as the umask has them."""
-    new = folder / f".tmp-{uuid4().hex}"
+    new = folder / f"{TEMPORARY_PREFIX}{uuid4().hex}"
     new.touch()
     rights = new.stat().st_mode
     new.unlink()

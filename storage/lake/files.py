@@ -17,12 +17,12 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pas.errors import UserError
+from pas.files import TEMPORARY_PREFIX, write_whole
 from storage.lake import checksum
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # Named here because inside the class `list` is the method.
 Addresses = list[str]
 
-TEMPORARY_PREFIX = ".tmp-"
 QUARANTINE = "quarantine"  # where damaged files are set aside, under their own addresses
 # Serialising happens in memory, so a temporary file lives only as long as one write call; an
 # older one belongs to a writer that was killed.
@@ -288,7 +287,7 @@ class Lake:
     def _put(self, path: str, data: memoryview) -> None:
         with self._explaining("write"):
             if self.is_local:
-                _replace_file(path, data)
+                write_whole(Path(path), data)
             else:
                 # An object store shows a put only when it is complete.
                 self.fs.pipe_file(path, bytes(data))
@@ -360,35 +359,5 @@ def _version(info: Mapping[str, Any]) -> FileVersion:
     return FileVersion(int(info["size"]), "|".join(map(str, plain)))
 
 
-def _sync_folder(folder: str) -> None:
-    """Have the names in a folder written to the disk."""
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _is_temporary(address: str) -> bool:
     return address.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
-
-
-def _replace_file(path: str, data: memoryview) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    # In the same folder, because a rename is atomic only within one file system.
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid4().hex}")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            # After a power cut a name must not stand for content that never reached the disk.
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(folder)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise

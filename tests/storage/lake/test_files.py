@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pas.errors import UserError
-from storage.lake.files import TEMPORARY_PREFIX, Lake, open_lake
+from pas.files import TEMPORARY_PREFIX
+from storage.lake.files import Lake, open_lake
 from tests.helpers import object_store
 from tests.helpers.fault_proxy import faulty_proxy
 
