@@ -7,6 +7,7 @@ a process of its own, so that its peak resident memory is its own:
 
     estimate  `storage.catalogue.estimate.estimate`, three methods at every layer
     read      pyarrow decodes every row group of the same files
+    verify    the same files are verified, as before their first use; `estimate` does it too
     numpy     one layer after the other as a float32 matrix, weights @ matrix in float64
 """
 
@@ -37,7 +38,7 @@ from benchmarks.random_shards import (
     write_shards,
 )
 
-CONTENDERS = ("estimate", "read", "numpy")
+CONTENDERS = ("estimate", "read", "verify", "numpy")
 TOLERANCE = 1e-5
 
 
@@ -60,6 +61,17 @@ def measure_read(folder: Path) -> None:
         with pq.ParquetFile(path) as parquet:
             for group in range(parquet.num_row_groups):
                 parquet.read_row_group(group)
+
+
+def measure_verify(folder: Path) -> None:
+    """Verify every shard as its first reader in a process does."""
+    from storage.lake.files import open_lake
+    from storage.lake.verification import intact_files
+
+    lake = open_lake(str(folder))
+    files = lake.files("activations")
+    if intact_files(lake, files) != [*files]:
+        raise SystemExit("a shard is damaged")
 
 
 def measure_numpy(folder: Path, layers: int) -> np.ndarray:
@@ -101,6 +113,7 @@ def run_contender(arguments: argparse.Namespace, folder: Path) -> None:
         "write": lambda: write_shards(folder, arguments),
         "estimate": lambda: measure_estimate(folder, arguments.layers, arguments.memory_limit),
         "read": lambda: measure_read(folder),
+        "verify": lambda: measure_verify(folder),
         "numpy": lambda: measure_numpy(folder, arguments.layers),
     }
 

@@ -7,7 +7,9 @@ stays one that every reader of Parquet opens.
 
 from __future__ import annotations
 
+import os
 import struct
+from typing import BinaryIO
 
 KEY = "pas.checksum"
 BLANK = "0" * 32
@@ -17,45 +19,64 @@ _ENTRY = b"\x18" + bytes([len(KEY)]) + KEY.encode() + b"\x18" + bytes([len(BLANK
 _MAGIC = b"PAR1"
 
 
-def fill_in(data: bytearray) -> None:
+_BLOCK = 1 << 20  # bytes; one buffer that is filled again stays in the processor's cache
+
+
+def fill_in(file: BinaryIO) -> None:
     """Replace the zeros of a file that was written with `{KEY: BLANK}` by its checksum.
 
     Args:
-        data: The whole file.
+        file: The whole file, open for reading and writing.
 
     Raises:
         ValueError: If the file has no such entry.
     """
-    place = _place(data)
+    place = _place(file)
     if place is None:
         raise ValueError(f"the file was written without {KEY}")
-    data[place : place + len(BLANK)] = _digest(data, place)
+    digest = _digest(file, place)
+    file.seek(place)
+    file.write(digest)
 
 
-def is_damaged(data: bytes) -> bool | None:
+def is_damaged(file: BinaryIO) -> bool | None:
     """Return whether a file's bytes are not those that were written; None if it has no checksum.
 
     Args:
-        data: The whole file.
+        file: The whole file, open for reading.
     """
-    place = _place(data)
-    return None if place is None else _digest(data, place) != data[place : place + len(BLANK)]
-
-
-def _place(data: bytes | bytearray) -> int | None:
-    """Return where the checksum begins, or None."""
-    if len(data) < 12 or data[-4:] != _MAGIC:
+    place = _place(file)
+    if place is None:
         return None
-    [length] = struct.unpack("<I", data[-8:-4])
-    entry = data.rfind(_ENTRY, max(0, len(data) - 8 - length))
-    return None if entry < 0 else entry + len(_ENTRY)
+    file.seek(place)
+    return file.read(len(BLANK)) != _digest(file, place)
 
 
-def _digest(data: bytes | bytearray, place: int) -> bytes:
+def _place(file: BinaryIO) -> int | None:
+    """Return where the checksum begins, or None."""
+    size = file.seek(0, os.SEEK_END)
+    if size < 12:
+        return None
+    file.seek(size - 8)
+    [length] = struct.unpack("<I", file.read(4))
+    if file.read(4) != _MAGIC:
+        return None
+    start = max(0, size - 8 - length)
+    file.seek(start)
+    entry = file.read(size - 8 - start).rfind(_ENTRY)
+    return None if entry < 0 else start + entry + len(_ENTRY)
+
+
+def _digest(file: BinaryIO, place: int) -> bytes:
+    """Return the checksum of a file with the checksum's own place blank."""
     from xxhash import xxh3_128  # many times faster than reading, which blake2b is not
 
-    view = memoryview(data)
-    digest = xxh3_128(view[:place])
-    digest.update(BLANK.encode())
-    digest.update(view[place + len(BLANK) :])
+    digest, block, done = xxh3_128(), memoryview(bytearray(_BLOCK)), 0
+    file.seek(0)
+    while n := file.readinto(block):  # type: ignore[attr-defined]
+        first, last = max(place - done, 0), min(place + len(BLANK) - done, n)
+        if first < last:
+            block[first:last] = BLANK[: last - first].encode()
+        digest.update(block[:n])
+        done += n
     return digest.hexdigest().encode()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -164,8 +164,8 @@ class Lake:
         """A seekable binary file for reading; the caller closes it."""
         return self.fs.open(self.path(address), "rb")
 
-    def read_bytes(self, address: str) -> bytes:
-        """Read a whole file.
+    def open_whole(self, address: str) -> BinaryIO:
+        """Open a file to read all of it; an object is fetched at once. The caller closes it.
 
         Raises:
             FileNotFoundError: If there is no file at the address.
@@ -173,7 +173,9 @@ class Lake:
         """
         path = self.path(address)
         try:
-            return bytes(self.fs.cat_file(path))
+            if self.is_local:
+                return open(path, "rb", buffering=0)
+            return io.BytesIO(self.fs.cat_file(path))
         except PermissionError as error:
             raise UserError(
                 f"lake {self.name}: {address} cannot be read ({error}). Check your access to it."
@@ -189,8 +191,10 @@ class Lake:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        data, damage = self.read_bytes(address), "its checksum differs"
-        if not checksum.is_damaged(data):
+        damage = "its checksum differs"
+        with self.open_whole(address) as file:
+            data = file.read()
+        if not checksum.is_damaged(io.BytesIO(data)):
             try:
                 with pq.ParquetFile(pa.BufferReader(data)) as parquet:
                     return parquet.read()
@@ -235,9 +239,8 @@ class Lake:
         ) as writer:
             writer.write_table(table, row_group_rows)
             writer.add_key_value_metadata({checksum.KEY: checksum.BLANK})
-        data = bytearray(sink.getbuffer())
-        checksum.fill_in(data)
-        self._put(self.path(self.address(*address.split("/"))), memoryview(data))
+        checksum.fill_in(sink)
+        self._put(self.path(self.address(*address.split("/"))), sink.getbuffer())
         return address
 
     def write_text(self, address: str, text: str) -> str:

@@ -7,6 +7,7 @@ its address. A file without a checksum, from an older release, is read and check
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ _CHECKS = {
     stages.STAGES: stages.check_stage,
     tables.TABLES_FOLDER: tables.check_run_table,
 }
+# What pyarrow and a check raise for content that is not what they expect.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
 # What this process has verified. Written anew, a file has another version.
 _verified: set[tuple[str, str, FileVersion]] = set()
 
@@ -50,21 +53,22 @@ def verify(lake: Lake, address: str, *, values: bool = True) -> FileReport:
         FileNotFoundError: If there is no such file.
         UserError: If the lake cannot be read.
     """
-    data = lake.read_bytes(address)
-    damaged, reason = is_damaged(data), ""
-    try:
-        if damaged:
-            raise ValueError("its checksum differs")
-        unknown = damaged is None
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=unknown) as parquet:
-            check = _CHECKS.get(address.partition("/")[0])
-            if check is not None:
-                check(address, parquet, values=values or unknown)
-            elif unknown:
-                parquet.read()
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error) or type(error).__name__
-    return FileReport(address, not reason, reason, len(data))
+    with lake.open_whole(address) as file:
+        damaged, reason = is_damaged(file), ""
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if damaged:
+                raise ValueError("its checksum differs")
+            unknown = damaged is None
+            with pq.ParquetFile(file, page_checksum_verification=unknown) as parquet:
+                check = _CHECKS.get(address.partition("/")[0])
+                if check is not None:
+                    check(address, parquet, values=values or unknown)
+                elif unknown:
+                    parquet.read()
+        except _UNREADABLE as error:
+            reason = str(error) or type(error).__name__
+    return FileReport(address, not reason, reason, size)
 
 
 def intact(lake: Lake, address: str) -> bool:

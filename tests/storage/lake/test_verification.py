@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,6 +64,10 @@ def lake(tmp_path: Path) -> Lake:
     return open_lake(str(tmp_path))
 
 
+def read_bytes(lake: Lake, address: str) -> bytes:
+    return Path(lake.path(address)).read_bytes()
+
+
 def overwrite(lake: Lake, address: str, content: bytes) -> None:
     """Change a file behind the lake's back."""
     file = Path(lake.path(address))
@@ -76,9 +81,9 @@ def test_what_was_written_is_intact_and_the_same_bytes_each_time(
     write: Callable[[Lake], str], lake: Lake
 ) -> None:
     address = write(lake)
-    content = lake.read_bytes(address)
+    content = read_bytes(lake, address)
     assert verify(lake, address) == (address, True, "", len(content)) and intact(lake, address)
-    assert write(lake) == address and lake.read_bytes(address) == content
+    assert write(lake) == address and read_bytes(lake, address) == content
 
 
 @every_kind
@@ -92,7 +97,7 @@ def test_no_change_of_the_content_goes_unnoticed(
     """Flips, cuts and overwritten regions, one or several, anywhere in the file."""
     address = write(lake)
     whole = lake.read_table(address)
-    content = bytearray(lake.read_bytes(address))
+    content = bytearray(read_bytes(lake, address))
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(content) - 1))
         change = data.draw(st.sampled_from(("flip", "zeros", "noise", "cut")))
@@ -126,7 +131,7 @@ def test_a_file_in_the_place_of_another_is_found(
         write_sweep: lambda: write_run_table(lake, "sweeps", "r2", pa.Table.from_pylist([SWEEP])),
     }
     address, other = write(lake), others[write]()
-    overwrite(lake, address, lake.read_bytes(other))
+    overwrite(lake, address, read_bytes(lake, other))
     assert intact_files(lake, lake.files()) == [other]
     assert "is not that of" in caplog.text
 
@@ -159,17 +164,17 @@ def test_a_file_without_a_checksum_is_checked_as_a_whole(
 def test_a_file_is_read_once_until_it_changes(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = [write_activations(lake), write_split(lake)]
     read: list[str] = []
-    reading = Lake.read_bytes
-    monkeypatch.setattr(Lake, "read_bytes", lambda s, a: read.append(a) or reading(s, a))
+    opening = Lake.open_whole
+    monkeypatch.setattr(Lake, "open_whole", lambda s, a: read.append(a) or opening(s, a))
     assert intact_files(lake, lake.files()) == intact_files(lake, lake.files()) == addresses
     assert read == addresses
-    overwrite(lake, addresses[0], reading(lake, addresses[0]))
+    overwrite(lake, addresses[0], read_bytes(lake, addresses[0]))
     assert intact_files(lake, lake.files()) == addresses and read == [*addresses, addresses[0]]
 
 
 def test_reading_a_damaged_table_is_refused(lake: Lake) -> None:
     address = write_sweep(lake)
-    content = lake.read_bytes(address)
+    content = read_bytes(lake, address)
     for damaged in (content[:-1], content[:8] + b"?" + content[9:], b"", b"PAR1"):
         overwrite(lake, address, damaged)
         with pytest.raises(DamagedError, match=f"{address} is damaged.*pas cache gc"):
@@ -194,10 +199,10 @@ def test_a_store_that_fails_is_not_a_damaged_file(
     address = write_sweep(lake)
     verification._verified.clear()
 
-    def fail(*_: object) -> bytes:
+    def fail(*_: object) -> BinaryIO:
         raise TimeoutError("the store does not answer")
 
-    monkeypatch.setattr(Lake, "read_bytes", fail)
+    monkeypatch.setattr(Lake, "open_whole", fail)
     with pytest.raises(TimeoutError):
         intact(lake, address)
     assert lake.exists(address)
