@@ -18,14 +18,14 @@ def check_schema(schema: pa.Schema) -> None:
     )
 
 
-def read_group(group: pa.Table) -> tuple[int, list[bytes], int | None]:
+def read_group(group: pa.Table) -> tuple[int, list[bytes], int]:
     """Check one row group by itself.
 
     Args:
-        group: All its rows, with or without the vectors.
+        group: All its rows.
 
     Returns:
-        Its layer, its sorted keys, and the width of its vectors if they were read.
+        Its layer, its sorted keys, and the width of its vectors.
 
     Raises:
         ValueError: For more than one layer, unsorted keys, ragged or non-finite vectors.
@@ -35,8 +35,6 @@ def read_group(group: pa.Table) -> tuple[int, list[bytes], int | None]:
     layer = int(layers.pop())
     keys: list[bytes] = group["prompt_key"].to_pylist()
     check(keys == sorted(set(keys)), f"keys of layer {layer} are not sorted")
-    if "vector" not in group.column_names:
-        return layer, keys, None
     vectors = group["vector"].combine_chunks()
     widths = set(np.diff(vectors.offsets.to_numpy()).tolist())
     check(len(widths) == 1 and vectors.null_count == 0, f"vectors of layer {layer} are ragged")

@@ -106,8 +106,10 @@ def write_shard(
         )
         for i in layer_order
     )
+    name = shard_key(keys, activations.layers)
     footer = {
         "schema_version": SCHEMA_VERSION,
+        "key": name,
         "fingerprint": fingerprint,
         "site": site,
         "model": dict(model_meta),
@@ -116,7 +118,6 @@ def write_shard(
         "n_prompts": len(keys),
         "n_tokens": [activations.n_tokens[i] for i in rows],
     }
-    name = shard_key(keys, activations.layers)
     address = f"{shard_folder(lake, fingerprint, site)}/{name}.parquet"
     metadata = {FOOTER_KEY: json.dumps(footer, sort_keys=True)}
     return lake.write_table(
@@ -144,13 +145,14 @@ def read_footer(lake: Lake, address: str) -> dict[str, Any]:
 def check_shard(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
     """Check everything that readers of a shard rely on.
 
-    That is the schema, the footer and the content key against the address, one sorted row group
-    per layer with the same keys, and, if asked for, finite vectors of one width and dtype.
+    That is the schema, and what the footer says against the address. If asked for, the rows too:
+    the content key, one sorted row group per layer with the same keys, and finite vectors of one
+    width.
 
     Args:
         address: Where the shard is stored.
         parquet: The shard.
-        values: Read the vectors too, which takes most of the time.
+        values: Read the rows.
 
     Raises:
         ValueError: With the reason.
@@ -160,10 +162,13 @@ def check_shard(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
     stored = parquet.schema_arrow.field("vector").type.value_type
     exact = footer["dtype"] != "float32" or stored == pa.float32()
     check(exact, f"vectors of {footer['dtype']} are stored as {stored}")
-    columns = None if values else ["prompt_key", "layer"]
-    layers, keys, width = list[int](), list[bytes](), None
+    if not values:
+        named = (footer["fingerprint"], footer["site"], footer["key"])
+        check(parse_address(address) == named, "the address is not that of the content")
+        return
+    layers, keys, width = list[int](), list[bytes](), -1
     for group in range(parquet.num_row_groups):
-        layer, group_keys, group_width = read_group(parquet.read_row_group(group, columns))
+        layer, group_keys, group_width = read_group(parquet.read_row_group(group))
         layers.append(layer)
         check(group == 0 or group_keys == keys, f"layer {layer} has other prompts")
         check(group == 0 or group_width == width, f"layer {layer} has another width")
