@@ -127,8 +127,7 @@ def fill(
     order = [*range(start, len(units)), *range(start)]
     for i in order:
         claim = f"{folder}/{i}.claim"
-        if not (intact(lake, units[i].address) or lake.exists(claim)):
-            lake.write_text(claim, "")
+        if not intact(lake, units[i].address) and lake.claim(claim):
             timed(units[i])
     lacking, since = len(units), time.monotonic()
     while finish and (left := [i for i in order if not intact(lake, units[i].address)]):

@@ -96,8 +96,6 @@ def query_rows(
 
 @contextmanager
 def _answering(lake: Lake, sql: str, memory_limit: str | None) -> Iterator[duckdb.DuckDBPyRelation]:
-    from storage.lake.verification import require_intact
-
     with connect(lake, memory_limit=memory_limit) as connection:
         lock(connection, lake)
         try:
@@ -105,7 +103,8 @@ def _answering(lake: Lake, sql: str, memory_limit: str | None) -> Iterator[duckd
             # By their names: asked for the tables of a statement, DuckDB would wait for ever for
             # a file system of Python's.
             for name in (name for name in TABLES if name in sql.lower()):
-                require_intact(lake, lake.files(table_folder(lake, name)))
+                for address in lake.files(table_folder(lake, name)):
+                    lake.require_undamaged(address)
             yield connection.sql(sql)
         except duckdb.Error as error:
             raise UserError(f"sql: {error}\nViews: {', '.join(VIEWS)}.") from error

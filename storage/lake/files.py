@@ -181,6 +181,16 @@ class Lake:
                 f"lake {self.name}: {address} cannot be read ({error}). Check your access to it."
             ) from error
 
+    def require_undamaged(self, address: str) -> None:
+        """Compare a file's bytes with its checksum, if it has one and if the file is there.
+
+        Raises:
+            DamagedError: If they are not those that were written.
+        """
+        with contextlib.suppress(FileNotFoundError), self.open_whole(address) as file:
+            if checksum.is_damaged(file):
+                raise DamagedError(self, address, "its checksum differs")
+
     def read_table(self, address: str) -> pa.Table:
         """Read a whole Parquet file; its bytes are checked.
 
@@ -248,6 +258,20 @@ class Lake:
         path = self.path(self.address(*address.split("/")))
         self._put(path, memoryview(text.encode()))
         return address
+
+    def claim(self, address: str) -> bool:
+        """Make an empty file unless there is one; of several who try at once, one succeeds."""
+        path = self.path(self.address(*address.split("/")))
+        with self._explaining("write"):
+            try:
+                if self.is_local:
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    open(path, "xb").close()
+                else:
+                    self.fs.pipe_file(path, b"", mode="create")
+            except FileExistsError:
+                return False
+        return True
 
     def remove(self, address: str) -> None:
         """Delete one file; nothing happens if it is not there."""

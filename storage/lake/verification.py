@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from storage.lake import answers, shards, stages, tables
 from storage.lake.checksum import is_damaged
-from storage.lake.files import QUARANTINE, DamagedError, FileVersion, Lake
+from storage.lake.files import QUARANTINE, FileVersion, Lake
 
 log = logging.getLogger("pas")
 
@@ -101,17 +101,6 @@ def intact_files(lake: Lake, files: Mapping[str, FileVersion]) -> list[str]:
                 "lake: %s is damaged (%s) and is set aside in %s/", address, damage, QUARANTINE
             )
     return good
-
-
-def require_intact(lake: Lake, files: Mapping[str, FileVersion]) -> None:
-    """Refuse to go on with damaged files, for who may not change the lake.
-
-    Raises:
-        DamagedError: Naming the first one.
-    """
-    for address, version in files.items():
-        if damage := _damage(lake, address, version):
-            raise DamagedError(lake, address, damage)
 
 
 def _damage(lake: Lake, address: str, version: FileVersion) -> str | None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -142,3 +143,20 @@ def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
             lake.write_text("b.json", "{}")
             assert back.finished.is_set()
             assert lake.list(suffix=".json") == ["a.json", "b.json"]
+
+
+def test_of_many_who_claim_a_file_one_succeeds(lake: Lake) -> None:
+    _claim_from_many_threads(lake)
+
+
+def test_a_claim_in_an_object_store_is_one_too() -> None:
+    with object_store.bucket() as url:
+        _claim_from_many_threads(open_lake(url))
+
+
+def _claim_from_many_threads(lake: Lake) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for n in range(5):
+            got = list(threads.map(lake.claim, [f"shares/x/{n}.claim"] * 8))
+            assert sorted(got) == [False] * 7 + [True]
+    assert lake.list(suffix=".claim") == [f"shares/x/{n}.claim" for n in range(5)]

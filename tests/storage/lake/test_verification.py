@@ -22,7 +22,7 @@ from storage.lake.files import DamagedError, Lake, open_lake
 from storage.lake.shards import write_shard
 from storage.lake.stages import split_table, stage
 from storage.lake.tables import write_run_table
-from storage.lake.verification import intact, intact_files, require_intact, verify
+from storage.lake.verification import intact, intact_files, verify
 
 FINGERPRINT = "0123456789abcdef" * 2
 KEYS = tuple(bytes([n]) * 16 for n in range(8))
@@ -179,8 +179,9 @@ def test_reading_a_damaged_table_is_refused(lake: Lake) -> None:
         overwrite(lake, address, damaged)
         with pytest.raises(DamagedError, match=f"{address} is damaged.*pas cache gc"):
             lake.read_table(address)
-        with pytest.raises(DamagedError, match=address):
-            require_intact(lake, lake.files())
+    overwrite(lake, address, content[:8] + b"?" + content[9:])
+    with pytest.raises(DamagedError, match=address):
+        lake.require_undamaged(address)
     assert lake.exists(address)
 
 
@@ -189,7 +190,7 @@ def test_what_is_not_there_is_not_intact(lake: Lake) -> None:
     files = lake.files()
     lake.remove(address)
     assert not intact(lake, address) and intact_files(lake, files) == []
-    require_intact(lake, files)
+    lake.require_undamaged(address)
     assert lake.list("quarantine") == []
 
 
