@@ -13,7 +13,7 @@ from tests.helpers.data_files import write_toy
 from tests.helpers.pickles import is_pickle, pickled
 from tests.helpers.processes import PATIENCE, environment
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def test_a_pickle_is_found_where_there_is_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.helpers.tiny_models import save_tiny
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.slow,
+    pytest.mark.faults,
     pytest.mark.skipif(sys.platform != "linux", reason="rights of a process are Linux's"),
 ]
 STEER = ("steer", "pas-tiny-toy", "Where does the heron", "--max-new-tokens", "4")

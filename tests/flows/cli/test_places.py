@@ -17,7 +17,7 @@ from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
 from tests.helpers.processes import PATIENCE, environment
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.faults]
 NAME = "pas-tiny-toy"
 TRAIN = ("train", "--task", "toy", "--data", "toy.jsonl", "--model", "tiny", "--group-col", "topic",
          "--layers", "1", "--strengths", "1", "--json", "--seed")  # fmt: skip
