@@ -10,17 +10,16 @@ TEMPORARY_PREFIX = ".tmp-"  # how the name of a file begins until it is whole
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all. Of several processes that write it, the last one stays.
 
-    Its folder is made. The content has reached the disk before the name stands for it, also after a
+    The content has reached the disk before the name stands for it, also after a
     power cut.
 
     Args:
-        path: The file; one that is there stays until the new one is whole.
+        path: The file, in a folder that exists; one that is there stays until the new one is whole.
         content: All of it.
 
     Raises:
         OSError: If it cannot be written; nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic only within one file system; and not by
     # `tempfile`, whose files nobody else may read.
     unfinished = path.with_name(f"{TEMPORARY_PREFIX}{uuid4().hex}")

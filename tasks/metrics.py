@@ -1,10 +1,8 @@
 """The status as metrics in the text formats of Prometheus and OpenMetrics."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -12,6 +10,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from pas.errors import UserError
+from pas.files import write_whole
 from tasks.status import Status, VersionStatus
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
@@ -173,12 +172,9 @@ def write_exposition(status: Status, file: Path) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
-    unfinished = file.with_name(f".{file.name}.{uuid4().hex[:8]}")  # no `.prom`: it is not read
     try:
-        unfinished.write_text(exposition(status), encoding="utf-8")
-        os.replace(unfinished, file)
+        write_whole(file, exposition(status).encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise UserError(f"--file {file}: cannot be written ({error.strerror})") from error
 
 

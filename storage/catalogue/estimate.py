@@ -40,8 +40,8 @@ def estimate(
 
     Sums are in DOUBLE with compensated rounding. A prompt in several shards counts once.
     Shards without a weighted prompt are opened for their keys only, damaged ones are set aside.
-    Vectors stream from disk: what
-    grows with the number of prompts is their keys, weights and shard numbers.
+    Vectors stream from disk: what grows with the number of prompts is their keys, weights and shard
+    numbers.
 
     Args:
         lake: Where the shards are.
@@ -74,11 +74,10 @@ def estimate(
     files = uris(lake, shards_holding(lake, fingerprint, site, keys))
     workers = min(os.cpu_count() or 1, _MOST_WORKERS) if threads is None else threads
     with open_session(lake, memory_limit, threads=1) as connection, explaining(lake):
-        prompts = len(keys)
-        lacking = prompts - choose_shards(connection, files, weights, wanted)
+        lacking = len(keys) - choose_shards(connection, files, weights, wanted)
         if lacking:
             raise LookupError(
-                f"{lacking} of {prompts} weighted prompts have no {site} activation of model "
+                f"{lacking} of {len(keys)} weighted prompts have no {site} activation of model "
                 f"{fingerprint} at every layer of {wanted}; extract them first"
             )
         found = aggregate(connection, files, weights, wanted, workers)

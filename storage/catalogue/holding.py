@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING
 from storage.catalogue.session import load_sql, open_session, reading
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from storage.lake.files import Lake
+
+
+def key_table(column: str, keys: Sequence[bytes]) -> pa.Table:
+    """Return keys as a table to join with: one column `BINARY(16)`, each key once.
+
+    Args:
+        column: Its name.
+        keys: 16 bytes each.
+    """
+    import pyarrow as pa
+
+    return pa.table({column: pa.array(sorted(set(keys)), pa.binary(16))})
 
 
 def shards_holding(lake: Lake, fingerprint: str, site: str, keys: Sequence[bytes]) -> list[str]:
@@ -34,14 +48,11 @@ def files_holding(lake: Lake, folder: str, column: str, keys: Sequence[bytes]) -
         column: Name of the column with the keys.
         keys: 16 bytes each.
     """
-    import pyarrow as pa
-
     from storage.lake.verification import intact_files
 
     files = lake.files(folder) if keys else {}
-    wanted = pa.table({column: pa.array(sorted(set(keys)), pa.binary(16))})
     with open_session(lake) as connection:
-        connection.register("wanted", wanted)
+        connection.register("wanted", key_table(column, keys))
 
         def look(addresses: list[str]) -> list[str]:
             by_uri = {lake.uri(address): address for address in addresses}

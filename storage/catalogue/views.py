@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from pas.errors import UserError
-from storage.catalogue.holding import shards_holding
+from storage.catalogue.holding import key_table, shards_holding
 from storage.catalogue.session import (
     explaining,
     load_sql,
@@ -124,12 +124,11 @@ def missing(
     """
     import pyarrow as pa
 
-    wanted = pa.table({"prompt_key": pa.array(sorted(set(keys)), pa.binary(16))})
     addresses = shards_holding(lake, fingerprint, site, keys)
     if not addresses:
         return set(keys)
     with open_session(lake) as connection, explaining(lake):
-        connection.register("wanted", wanted)
+        connection.register("wanted", key_table("prompt_key", keys))
         connection.register(
             "layers", pa.table({"layer": pa.array(sorted(set(layers)), pa.int16())})
         )

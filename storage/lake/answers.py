@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.errors import UserError
-from storage.catalogue.holding import files_holding
+from storage.catalogue.holding import files_holding, key_table
 from storage.catalogue.session import load_sql, open_session
 
 if TYPE_CHECKING:
@@ -56,21 +56,24 @@ def read_answers(
 
     Damaged files are set aside first.
     """
-    if not keys:
-        return {}
-    folder, wanted = answers_folder(lake, fingerprint, rule), sorted(set(keys))
-    addresses = files_holding(lake, folder, "question_key", wanted)
+    folder = answers_folder(lake, fingerprint, rule)
+    addresses = files_holding(lake, folder, "question_key", keys)
     if not addresses:
         return {}
     with open_session(lake) as connection:
-        connection.register("wanted", pa.table({"question_key": pa.array(wanted, pa.binary(16))}))
+        connection.register("wanted", key_table("question_key", keys))
         files = [lake.uri(address) for address in addresses]
         found = connection.sql(load_sql("answers"), params={"files": files}).to_arrow_table()
     return dict(zip(found["question_key"].to_pylist(), found["scores"].to_pylist(), strict=True))
 
 
 def check_answers(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
-    """Check that a file of answers holds those that its address names, and numbers if asked to.
+    """Check that a file of answers holds those that its address names.
+
+    Args:
+        address: Where the file is stored.
+        parquet: The file.
+        values: Check the scores too: that none is NaN.
 
     Raises:
         ValueError: With the reason.

@@ -17,8 +17,6 @@ BLANK = "0" * 32
 # contain it, because JSON escapes such characters.
 _ENTRY = b"\x18" + bytes([len(KEY)]) + KEY.encode() + b"\x18" + bytes([len(BLANK)])
 _MAGIC = b"PAR1"
-
-
 _BLOCK = 1 << 20  # bytes; one buffer that is filled again stays in the processor's cache
 
 

@@ -314,7 +314,9 @@ class Lake:
     def _put(self, path: str, data: memoryview) -> None:
         with self._explaining("write"):
             if self.is_local:
-                write_whole(Path(path), data)
+                file = Path(path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(file, data)
             else:
                 # An object store shows a put only when it is complete.
                 self.fs.pipe_file(path, bytes(data))

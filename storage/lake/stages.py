@@ -71,7 +71,12 @@ def stage(lake: Lake, kind: str, **ingredients: Any) -> Stage:
 
 
 def check_stage(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
-    """Check that a stage's file is the one that its address names, and its rows if asked to.
+    """Check that a stage's file is the one that its address names.
+
+    Args:
+        address: Where the file is stored.
+        parquet: The file.
+        values: Decode the rows too.
 
     Raises:
         ValueError: With the reason.

@@ -215,7 +215,12 @@ def write_run_table(lake: Lake, name: str, run_id: str, table: pa.Table) -> str:
 
 
 def check_run_table(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
-    """Check that a file's rows are those of the run that its address names; all if asked to.
+    """Check that a file's rows are those of the run that its address names.
+
+    Args:
+        address: Where the file is stored.
+        parquet: The file.
+        values: Decode all columns, not the run's alone.
 
     Raises:
         ValueError: With the reason.

@@ -41,8 +41,7 @@ def gather(results: Sequence[StudyResult]) -> dict[tuple[str, str], PairRuns]:
     pairs: dict[tuple[str, str], list[StudyResult]] = {}
     for result in results:
         kept = bool(result.run_id) and all(
-            intact(lake, table_address(lake, name, result.run_id))
-            for name in ("sweeps", "predictions", "items")
+            intact(lake, table_address(lake, name, result.run_id)) for name in _READ
         )
         if result.setting == "main" and not result.failed and kept:
             pairs.setdefault((result.model, result.task), []).append(result)

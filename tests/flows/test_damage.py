@@ -40,8 +40,6 @@ def test_every_kind_of_file_is_made_anew(
         assert [getattr(again, name) for name in SAME] == [getattr(whole, name) for name in SAME]
         assert (again.version, again.is_new) == (whole.version, False), kind
         for address in damaged:
-            assert Path(lake.path(address)).read_bytes() == made[address], (
-                "the same bytes as before"
-            )
+            assert Path(lake.path(address)).read_bytes() == made[address]
             assert f"{address} is damaged" in caplog.text
             assert lake.exists(f"quarantine/{address}")

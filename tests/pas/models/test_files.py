@@ -14,6 +14,7 @@ from pas.errors import UserError
 from pas.models.files import file_hash, model_folder, stored_dtype, weight_files
 from pas.models.loading import LoadedModel, load_model, load_model_info
 from pas.models.spec import ModelSpec
+from tests.helpers.pickles import Harmful
 from tests.helpers.tiny_models import save_tiny
 from tests.helpers.weights import same, weights
 
@@ -90,16 +91,6 @@ def test_a_missing_shard_is_named_with_the_remedy(folder: Path, name: str) -> No
     said = str(error.value)
     assert said.startswith(f"--model {folder}: 1 of 2 files with weights")
     assert last.name in said and "without HF_HUB_OFFLINE" in said
-
-
-class Harmful:
-    """Writes a file if it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.path), "w")
 
 
 def test_code_in_a_bin_file_does_not_run(folder: Path) -> None:

@@ -185,14 +185,18 @@ OLDER_DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
+def check_refused(folder: Path, damage: Callable[[Path], object], message: str) -> None:
+    damage(folder)
+    with pytest.raises(UserError, match=f"vec: not a steering vector; .*{message}.*train"):
+        SteeringVector.load(folder)
+
+
 @pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_vector_is_refused(
     tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     VECTOR.save(tmp_path / "vec")
-    damage(tmp_path / "vec")
-    with pytest.raises(UserError, match=f"vec: not a steering vector; .*{message}.*train"):
-        SteeringVector.load(tmp_path / "vec")
+    check_refused(tmp_path / "vec", damage, message)
 
 
 @pytest.mark.parametrize(("damage", "message"), OLDER_DAMAGE.values(), ids=OLDER_DAMAGE.keys())
@@ -202,9 +206,7 @@ def test_a_damaged_vector_without_a_checksum_is_refused(
     VECTOR.save(tmp_path / "vec")
     before_there_were_checksums(tmp_path / "vec")
     assert SteeringVector.load(tmp_path / "vec").digest == VECTOR.digest
-    damage(tmp_path / "vec")
-    with pytest.raises(UserError, match=f"vec: not a steering vector; .*{message}.*train"):
-        SteeringVector.load(tmp_path / "vec")
+    check_refused(tmp_path / "vec", damage, message)
 
 
 JSON = st.recursive(

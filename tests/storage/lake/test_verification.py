@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from pas.data.examples import Example
 from pas.data.splits import Split
 from pas.engine.extract import Activations
-from storage.lake import verification
 from storage.lake.answers import answers_address, write_answers
 from storage.lake.files import DamagedError, Lake, open_lake
 from storage.lake.shards import write_shard
@@ -198,7 +197,6 @@ def test_a_store_that_fails_is_not_a_damaged_file(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = write_sweep(lake)
-    verification._verified.clear()
 
     def fail(*_: object) -> BinaryIO:
         raise TimeoutError("the store does not answer")
