@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from pas.methods.sweep import select, sweep
     from pas.models.loading import load_model
     from pas.models.spec import ModelSpec
-    from pas.steering.generate import generate
+    from pas.steering.apply import steer
+    from pas.steering.generate import generate, generate_all
+    from pas.steering.intervention import Composition, Intervention, load_steering
     from pas.steering.vector import SteeringVector
 
 __all__ = [
+    "Composition",
     "DataMapping",
+    "Intervention",
     "ModelSpec",
     "ScoringRule",
     "Source",
@@ -33,11 +37,14 @@ __all__ = [
     "answer_and_extract",
     "estimate",
     "generate",
+    "generate_all",
     "load_model",
+    "load_steering",
     "prompt_style",
     "read_examples",
     "select",
     "split",
+    "steer",
     "sweep",
     "take_in",
     "test",
@@ -45,7 +52,9 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "Composition": "pas.steering.intervention",
     "DataMapping": "pas.intake.mapping",
+    "Intervention": "pas.steering.intervention",
     "ModelSpec": "pas.models.spec",
     "ScoringRule": "pas.engine.scoring",
     "Source": "pas.intake.sources",
@@ -54,11 +63,14 @@ _MODULE_OF = {
     "answer_and_extract": "pas.methods.extraction",
     "estimate": "pas.methods.extraction",
     "generate": "pas.steering.generate",
+    "generate_all": "pas.steering.generate",
     "load_model": "pas.models.loading",
+    "load_steering": "pas.steering.intervention",
     "prompt_style": "pas.data.chat",
     "read_examples": "pas.intake.items",
     "select": "pas.methods.sweep",
     "split": "pas.data.splits",
+    "steer": "pas.steering.apply",
     "sweep": "pas.methods.sweep",
     "take_in": "pas.intake.items",
     "test": "pas.evidence.testing",

@@ -102,7 +102,11 @@ def record(
         )
         page.write_text(report_page(report), encoding="utf-8")
         vector = vector_of(
-            ModelReference(recipe.model, setup.fingerprint),
+            ModelReference(
+                recipe.model,
+                setup.fingerprint,
+                resources.model_info(recipe.model).architecture,
+            ),
             swept,
             evaluation,
             recipe.task,

@@ -21,10 +21,11 @@ from pas.steering.vector import SteeringVector
 
 
 class ModelReference(NamedTuple):
-    """What identifies a model: its specification and its fingerprint."""
+    """What identifies a model: its specification, its fingerprint, and its type."""
 
     spec: ModelSpec
     fingerprint: str
+    architecture: str
 
 
 def test(
@@ -88,4 +89,5 @@ def vector_of(
         task=task,
         provenance={"rule": swept.rule.as_dict(), "evaluation": evaluation.as_dict()} | provenance,
         prompt=swept.rule.prompt,
+        architecture=model.architecture,
     )

@@ -36,6 +36,7 @@ class ModelInfo:
         n_layers: Number of decoder blocks.
         d_model: Width of the residual stream.
         n_parameters: Approximate number of parameters, for estimates of the work.
+        architecture: transformers' name of the text model's type, such as "llama".
         bos_token_id: The start token of the model's configuration, if it has one.
     """
 
@@ -45,6 +46,7 @@ class ModelInfo:
     n_layers: int
     d_model: int
     n_parameters: int
+    architecture: str
     bos_token_id: int | None = None
 
 
@@ -73,6 +75,11 @@ class LoadedModel:
     def fingerprint(self) -> str:
         """32 hex characters, see `pas.models.fingerprint.fingerprint`."""
         return self.info.fingerprint
+
+    @property
+    def architecture(self) -> str:
+        """The name that transformers gives the text model's type, such as "llama"."""
+        return self.info.architecture
 
     @property
     def device(self) -> torch.device:
@@ -155,6 +162,7 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
             n_layers=config.num_hidden_layers,
             d_model=config.hidden_size,
             n_parameters=sum(p.stat().st_size for p in weights) * 8 // bits,
+            architecture=config.model_type,
             bos_token_id=getattr(config, "bos_token_id", None),
         )
 

@@ -146,7 +146,11 @@ def observing(
 
 @contextmanager
 def editing(
-    model: nn.Module, layer: int, site: Site, edit: Callable[[torch.Tensor], torch.Tensor]
+    model: nn.Module,
+    layer: int,
+    site: Site,
+    edit: Callable[[torch.Tensor], torch.Tensor],
+    unless: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
     """Within the context, replace the site's hidden states by `edit(hidden)`.
 
@@ -155,6 +159,7 @@ def editing(
         layer: Decoder block, counted from 0.
         site: Where in the block.
         edit: From and to [batch, positions, d_model].
+        unless: Whether it is right that no forward pass went through the site.
 
     Raises:
         UserError: If the model has no such layer or site.
@@ -173,5 +178,5 @@ def editing(
         yield
     finally:
         handle.remove()
-    if not fired:
+    if not fired and not unless():
         raise RuntimeError(f"the hook at layer {layer}, site {site!r} never fired")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, get_args
 from pas.data.chat import PromptStyle
 from pas.models.spec import SITES, Dtype, ModelSpec, Quantization
 
-SCHEMA = 1
+# 2: `architecture`, and a file that holds everything.
+SCHEMA = 2
 
 
 class _Rule(NamedTuple):
@@ -42,6 +43,7 @@ _VECTOR = {
     "task": _TEXT,
 }
 _VECTOR_OPTIONAL = {
+    "architecture": _TEXT,
     "provenance": _OBJECT,
     "prompt": _OBJECT,
     "schema": _Rule(lambda value: type(value) is int and value >= 1, "a whole number from 1"),

@@ -37,16 +37,18 @@ def test_the_main_example_is_about_fifteen_lines() -> None:
 @pytest.mark.demo_model
 def test_the_page_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     parts = blocks()
-    assert len(parts) == 5
+    assert len(parts) == 8
     code = f"\nprint({MARK!r})\n".join(code for code, _ in parts)
     done = run_without(PIPELINE, code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = done.stdout.split(MARK + "\n")
-    for (_, expected), got in zip(parts[:-1], printed[:-1], strict=True):
+    for (code, expected), got in zip(parts, printed, strict=True):
+        if "generate(" in code:  # rounding may change a text, seldom its first words
+            texts, shown = got.splitlines(), expected.splitlines()
+            assert [text.split()[:3] for text in texts] == [text.split()[:3] for text in shown]
+            assert len(set(texts)) == len(texts)
+            continue
         # Rounding differs between processors, and may move an answer that is nearly a tie.
         assert words(got) == words(expected)
         pairs = zip(NUMBER.findall(got), NUMBER.findall(expected), strict=True)
         assert all(abs(float(a) - float(b)) <= 0.1 * max(1, float(b)) for a, b in pairs), got
-    texts, shown = printed[-1].splitlines(), parts[-1][1].splitlines()
-    assert [text.split()[:3] for text in texts] == [text.split()[:3] for text in shown]
-    assert len(set(texts)) == 3

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -296,6 +296,78 @@ def logits_with(
         return next_token_logits(model, token_ids)
     with steered(model, steering.layer, steering.delta, positions):
         return next_token_logits(model, token_ids)
+
+
+class Use(NamedTuple):
+    """One direction in use: where, how strongly, at which positions, by which operation."""
+
+    layer: int
+    direction: torch.Tensor
+    strength: float
+    positions: str = "generated"
+    operation: str = "add"
+
+
+def is_steered(rule: str, position: int, n_prompt: int) -> bool:
+    """Whether a rule steers a position, counted from 0 in a sequence that begins with a prompt."""
+    last = n_prompt - 1
+    if rule == "all":
+        return True
+    if rule == "prompt":
+        return position <= last
+    if rule == "generated":
+        return position >= last
+    return last <= position < last + int(rule.removeprefix("first:"))
+
+
+def changed(hidden: torch.Tensor, use: Use) -> torch.Tensor:
+    """One hidden state [d_model] after an operation; with strength 0 it is as it was."""
+    v, s = use.direction.to(hidden), use.strength
+    if s == 0:
+        return hidden
+    u = v / v.norm()
+    if use.operation == "add":
+        return hidden + s * v
+    if use.operation == "add-keep-norm":
+        moved = hidden + s * v
+        return moved / moved.norm() * hidden.norm()
+    if use.operation == "ablate":
+        return hidden - s * torch.dot(hidden, u) * u
+    assert use.operation == "clamp"
+    return hidden - torch.dot(hidden, u) * u + s * v.norm() * u
+
+
+def logits_under(
+    model: Any, token_ids: Sequence[int], n_prompt: int, uses: Sequence[Use]
+) -> torch.Tensor:
+    """Logits [n_tokens, vocab] of one full pass, position by position, use by use."""
+    handles = []
+    for layer in {use.layer for use in uses}:
+
+        def edit(_module: Any, _args: Any, output: Any, layer: int = layer) -> Any:
+            hidden = (output[0] if isinstance(output, tuple) else output).clone()
+            for position in range(hidden.shape[1]):
+                for use in uses:
+                    if use.layer == layer and is_steered(use.positions, position, n_prompt):
+                        hidden[0, position] = changed(hidden[0, position], use)
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        handles.append(find_blocks(model)[layer].register_forward_hook(edit))
+    try:
+        return next_token_logits(model, token_ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def continuation(
+    model: Any, prompt_ids: Sequence[int], uses: Sequence[Use], n_new: int
+) -> list[int]:
+    """Greedy token ids after a prompt: the whole sequence is run anew for each of them."""
+    ids = list(prompt_ids)
+    for _ in range(n_new):
+        ids.append(int(logits_under(model, ids, len(prompt_ids), uses)[-1].argmax()))
+    return ids[len(prompt_ids) :]
 
 
 # Scoring --------------------------------------------------------------------------------------

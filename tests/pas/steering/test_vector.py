@@ -139,7 +139,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (without("model"), "field model is missing"),
     "no strength": (without("strength"), "field strength is missing"),
     "unknown fact": (rewrite(colour="red"), "field colour is unknown"),
-    "a newer schema": (rewrite(schema=2, colour="red"), "schema 2 is of a newer release.*update"),
+    "a newer schema": (rewrite(schema=3, colour="red"), "schema 3 is of a newer release.*update"),
     "no schema": (rewrite(schema="new"), 'field schema is "new", not a whole number'),
     "layer as text": (rewrite(layer="1"), 'field layer is "1", not a whole number'),
     "layer as a fraction": (rewrite(layer=1.5), "field layer is 1.5, not a whole number"),
