@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo team team-down test test-fast test-faults test-team check bench lock clean
+.PHONY: demo team team-down test test-fast test-faults test-team test-exports check bench lock clean
 
 demo: .venv/run  ## the whole pipeline on the project's own data set
 	$(BIN)/pas demo
@@ -19,17 +19,20 @@ team-down: .venv/dev  ## stop them; the data stay
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/dev  ## the tests, without faults and a team's installation
-	$(PYTEST) -m "not (team or faults)" --durations=15
+	$(PYTEST) -m "not (team or faults or exports)" --durations=15
 
 # Without a server to start, a flow in a test that lacks the mark `server` fails.
 test-fast: .venv/dev  ## the tests without servers, the demo model and what else takes long
-	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or team or faults)"
+	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or team or faults or exports)"
 
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost
 	$(PYTEST) -m "faults and not team" --durations=15
 
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
 	$(PYTEST) -n 0 -m team --durations=15
+
+test-exports: .venv/dev  ## exported vectors in the programs that they are for
+	$(PYTEST) -m exports --durations=15
 
 check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from flows.cli import (
     data,
     demo,
     deploy,
+    exports,
     finetune,
     health,
     server,
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, watch, catalogue),
+    *(vectors, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

@@ -34,7 +34,10 @@ from tests.helpers.places import ROOT, STUDIES
 from tests.helpers.tiny_models import save_tiny
 
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
-ELSEWHERE = {"docs/library.md": "tests/docs/test_library.py"}  # run there, with their output
+ELSEWHERE = {  # pages that are run there, with their output or their files
+    "docs/exports.md": "tests/docs/test_exports.py",
+    "docs/library.md": "tests/docs/test_library.py",
+}
 SHOWN = ("", "text", "mermaid", "json")  # output and pictures
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""A tiny Llama as a GGUF file, in the layout of llama.cpp's own converter."""
+"""A Llama as a GGUF file, in the layout of llama.cpp's own converter."""
 
 import json
 from pathlib import Path
@@ -25,11 +25,11 @@ _ENDS = {
 }
 
 
-def small_llama() -> LlamaForCausalLM:
+def small_llama(blocks: int = BLOCKS) -> LlamaForCausalLM:
     """A random model whose rows are whole blocks of every quantisation."""
     config = LlamaConfig(
         vocab_size=len(tiny_tokenizer()), hidden_size=WIDTH, intermediate_size=INNER,
-        num_hidden_layers=BLOCKS, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS,
+        num_hidden_layers=blocks, num_attention_heads=HEADS, num_key_value_heads=KV_HEADS,
         max_position_embeddings=WINDOW, initializer_range=0.2, bos_token_id=0, eos_token_id=1,
         pad_token_id=2,
     )  # fmt: skip
@@ -38,30 +38,47 @@ def small_llama() -> LlamaForCausalLM:
         return LlamaForCausalLM(config).eval()
 
 
-def write_gguf(path: Path, model: Any, kind: GGMLQuantizationType) -> Path:
-    """Write the weights, matrices in the given type, and the tiny tokenizer without a BOS."""
-    writer, tokenizer = GGUFWriter(str(path), "llama"), tiny_tokenizer(bos=False)
-    writer.add_block_count(BLOCKS)
-    writer.add_context_length(WINDOW)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(INNER)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_layer_norm_rms_eps(model.config.rms_norm_eps)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
+def write_gguf(
+    path: Path, model: Any, kind: GGMLQuantizationType, tokenizer: Any = None, pre: str = "default"
+) -> Path:
+    """Write the weights, matrices in the given type, and a byte-level tokenizer without a BOS.
+
+    Args:
+        path: The file.
+        model: A Llama.
+        kind: Type of the matrices.
+        tokenizer: Of transformers; the tiny one if None, whose first three tokens are special.
+        pre: llama.cpp's name of how the tokenizer splits a text.
+    """
+    config = model.config
+    writer, tokenizer = GGUFWriter(str(path), "llama"), tokenizer or tiny_tokenizer(bos=False)
+    special = {*tokenizer.all_special_ids, *range(3)}
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.hidden_size // heads)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(len(tokenizer))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
-    writer.add_token_types([3] * 3 + [1] * (len(tokenizer) - 3))  # the first three are special
+    writer.add_token_types([3 if i in special else 1 for i in range(len(tokenizer))])
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     writer.add_pad_token_id(2)
     writer.add_add_bos_token(False)
+    tied = config.tie_word_embeddings
     for name, weight in model.state_dict().items():
-        values = _permuted(name, weight.numpy())
+        if tied and name == "lm_head.weight":
+            continue
+        values = _permuted(name, weight.numpy(), heads, kv_heads)
         if values.ndim == 1:
             writer.add_tensor(_name(name), values)
         else:
@@ -80,10 +97,10 @@ def _name(name: str) -> str:
     return f"blk.{block}.{_PARTS[part]}.weight"
 
 
-def _permuted(name: str, values: np.ndarray) -> np.ndarray:
+def _permuted(name: str, values: np.ndarray, heads: int, kv_heads: int) -> np.ndarray:
     """llama.cpp turns pairs of neighbours, transformers the halves of a head."""
-    heads = HEADS if "q_proj" in name else KV_HEADS if "k_proj" in name else 0
-    if not heads:
+    turned = heads if "q_proj" in name else kv_heads if "k_proj" in name else 0
+    if not turned:
         return values
-    pairs = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    pairs = values.reshape(turned, 2, values.shape[0] // turned // 2, *values.shape[1:])
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(values.shape))

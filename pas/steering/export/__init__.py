@@ -1,0 +1,1 @@
+"""Steering vectors as files that other programs read, and theirs as vectors of ours."""

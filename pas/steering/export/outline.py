@@ -1,0 +1,100 @@
+"""What an export needs to know of a model: its outline, without weights."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig
+
+from pas.errors import UserError
+from pas.models.cache import default_cache_dir
+from pas.models.files import model_folder
+from pas.models.loading import ModelInfo, load_model_info
+from pas.models.sites import site_module
+from pas.models.spec import ModelSpec, Site
+
+
+@dataclass(frozen=True)
+class ModelOutline:
+    """A model's configuration and shape.
+
+    Attributes:
+        spec: Which model.
+        folder: Its files in hub layout.
+        config: Its transformers configuration.
+        info: The tokenizer and what else is known without the weights.
+    """
+
+    spec: ModelSpec
+    folder: Path
+    config: Any
+    info: ModelInfo
+
+    @property
+    def kind(self) -> str:
+        """The `model_type` of the part that reads text, such as "llama"."""
+        return str(self.config.get_text_config().model_type)
+
+    @cached_property
+    def skeleton(self) -> nn.Module:
+        """The model without numbers in it, on torch's meta device."""
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+        if type(self.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise UserError(
+                f"model {self.spec.id}: transformers has no language model of type "
+                f"{self.config.model_type}; export to another format"
+            )
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                self.config, trust_remote_code=self.spec.trust_remote_code
+            )
+        return model
+
+    def hook_point(self, layer: int, site: Site) -> str:
+        """Return the name of the module whose output is the site, as the base model has it.
+
+        Raises:
+            UserError: If the model has no such layer or site.
+        """
+        wanted = site_module(self.skeleton, layer, site)
+        base: Any = self.skeleton.base_model
+        return next(str(name) for name, module in base.named_modules() if module is wanted)
+
+    def check(self, layer: int, width: int) -> None:
+        """Check that a vector can be added at a layer.
+
+        Raises:
+            UserError: If the model has no such layer, or another width.
+        """
+        if not 0 <= layer < self.info.n_layers:
+            raise UserError(
+                f"layer {layer} does not exist: model {self.spec.id} has layers 0 to "
+                f"{self.info.n_layers - 1}"
+            )
+        if width != self.info.d_model:
+            raise UserError(
+                f"model {self.spec.id} has {self.info.d_model} dimensions, the vector {width}: "
+                "give the model that the vector was made on"
+            )
+
+
+def read_outline(spec: ModelSpec, cache_dir: Path | None = None) -> ModelOutline:
+    """Return the outline of a model. Weights are found and hashed, not loaded.
+
+    Args:
+        spec: The model.
+        cache_dir: Folder for converted GGUF models and file hashes; the user's cache folder by
+            default.
+
+    Raises:
+        UserError: If there is no such model or its files are damaged.
+    """
+    cache_dir = cache_dir or default_cache_dir()
+    info = load_model_info(spec, cache_dir)
+    folder = model_folder(spec, cache_dir)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    return ModelOutline(spec, folder, config, info)

@@ -1,0 +1,62 @@
+"""docs/exports.md as it stands, on a tiny model: every command and every piece of code."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from pas.models.loading import load_model
+from pas.models.spec import ModelSpec
+from pas.steering.export.formats import FORMATS
+from storage.registry.promotion import promote
+from tasks import resources
+from tests.docs.test_snippets import SHOWN, blocks, commands
+from tests.helpers.exported import vector_for
+from tests.helpers.places import ROOT
+from tests.helpers.processes import environment
+from tests.helpers.registries import log
+
+PAGE = "docs/exports.md"
+NAME = "pas-smollm2-135m-instruct-demo"
+
+
+@pytest.mark.slow
+def test_the_page_runs(
+    home: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = load_model(ModelSpec(str(tiny_folder), device="cpu"), tmp_path / "cache")
+    vector = vector_for(model, 2)
+    vector.save("vector")
+    log(resources.registry(), NAME, vector=vector)
+    promote(resources.registry(), NAME, 1)
+    for block in blocks(PAGE):
+        if block.language == "bash":
+            for command in commands(block.text):
+                run_pas(command, monkeypatch)
+        elif block.language == "python":
+            done = subprocess.run(
+                [sys.executable, "-c", block.text], env=environment(home), text=True,
+                capture_output=True,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{PAGE}, line {block.line}: {done.stderr[-3000:]}"
+        else:
+            assert block.language in SHOWN, f"{PAGE}, line {block.line}: say how to check it"
+
+
+def run_pas(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "pas", command
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, command
+
+
+def test_the_page_has_every_format() -> None:
+    page = (ROOT / PAGE).read_text()
+    assert all(f"\n### {name}" in page for name in FORMATS)
