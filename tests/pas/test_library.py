@@ -62,7 +62,7 @@ def test_importing_the_package_loads_no_torch_and_every_name_is_there() -> None:
     )
     done = run_without(("prefect", "mlflow", "duckdb"), code)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(pas.__all__) <= 18 and pas.__all__ == sorted(pas.__all__)
+    assert len(pas.__all__) <= 24 and pas.__all__ == sorted(pas.__all__)
     with pytest.raises(AttributeError, match="'pas' has no attribute 'stear'"):
         _ = pas.stear
     assert issubclass(pas.UserError, UserError) and "pas" in sys.modules
