@@ -47,7 +47,7 @@ class Settings(BaseSettings):
 
     Each field is read from the variable `PAS_<FIELD>`; the MLflow store also from MLflow's own
     `MLFLOW_TRACKING_URI`. Secrets are not settings: clients of object stores and databases find
-    them in their usual places.
+    them in their usual places. The keys of `pas serve` are an exception, and never shown.
     """
 
     model_config = SettingsConfigDict(env_prefix="PAS_", extra="ignore", frozen=True)
@@ -84,6 +84,9 @@ class Settings(BaseSettings):
         "address of a cluster such as dask=tcp://scheduler:8786",
     )
     memory_limit: str | None = Field(None, description="DuckDB's memory limit; default 1GB")
+    api_keys: str | None = Field(
+        None, repr=False, description="keys of pas serve, separated by commas"
+    )
     trust_remote_code: bool = Field(
         False, description="run code that comes with the models of registered vectors"
     )

@@ -59,6 +59,13 @@ def _answer(number: signal.Signals) -> None:
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Say so in a line, close the runs that are open, and end."""
     code = 128 + number
+    serving = sys.modules.get("serving.run")
+    if serving is not None and serving.drain():  # the command ends by itself
+        for name in _SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: os._exit(code))
+        os.write(2, b"no new requests are taken; those that have begun are answered\n")
+        return
     for name in _SIGNALS:  # a second one ends it at once
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: os._exit(code))

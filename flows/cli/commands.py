@@ -10,6 +10,7 @@ from flows.cli import (
     exports,
     finetune,
     health,
+    serve,
     server,
     status,
     study,
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, exports, watch, catalogue),
+    *(vectors, serve, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

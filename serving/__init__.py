@@ -1,0 +1,1 @@
+"""The server: an OpenAI-compatible interface to one model and the vectors that steer it."""
