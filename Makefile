@@ -31,8 +31,8 @@ test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores a
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
 	$(PYTEST) -n 0 -m team --durations=15
 
-test-exports: .venv/dev  ## exported vectors in the programs that they are for
-	$(PYTEST) -m exports --durations=15
+test-exports: .venv/dev .exports  ## exported vectors in the programs that they are for
+	PYTHONPATH=.exports $(PYTEST) -m exports --durations=15
 
 check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .
@@ -51,6 +51,10 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
 	$(BIN)/python -m benchmarks.workers --out bench/workers.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
+
+# As for `.bench`: they pin older releases of what they run on.
+.exports:
+	$(PIP) --no-deps --target .exports steering-vectors==0.12.2 repeng==0.4.0 hotwire-vllm==0.1.2
 
 .bench:
 	$(PIP) --no-deps --target .bench steering-vectors==0.12.2

@@ -1,7 +1,7 @@
 """`pas export`: vectors in the formats of other programs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +15,18 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     reference: Annotated[
-        str, typer.Argument(help="NAME, NAME@alias, NAME:version, or the folder of a vector.")
+        str,
+        typer.Argument(
+            help="NAME, NAME@alias, NAME:version, or the folder of a vector or composition."
+        ),
     ],
-    to: Annotated[str, typer.Option(help="Format: gguf or repeng.")],
+    to: Annotated[
+        str, typer.Option(help="Format: gguf, lm-eval, vllm, steering-vectors or repeng.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write, or folder for the format hf.")],
     strength: Annotated[
-        float | None, typer.Option(help="Factor on the vector; its own by default.")
+        float | None,
+        typer.Option(help="Of the vector, its own by default; of a composition, a factor on all."),
     ] = None,
     model: Annotated[
         str | None,
@@ -28,7 +34,7 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a vector for another program: llama.cpp or repeng.
+    """Write a vector for another program, such as llama.cpp or lm-eval.
 
     pas export pas-smollm2-135m-instruct-demo@champion --to gguf --out polite.gguf
 
@@ -36,23 +42,23 @@ def export(
     how that differs from steering with pas. docs/exports.md has the formats.
     """
     from flows.cli.session import begin, check_stores
-    from pas.steering.vector import SteeringVector
+    from pas.steering.intervention import load_steering
 
     if Path(reference).is_dir():
         begin(with_server=False)
-        vector = SteeringVector.load(reference)
+        steering: Any = load_steering(reference)
     else:
         check_stores()
         begin(with_server=False)
         from storage.registry.versions import load_vector, resolve
         from tasks import resources
 
-        vector = load_vector(resources.registry(), resolve(resources.registry(), reference))
+        steering = load_vector(resources.registry(), resolve(resources.registry(), reference))
     from pas.steering.export.formats import export as run
     from storage.settings import settings
 
     cache = settings().cache_dir
-    made = run(vector, to, out, strength=strength, model=model, cache_dir=cache)
+    made = run(steering, to, out, strength=strength, model=model, cache_dir=cache)
     if json:
         print_json({"path": str(made.path), "notes_path": str(made.notes_path)} | made.notes)
         return

@@ -13,9 +13,10 @@ import numpy as np
 
 from pas.errors import UserError
 from pas.files import write_whole
-from pas.steering.export.additions import Addition, Numbers, only_residual
+from pas.steering.export.additions import Addition, Numbers, residual_additions_of
 from pas.steering.export.notes import Notes
 from pas.steering.export.outline import ModelOutline
+from pas.steering.intervention import Composition
 
 ARCHITECTURE = "controlvector"
 _DIRECTION = re.compile(r"direction\.(\d+)")
@@ -23,13 +24,14 @@ _NUMBERING = "direction.N is added to the output of decoder block N, counted fro
 _BAKED = "in the numbers: a scale of 1 is the vector's own strength"
 
 
-def write_llama_cpp(out: Path, additions: Sequence[Addition], outline: ModelOutline) -> Notes:
+def write_llama_cpp(out: Path, composition: Composition, outline: ModelOutline) -> Notes:
     """Write a control vector for llama.cpp.
 
     Raises:
-        UserError: If block 0 or another site than the residual stream is steered.
+        UserError: If block 0 or another site than the residual stream is steered, or more than an
+            addition is asked for.
     """
-    rows = only_residual(additions, "llama.cpp")
+    rows = residual_additions_of(composition, "llama.cpp")
     if rows[0].layer == 0:
         raise UserError(
             "llama.cpp cannot steer block 0: it numbers the directions of a control vector from 1. "
@@ -46,13 +48,14 @@ def write_llama_cpp(out: Path, additions: Sequence[Addition], outline: ModelOutl
     return notes
 
 
-def write_repeng(out: Path, additions: Sequence[Addition], outline: ModelOutline) -> Notes:
+def write_repeng(out: Path, composition: Composition, outline: ModelOutline) -> Notes:
     """Write a control vector for repeng.
 
     Raises:
-        UserError: If another site than the residual stream is steered.
+        UserError: If another site than the residual stream is steered, or more than an addition is
+            asked for.
     """
-    rows = only_residual(additions, "repeng")
+    rows = residual_additions_of(composition, "repeng")
     layers = [row.layer for row in rows]
     notes = Notes(
         consumer="repeng",
@@ -74,7 +77,7 @@ def _write(out: Path, rows: Sequence[Addition], outline: ModelOutline, notes: No
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vector.gguf"
         writer = GGUFWriter(str(file), ARCHITECTURE)
-        writer.add_string(f"{ARCHITECTURE}.model_hint", outline.kind)
+        writer.add_string(f"{ARCHITECTURE}.model_hint", outline.info.architecture)
         writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(rows))
         # Other programs pass over keys that they do not know.
         writer.add_string("pas.hook_point", notes.hook_point)

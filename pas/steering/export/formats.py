@@ -1,28 +1,34 @@
 """The table of formats, and the export of a vector to one of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pas.errors import UserError
 from pas.models.spec import ModelSpec
-from pas.steering.export.additions import Addition, additions_of
+from pas.steering.export.activations import write_activations
+from pas.steering.export.additions import Steering, exportable
 from pas.steering.export.control_vector import write_llama_cpp, write_repeng
+from pas.steering.export.hotwire import write_hotwire
+from pas.steering.export.lm_eval import write_lm_eval
 from pas.steering.export.notes import Notes, document, write_notes
 from pas.steering.export.outline import ModelOutline, read_outline
-from pas.steering.vector import SteeringVector
+from pas.steering.intervention import Composition
 
 
 class Format(NamedTuple):
     """A format: what writes it, how its files end (a folder has no ending), and what it is."""
 
-    write: Callable[[Path, Sequence[Addition], ModelOutline], Notes]
+    write: Callable[[Path, Composition, ModelOutline], Notes]
     ending: str
     summary: str
 
 
 FORMATS = {
     "gguf": Format(write_llama_cpp, ".gguf", "control vector for llama.cpp"),
+    "lm-eval": Format(write_lm_eval, ".pt", "file of lm-eval's model `steered`"),
+    "vllm": Format(write_hotwire, ".pt", "matrix for the vLLM plugin hotwire-vllm"),
+    "steering-vectors": Format(write_activations, ".pt", "fields of the package's vector"),
     "repeng": Format(write_repeng, ".gguf", "control vector for repeng"),
 }
 
@@ -36,7 +42,7 @@ class Exported(NamedTuple):
 
 
 def export(
-    vector: SteeringVector,
+    steering: Steering,
     to: str,
     out: str | Path,
     *,
@@ -47,10 +53,10 @@ def export(
     """Write a vector in the format of another program, and beside it how that program uses it.
 
     Args:
-        vector: The vector.
+        steering: A vector, which is added with its own strength, or interventions.
         to: A name in `FORMATS`.
         out: The file, or the folder for a format that is one. A file that is there is replaced.
-        strength: Factor on the vector; its own by default.
+        strength: In place of a single vector's strength; of several, a factor on each one's.
         model: The model, where its files are not where they were at the training.
         cache_dir: Folder for converted GGUF models and file hashes.
 
@@ -64,21 +70,23 @@ def export(
     form = FORMATS[to]
     if out.suffix != form.ending and form.ending:
         raise UserError(f"--out {out}: a file of format {to} ends in {form.ending}")
-    additions = additions_of(vector, strength)
-    spec = vector.model if model is None else ModelSpec(model) if isinstance(model, str) else model
+    composition = exportable(steering, strength)
+    own = composition.interventions[0].vector.model
+    spec = own if model is None else ModelSpec(model) if isinstance(model, str) else model
     outline = read_outline(spec, cache_dir)
-    for addition in additions:
-        outline.check(addition.layer, addition.direction.size)
+    for one in composition:
+        outline.check(one.vector)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        notes = form.write(out, additions, outline)
+        notes = form.write(out, composition, outline)
         facts = {
             "format": to,
             "model": {"id": spec.id, "revision": spec.revision},
-            "same_model_as_trained": outline.info.fingerprint == vector.fingerprint,
-            "origin": {"task": vector.task, "method": vector.method, "digest": vector.digest},
+            "same_model_as_trained": all(
+                one.vector.fingerprint == outline.info.fingerprint for one in composition
+            ),
         }
-        content = document(notes, additions, facts)
+        content = document(notes, composition, facts)
         return Exported(out, write_notes(out, content), content)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error

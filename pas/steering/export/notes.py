@@ -1,18 +1,18 @@
 """What is written beside an exported file: where the numbers go, and how it differs from ours."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pas.files import write_whole
-from pas.steering.export.additions import Addition
+from pas.steering.intervention import Composition
+from pas.steering.positions import GENERATED
 
 EVERY_POSITION = (
     "It steers every position, also all of the prompt. pas steers the last prompt token and every "
-    'new one unless it is asked for positions="all", which gives what this file gives.'
+    'new one unless it is asked for positions="all", which gives what this export gives.'
 )
 
 
@@ -27,7 +27,7 @@ class Notes:
         strength: Whether it is in the numbers, or given when they are used.
         use: How to use the file.
         positions: The positions that are steered.
-        differences: Sentences on how this differs from steering with pas.
+        differences: Sentences on how this differs from steering every position with pas.
     """
 
     consumer: str
@@ -36,24 +36,38 @@ class Notes:
     strength: str
     use: str
     positions: str = "all"
-    differences: tuple[str, ...] = (EVERY_POSITION,)
+    differences: tuple[str, ...] = ()
 
 
-def document(notes: Notes, additions: Sequence[Addition], facts: dict[str, Any]) -> dict[str, Any]:
+def document(notes: Notes, composition: Composition, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the notes as one JSON-able document.
 
     Args:
         notes: The notes.
-        additions: What was exported; layers are counted from 0.
+        composition: What was exported.
         facts: Format, model and origin.
     """
     try:
         release = version("painless-steering")
     except PackageNotFoundError:
         release = "unknown"  # the folder `pas` alone, without an installation
-    added = [{"layer": a.layer, "site": a.site, "strength": a.strength} for a in additions]
-    origin = {"written_by": f"painless-steering {release}"}
-    return origin | facts | asdict(notes) | {"additions": added}
+    vectors = [
+        {
+            "layer": one.vector.layer,  # counted from 0
+            "site": one.vector.site,
+            "strength": one.strength,
+            "operation": one.operation,
+            "task": one.vector.task,
+            "method": one.vector.method,
+            "digest": one.vector.digest,
+        }
+        for one in composition
+    ]
+    content = {"written_by": f"painless-steering {release}"} | facts | asdict(notes)
+    differences = list(notes.differences)
+    if any(one.positions == GENERATED for one in composition):
+        differences.insert(0, EVERY_POSITION)
+    return content | {"differences": differences, "vectors": vectors}
 
 
 def notes_file(out: Path) -> Path:

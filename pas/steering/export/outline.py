@@ -15,6 +15,7 @@ from pas.models.files import model_folder
 from pas.models.loading import ModelInfo, load_model_info
 from pas.models.sites import site_module
 from pas.models.spec import ModelSpec, Site
+from pas.steering.vector import SteeringVector
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,6 @@ class ModelOutline:
     folder: Path
     config: Any
     info: ModelInfo
-
-    @property
-    def kind(self) -> str:
-        """The `model_type` of the part that reads text, such as "llama"."""
-        return str(self.config.get_text_config().model_type)
 
     @cached_property
     def skeleton(self) -> nn.Module:
@@ -64,22 +60,27 @@ class ModelOutline:
         base: Any = self.skeleton.base_model
         return next(str(name) for name, module in base.named_modules() if module is wanted)
 
-    def check(self, layer: int, width: int) -> None:
-        """Check that a vector can be added at a layer.
+    def check(self, vector: SteeringVector) -> None:
+        """Check that a vector can steer the model.
 
         Raises:
-            UserError: If the model has no such layer, or another width.
+            UserError: If the model has no such layer, another width or another architecture.
         """
-        if not 0 <= layer < self.info.n_layers:
-            raise UserError(
-                f"layer {layer} does not exist: model {self.spec.id} has layers 0 to "
-                f"{self.info.n_layers - 1}"
-            )
+        found, width = f"model {self.spec.id}", len(vector.direction)
         if width != self.info.d_model:
-            raise UserError(
-                f"model {self.spec.id} has {self.info.d_model} dimensions, the vector {width}: "
-                "give the model that the vector was made on"
+            reason = f"{found} has {self.info.d_model} dimensions, the vector {width}"
+        elif vector.layer >= self.info.n_layers:
+            reason = (
+                f"the vector steers layer {vector.layer}, which does not exist: {found} has layers "
+                f"0 to {self.info.n_layers - 1}"
             )
+        elif vector.architecture and vector.architecture != self.info.architecture:
+            reason = (
+                f"{found} is a {self.info.architecture}, the vector's model a {vector.architecture}"
+            )
+        else:
+            return
+        raise UserError(f"{reason}: give the model that the vector was made on")
 
 
 def read_outline(spec: ModelSpec, cache_dir: Path | None = None) -> ModelOutline:

@@ -41,7 +41,7 @@ def test_the_json_answer_is_the_notes_and_where_they_are(pas, own, tmp_path) -> 
     answer = json.loads(pas(*asked, "--strength", -2, "--json").out)
     notes = json.loads(Path(answer["notes_path"]).read_text())
     assert notes == {k: v for k, v in answer.items() if k not in ("path", "notes_path")}
-    assert notes["additions"][0]["strength"] == -2
+    assert notes["vectors"][0]["strength"] == -2
     assert notes["same_model_as_trained"] is False
     assert "changed since training" in pas(*asked).err
 
@@ -51,7 +51,7 @@ def test_the_json_answer_is_the_notes_and_where_they_are(pas, own, tmp_path) -> 
     [({"--to": "onnx"}, "there is no such format; give one of gguf"),
      ({"--out": "v.bin"}, "ends in .gguf"),
      ({"--strength": "0"}, "nothing would be added"),
-     ({"--strength": "nan"}, "nothing would be added"),
+     ({"--strength": "nan"}, "give a finite number"),
      ({"--model": "nowhere"}, "there is no such folder")],
 )  # fmt: skip
 def test_a_mistake_is_told_and_nothing_written(pas, own, tmp_path, changes, words) -> None:

@@ -38,7 +38,8 @@ def test_the_file_has_the_strength_in_its_numbers_and_says_so(tiny: Any, tmp_pat
     assert np.array_equal(read_control_vector(made.path)[2], np.float32(2) * vector.direction)
     assert GGUFReader(made.path).get_field("controlvector.model_hint").contents() == "llama"
     notes = json.loads((tmp_path / "v.gguf.json").read_text())
-    assert notes["additions"] == [{"layer": 2, "site": "residual", "strength": 2.0}]
+    [one] = notes["vectors"]
+    assert (one["layer"], one["site"], one["strength"]) == (2, "residual", 2.0)
     assert notes["positions"] == "all" and 'positions="all"' in notes["differences"][0]
 
 
