@@ -34,9 +34,17 @@ def budget(model: LoadedModel, questions: Sequence[Query]) -> Budget:
     return fitting(model, longest, settings().batch_tokens, settings().batch_rows)
 
 
+def hide_progress() -> None:
+    """Turn transformers' progress bars off, which would bury our lines; the hub's own stay."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 @lru_cache(maxsize=4)
 def model_info(spec: ModelSpec) -> ModelInfo:
     """Return the tokenizer and the facts of a model, loaded once per process."""
+    hide_progress()
     return load_model_info(spec, settings().cache_dir)
 
 
@@ -74,6 +82,7 @@ def decided_by(recipe: Recipe) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _model(spec: ModelSpec) -> LoadedModel:
+    hide_progress()
     return load_model(spec, settings().cache_dir)
 
 

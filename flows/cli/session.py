@@ -47,9 +47,6 @@ def begin(*, verbose: bool = False, with_server: bool = True) -> None:
     if with_server:
         check_stores()
         _find_server()
-    from transformers.utils import logging as transformers_log
-
-    transformers_log.disable_progress_bar()  # the hub's own, of downloads, stays
 
 
 def check_stores() -> None:

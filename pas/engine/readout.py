@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import block_diag
 from torch import nn
 
 from pas.engine.decisions import not_finite
@@ -217,6 +216,8 @@ def require_finite(
 
 
 def _joined(stems: Sequence[Stem], reads: Sequence[Reads]) -> tuple[Reads, np.ndarray]:
+    from scipy.linalg import block_diag
+
     offsets = np.cumsum([0, *(len(stem.tail) for stem in stems)])
     nodes = [read.nodes + offset for read, offset in zip(reads, offsets, strict=False)]
     spread = block_diag(*(read.spread for read in reads)).astype(np.float32)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from pas.evidence.seeds import finite
 
@@ -57,4 +56,6 @@ def clustered_test(differences: Sequence[float], groups: Sequence[Any]) -> Clust
     error = np.sqrt(n_groups / (n_groups - 1) * np.square(residuals).sum()) / len(values)
     if error <= 1e-12:  # every group has the same mean
         return ClusteredTest(n_groups, mean, None if abs(mean) > 1e-12 else 1.0)
+    from scipy import stats
+
     return ClusteredTest(n_groups, mean, float(2 * stats.t.sf(abs(mean) / error, n_groups - 1)))

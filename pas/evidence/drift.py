@@ -5,8 +5,6 @@ docs/method.md, "Drift".
 
 from typing import Literal, NamedTuple
 
-from scipy import stats
-
 from pas.evidence.paired import Comparison
 
 MIN_ITEMS = 50
@@ -74,6 +72,8 @@ def drift(before: Comparison, fresh: Comparison) -> Drift:
         before: The training's comparison.
         fresh: Of the same vector.
     """
+    from scipy import stats
+
     right = [round(c.steered_accuracy * c.n) for c in (fresh, before)]
     table = [[right[0], fresh.n - right[0]], [right[1], before.n - right[1]]]
     flips = fresh.w2r + fresh.r2w
@@ -87,5 +87,7 @@ def drift(before: Comparison, fresh: Comparison) -> Drift:
 
 def accuracy_interval(accuracy: float, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of an accuracy over n items."""
+    from scipy import stats
+
     found = stats.binomtest(round(accuracy * n), n).proportion_ci(method="wilson")
     return float(found.low), float(found.high)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 BOOTSTRAP_RESAMPLES = 9999
 
@@ -85,6 +84,8 @@ def mcnemar(w2r: int, r2w: int) -> float:
     """
     if not w2r + r2w:
         return 1.0
+    from scipy import stats
+
     return float(stats.binomtest(w2r, w2r + r2w, 0.5).pvalue)
 
 
@@ -101,6 +102,8 @@ def paired_interval(differences: np.ndarray, seed: int = 0) -> tuple[float, floa
     if np.ptp(differences) == 0 or len(differences) < 2:
         mean = float(differences.mean())
         return mean, mean
+    from scipy import stats
+
     interval = stats.bootstrap(
         (differences,),
         np.mean,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from pas.evidence.seeds import CONFIDENCE
 
@@ -82,6 +81,8 @@ def pooled_gain(rows: Sequence[Gain]) -> PooledGain:
     Raises:
         ValueError: If there are no rows, a gain is not finite or a cell has a seed twice.
     """
+    from scipy import stats
+
     if not rows or not all(np.isfinite(row.delta) for row in rows):
         raise ValueError("the gains must be finite, and at least one")
     if len({row[:3] for row in rows}) < len(rows):
@@ -170,11 +171,13 @@ def _meta(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate |
 
 
 def _mean(cells: dict[tuple[str, str], list[float]], reason: str) -> _Estimate:
+    from scipy.stats import sem
+
     single = len(cells) == 1
     values = next(iter(cells.values())) if single else [float(np.mean(d)) for d in cells.values()]
     error = None
     if len(values) > 1:
-        error = float(stats.sem(values)) if _varies(values) else 0.0
+        error = float(sem(values)) if _varies(values) else 0.0
     note = f"{reason}; the mean of the {'seeds' if single else 'cells'}"
     if not error:
         note += ", which do not vary"

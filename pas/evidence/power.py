@@ -11,7 +11,6 @@ reach alpha exactly.
 import math
 
 import numpy as np
-from scipy import optimize, stats
 
 LARGEST = 1_000_000
 
@@ -31,14 +30,16 @@ def power_of(n: int, gain: float, discordant_rate: float, alpha: float = 0.05) -
     _check(gain, discordant_rate, alpha)
     if n < 1:
         return 0.0
-    fewest, most = stats.binom.interval(1 - 1e-12, n, discordant_rate)
+    from scipy.stats import binom
+
+    fewest, most = binom.interval(1 - 1e-12, n, discordant_rate)
     flips = np.arange(int(fewest), int(most) + 1)
     # The two-sided p-value of a fair binomial is twice the smaller tail, so the largest significant
     # count of flips to wrong is the last one whose tail is below alpha / 2.
-    most_wrong = stats.binom.ppf(alpha / 2, flips, 0.5) - 1
+    most_wrong = binom.ppf(alpha / 2, flips, 0.5) - 1
     wrong_share = (discordant_rate - gain) / (2 * discordant_rate)
-    shown = stats.binom.cdf(most_wrong, flips, wrong_share)
-    return float(np.sum(stats.binom.pmf(flips, n, discordant_rate) * shown))
+    shown = binom.cdf(most_wrong, flips, wrong_share)
+    return float(np.sum(binom.pmf(flips, n, discordant_rate) * shown))
 
 
 def items_needed(
@@ -100,7 +101,9 @@ def smallest_gain(
         return None
     if missing(0.0) >= 0:
         return 0.0
-    return float(optimize.brentq(missing, 0.0, discordant_rate))
+    from scipy.optimize import brentq
+
+    return float(brentq(missing, 0.0, discordant_rate))
 
 
 def _check(gain: float, discordant_rate: float, alpha: float, power: float = 0.5) -> None:

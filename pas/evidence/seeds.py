@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
 
 Alternative = Literal["greater", "less", "two-sided"]
 
@@ -69,6 +68,8 @@ def paired_t(
     largest = max(np.abs(before).max(), np.abs(after).max())
     if np.ptp(differences) <= 1e-12 * largest:
         return _no_spread(differences)
+    from scipy import special, stats
+
     n = len(differences)
     test = stats.ttest_rel(after, before, alternative=alternative)
     low, high = stats.ttest_rel(after, before).confidence_interval(CONFIDENCE)

@@ -23,7 +23,6 @@ from pas.data.prompts import full_prompt
 from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.files import make_readable
-from pas.finetune.lora import randomness_restored, train_adapters
 from pas.finetune.settings import FineTuning, Target
 from pas.models.files import model_folder, stored_dtype
 from pas.models.loading import ModelInfo, load_model, load_model_info
@@ -126,6 +125,8 @@ def finetune(
             item cannot be tokenised, or a loss is not finite.
     """
     require_libraries()
+    from pas.finetune.lora import randomness_restored, train_adapters  # it imports a trainer
+
     if spec.quantization:
         raise UserError(
             f"quantization {spec.quantization}: adapters cannot be merged into quantised weights. "

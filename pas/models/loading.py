@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
 
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
@@ -21,7 +20,7 @@ from pas.models.sites import decoder_blocks
 from pas.models.spec import EVERY_GPU, ModelSpec, resolve_device
 
 if TYPE_CHECKING:
-    # transformers' model classes take a second to import. What needs no weights does without them.
+    # transformers and its model classes take seconds to import: functions do, as far as they need.
     from transformers import PreTrainedModel
 
 
@@ -147,6 +146,8 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
     Raises:
         UserError: If there is no such model or its files are damaged.
     """
+    from transformers import AutoConfig, AutoTokenizer
+
     options = {"trust_remote_code": spec.trust_remote_code}
     with _reading(spec.id):
         folder = model_folder(spec, cache_dir)
@@ -190,6 +191,8 @@ def load_model(spec: ModelSpec | str, cache_dir: Path | None = None) -> LoadedMo
         UserError: If there is no such model or device, its files are damaged, or 4-bit or 8-bit
             quantization is requested and bitsandbytes is not installed.
     """
+    from transformers import AutoConfig
+
     spec = ModelSpec(spec) if isinstance(spec, str) else spec
     cache_dir = cache_dir or default_cache_dir()
     info = load_model_info(spec, cache_dir)  # first, because it refuses unreadable files

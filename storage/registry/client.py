@@ -9,38 +9,38 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock
-from sqlalchemy import URL, create_engine, event
 
 from pas.errors import UserError
 from storage.registry.database import check_database, database_file
 from storage.settings import Registry
 
-# Importing MLflow starts its telemetry, which also writes an id into the user's home. Its links
-# to runs repeat the address of the server, with a password where it has one.
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow takes 2 s to import, so that functions import it. Importing it starts its telemetry, which
+# also writes an id into the user's home. Its links to runs repeat the address of the server, with a
+# password where it has one.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _initialize_tables
-
 Found = TypeVar("Found")
 MOVED = "If the home was moved or copied, run: pas registry move"
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)
 
-
-def client(registry: Registry) -> MlflowClient:
+def client(registry: Registry) -> "MlflowClient":
     """Return a client of the store; an embedded database is made on first use (1-2 s).
 
     Raises:
         UserError: If the database cannot be made, or is damaged or locked.
     """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     file = database_file(registry)
     if file is None:
         return MlflowClient(registry.tracking_uri, registry.tracking_uri)
@@ -69,6 +69,9 @@ def create_database(file: Path) -> None:
     Some sixty migrations wait for the disk after each step, 5 s of 7 on a busy disk. A file that
     is not in use yet does not need to wait.
     """
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import URL, create_engine, event
+
     unfinished = file.with_name(file.name + ".new")
     unfinished.unlink(missing_ok=True)
     engine = create_engine(URL.create("sqlite", database=str(unfinished)))
@@ -103,6 +106,8 @@ def ensure_experiment(registry: Registry, name: str) -> str:
 
 def create_once(create: Callable[[], object]) -> None:
     """Create something in the store; it is no error if another run was faster."""
+    from mlflow.exceptions import MlflowException
+
     try:
         create()
     except MlflowException as error:
@@ -112,6 +117,8 @@ def create_once(create: Callable[[], object]) -> None:
 
 def find(look: Callable[[], Found]) -> Found | None:
     """Return what the store has, or None if it has no such thing."""
+    from mlflow.exceptions import MlflowException
+
     try:
         return look()
     except MlflowException as error:
@@ -126,6 +133,8 @@ def write(action: Callable[[], object]) -> None:
     MLflow looks for a row and then inserts it, so of two runs that write the same alias or data
     set for the first time one is refused; its second attempt finds the row.
     """
+    from mlflow.exceptions import MlflowException
+
     try:
         action()
     except MlflowException:
@@ -140,6 +149,9 @@ def download(registry: Registry, uri: str, folder: Path) -> Path:
     Raises:
         UserError: If the artifact store does not have it.
     """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
     try:
         found = download_artifacts(
             artifact_uri=uri, dst_path=str(folder), tracking_uri=registry.tracking_uri

@@ -1,5 +1,7 @@
 """The file of an embedded MLflow store, looked at before MLflow, which takes long to import."""
 
+import sqlite3
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -36,3 +38,15 @@ def check_database(file: Path, *, writing: bool = False) -> None:
             "was left as it is: restore it from a backup, or move it away to begin with an empty "
             "registry"
         )
+
+
+def has_open_runs(file: Path) -> bool:
+    """Whether an existing database has runs that have not ended.
+
+    Raises:
+        UserError: If the database is damaged or locked.
+    """
+    check_database(file)
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=rw", uri=True)) as database:
+        found = database.execute("SELECT 1 FROM runs WHERE status = 'RUNNING' LIMIT 1")
+        return found.fetchone() is not None

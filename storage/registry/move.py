@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import String, column, create_engine, func, literal, table, update
-
 from pas.errors import UserError
 from storage.registry.client import MOVED, artifact_folder, client, is_embedded
 from storage.settings import Registry
@@ -83,6 +81,8 @@ def move(registry: Registry) -> list[Moved]:
 
 def _rename(registry: Registry, old: str, new: str) -> int:
     """Replace the beginning of every place; all of them or, after an error, none."""
+    from sqlalchemy import String, column, create_engine, func, literal, table, update
+
     engine, entries = create_engine(registry.tracking_uri), 0
     try:
         with engine.begin() as database:

@@ -10,8 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 import pas
 from pas.steering.vector import SteeringVector
 from storage.registry.versions import VECTOR_FOLDER
@@ -48,6 +46,7 @@ def save_pyfunc(
         vector: Goes into the artifacts, in the folder `vector`.
         example_prompt: Input example.
     """
+    import pandas as pd
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 

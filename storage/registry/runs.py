@@ -18,9 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +27,7 @@ from pas.steering.vector import SteeringVector
 from storage.http import without_credentials
 from storage.processes import Process, ended, parse, this_process
 from storage.registry.client import client, download, ensure_experiment, write
+from storage.registry.database import database_file, has_open_runs
 from storage.registry.lock import exclusive
 from storage.registry.pyfunc import save_pyfunc
 from storage.registry.versions import (
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
-Table: TypeAlias = "pa.Table | pd.DataFrame"
-
 PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
 LINEAGE_FILE = "lineage.json"
@@ -63,7 +61,7 @@ class TrainingData(NamedTuple):
     name: str
     source: str
     digest: str
-    table: Table
+    table: pa.Table
 
 
 class Notes(NamedTuple):
@@ -106,7 +104,7 @@ class TrainingRecord:
     version_tags: Mapping[str, object] | None
     params: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     pages: Sequence[Path] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
@@ -187,6 +185,9 @@ def close_killed_runs(
         experiment: Name of the experiment; need not exist.
         gone: Whether a process is.
     """
+    file = database_file(registry)
+    if file is not None and file.exists() and not has_open_runs(file):
+        return []  # without MLflow, which takes 2 s to import
     store = client(registry)
     found = store.get_experiment_by_name(experiment)
     if found is None:
@@ -297,9 +298,7 @@ def _log_params(store: "MlflowClient", run_id: str, params: Mapping[str, object]
         store.log_batch(run_id, params=entities[start : start + _BATCH])
 
 
-def _log_table(store: "MlflowClient", run_id: str, name: str, table: Table) -> None:
-    if isinstance(table, pd.DataFrame):
-        table = pa.Table.from_pandas(table, preserve_index=False)
+def _log_table(store: "MlflowClient", run_id: str, name: str, table: pa.Table) -> None:
     shown = f"tables/{name}.json"
     if shown not in {file.path for file in store.list_artifacts(run_id, "tables")}:
         store.log_table(run_id, table.slice(0, _PREVIEW_ROWS).to_pandas(), shown)
@@ -314,12 +313,11 @@ def _log_data(store: "MlflowClient", run_id: str, data: TrainingData) -> None:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    rows = data.table if isinstance(data.table, pd.DataFrame) else data.table.to_pandas()
     # MLflow's own guess takes a hub id for a local path.
     source = CodeDatasetSource(tags={"source": without_credentials(data.source)})
     # Advice for models that take such columns as input; catch_warnings is not for threads.
     warnings.filterwarnings("ignore", "Hint: Inferred schema contains integer")
-    dataset = from_pandas(rows, source=source, name=data.name, digest=data.digest)
+    dataset = from_pandas(data.table.to_pandas(), source=source, name=data.name, digest=data.digest)
     described = Dataset.from_dictionary(dataset.to_dict())
     inputs = [DatasetInput(described, [InputTag("mlflow.data.context", "training")])]
     write(lambda: store.log_inputs(run_id, inputs))

@@ -4,19 +4,20 @@ A figure's label (`figure.get_label()`) is its text alternative. Colours are tho
 on a page each is replaced by the page's variable of that name, light or dark.
 """
 
+from __future__ import annotations
+
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pas.methods.grid import Cell, Configuration
 from tasks.reports.words import plain, plural, signed
+
+if TYPE_CHECKING:  # the functions that draw import it, so that a flow begins without it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The page's colours in light; its style sheet takes them from here. No two are the same, so that
 # each can be told from its value.
@@ -82,6 +83,14 @@ class Interval(NamedTuple):
     look: Literal["sure", "unsure", "control", "pooled"] = "sure"
 
 
+@contextmanager
+def _styled(salt: str | None = None) -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": salt}):
+        yield
+
+
 def as_svg(figure: Figure) -> str:
     """Return the figure as markup of a page: no size, colours, style sheet or reference of its own.
 
@@ -90,7 +99,7 @@ def as_svg(figure: Figure) -> str:
     out = io.StringIO()
     label = str(figure.get_label())
     # The salt makes the ids within a picture differ from those of the page's other pictures.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
+    with _styled(label):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", metadata=nothing, transparent=True)
     svg = out.getvalue()
@@ -129,6 +138,8 @@ class _Margins(NamedTuple):
 
 def _canvas(width: float, height: float, around: _Margins) -> tuple[Figure, Axes]:
     """Return a figure with axes of this size in inches, without a frame."""
+    from matplotlib.figure import Figure
+
     # Sizes are known here, so no layout engine has to measure every text.
     whole = (around.left + width + around.right, around.top + height + around.bottom)
     figure = Figure(figsize=whole)
@@ -151,7 +162,7 @@ def reach_of(cells: Sequence[Cell], baseline: float) -> float:
     return max([0.01, *(abs(c.correct / c.n - baseline) for c in cells)])
 
 
-@matplotlib.rc_context(_STYLE)
+@_styled()
 def heat_map(
     name: str,
     cells: Sequence[Cell],
@@ -168,6 +179,8 @@ def heat_map(
         reach: The difference that gets the full shade.
         framed: The training's choice, framed boldly, and the method's best, framed by dashes.
     """
+    from matplotlib.patches import Rectangle
+
     layers = sorted({c.configuration.layer for c in cells})
     strengths = sorted({c.configuration.strength for c in cells})
     width, height = max(0.48 * len(strengths), 1.6), 0.26 * len(layers)
@@ -217,7 +230,7 @@ def _short(difference: float) -> str:
     return "0" if float(text.replace("−", "-")) == 0 else text.replace("0.", ".", 1)
 
 
-@matplotlib.rc_context(_STYLE)
+@_styled()
 def curves(
     along: str,
     series: Mapping[str, Mapping[float, float]],
@@ -294,12 +307,14 @@ def _cut(label: str) -> str:
 
 def _round_ticks(axes: Axes, direction: Literal["x", "y"]) -> None:
     """Put at most eight round values and lines of a grid on an axis."""
+    from matplotlib.ticker import MaxNLocator
+
     which = axes.xaxis if direction == "x" else axes.yaxis
     which.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     axes.grid(axis=direction, color=_LINE, lw=0.8)
 
 
-@matplotlib.rc_context(_STYLE)
+@_styled()
 def forest(rows: Sequence[Interval], draws: Sequence[float] = (), draws_label: str = "") -> Figure:
     """Draw gains in test accuracy with their 95 % intervals.
 
@@ -309,6 +324,8 @@ def forest(rows: Sequence[Interval], draws: Sequence[float] = (), draws_label: s
             below; none draws no row.
         draws_label: Of that row.
     """
+    from matplotlib.ticker import FuncFormatter
+
     labels = [_cut(row.label) for row in rows] + [draws_label] * bool(draws)
     left = 0.2 + _CHARACTER * max(map(len, labels))
     figure, axes = _canvas(4.6, 0.27 * len(labels), _Margins(left, 0.05, 0.15, 0.45))

@@ -1,8 +1,9 @@
 """The pictures of one training, for its page and for MLflow."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pas.evidence.evaluation import Evaluation
 from pas.methods.contrast import RANDOM
@@ -10,6 +11,9 @@ from pas.methods.grid import Cell, Configuration
 from tasks.reports import figures
 from tasks.reports.paper import METHOD_NAMES
 from tasks.reports.words import plural
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def run_figures(evaluation: Evaluation, cells: Sequence[Cell]) -> dict[str, Figure]:

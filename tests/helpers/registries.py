@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
@@ -40,7 +39,7 @@ def training(name: str, **changed: Any) -> TrainingRecord:
         {"method": "PASf", "layer": 1, "test_delta": 0.25},
         params={"seed": 7, "layers": [1, 2]},
         metrics={"test_delta": 0.25},
-        tables={"sweep": pd.DataFrame({"layer": range(600), "accuracy": 0.5})},
+        tables={"sweep": pa.table({"layer": range(600), "accuracy": [0.5] * 600})},
         figures={"sweep": figure},
         lineage={"shards": ["k1", "k2"]},
     )
