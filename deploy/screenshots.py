@@ -6,7 +6,6 @@ name. Without a name it takes the status page of the home that `PAS_HOME` names.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,12 @@ import httpx
 import typer
 from PIL import Image
 
+from deploy.browser import QUIET, find_browser
 from storage.registry.links import run_page, version_page
 from storage.registry.versions import resolve
 from storage.settings import settings
 
 WIDTH, HEIGHT = 1280, 720
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE = 120  # seconds
 _DRAWING = 20_000  # milliseconds of the page's own clock, for pages that ask their server
 
@@ -41,20 +40,11 @@ def take(address: str, picture: Path, *, dark: bool = False, height: int = HEIGH
         FileNotFoundError: If there is no browser.
         subprocess.CalledProcessError: If it fails.
     """
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        raise FileNotFoundError(f"no browser: install one of {', '.join(_BROWSERS)}")
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
             [
-                *(browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
-                # The pages are on this machine: the browser asks the network for nothing.
-                *(
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                    "--disable-sync",
-                ),
-                *("--disable-quic", "--no-first-run"),
+                find_browser(),
+                *QUIET,
                 f"--user-data-dir={profile}",
                 f"--screenshot={picture.resolve()}",
                 f"--window-size={WIDTH},{height}",

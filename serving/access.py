@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -77,18 +78,15 @@ class BodyLimit:
                 raise _TooLargeError
             return message
 
-        started = False
+        async def unless_refused(message: Message) -> None:
+            # What the application makes of the error is not what the client should be told.
+            if received <= self._limit:
+                await send(message)
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLargeError:
-            if not started:
-                await self._refuse(send)
+        with suppress(_TooLargeError):
+            await self._app(scope, counted, unless_refused)
+        if received > self._limit:
+            await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
         text = f"the body is larger than {self._limit} bytes"

@@ -54,7 +54,6 @@ class Service:
         limits: How much one request may ask for.
         keys: API keys; empty where anyone may ask.
         body_limit: Largest body of a request, in bytes.
-        draining: Set when no new request is taken.
     """
 
     model: LoadedModel
@@ -64,7 +63,6 @@ class Service:
     limits: Limits = Limits()
     keys: tuple[str, ...] = ()
     body_limit: int = 1 << 20
-    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -152,9 +150,9 @@ def build_app(service: Service) -> FastAPI:
 
     @app.get("/readyz", response_class=PlainTextResponse)
     async def ready() -> Response:
-        """Answer 200 while requests are taken."""
-        if service.draining.is_set():
-            return PlainTextResponse("draining\n", 503)
+        """Answer 200 while another request would be taken."""
+        if service.scheduler.is_full:
+            return PlainTextResponse("the queue is full\n", 503)
         return PlainTextResponse("ready\n")
 
     @app.get("/metrics", dependencies=guarded)

@@ -57,16 +57,19 @@ def serve(
         started()
         server.run(sockets=[listener])
     finally:
-        _running.clear()
+        _running.remove((server, service))
 
 
-def drain() -> bool:
+def drain(service: Service | None = None) -> bool:
     """Take no new requests, and end when those that have begun are answered.
 
+    Args:
+        service: What is served; by default every service of this process.
+
     Returns:
-        Whether a server runs.
+        Whether it was served.
     """
-    for server, service in _running:
-        service.draining.set()
+    servers = [s for s, served in _running if service in (None, served)]
+    for server in servers:
         server.should_exit = True
-    return bool(_running)
+    return bool(servers)

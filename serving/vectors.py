@@ -9,6 +9,7 @@ from pas.errors import UserError
 from pas.models.loading import LoadedModel
 from pas.steering.compatibility import fit
 from pas.steering.intervention import Composition, interventions_of
+from storage.registry.server import check_server
 from storage.registry.versions import CHAMPION, VectorVersion, list_versions, load_vector, resolve
 from storage.settings import Registry
 
@@ -79,6 +80,7 @@ class Vectors:
         if self._registry is None:
             return
         try:
+            check_server(self._registry)  # the client itself would try for minutes
             versions = list_versions(self._registry)
             aliases = {
                 f"{version.name}@{alias}": vector

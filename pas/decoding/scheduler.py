@@ -143,15 +143,24 @@ class Scheduler:
             for number, request in enumerate(requests)
         ]
         with self._changed:
-            free = self._batch_size - len(self._running)
             if self._ending:
                 raise BusyError("the server is stopping")
-            if len(self._waiting) + len(handles) > self._queue_size + free:
+            if len(self._waiting) + len(handles) > self._queue_size + self._free:
                 raise BusyError(f"{len(self._waiting)} requests wait already; try again later")
             self._waiting += handles
             self._count()
             self._changed.notify()
         return handles
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further request may wait."""
+        with self._changed:
+            return self._ending or len(self._waiting) >= self._queue_size + self._free
+
+    @property
+    def _free(self) -> int:
+        return self._batch_size - len(self._running)
 
     def call(self, function: Callable[[], T]) -> "Future[T]":
         """Run a function with the model between two steps, when no vector is applied."""
@@ -171,7 +180,9 @@ class Scheduler:
                 new = self._admit()
             for future, function in jobs:
                 _run_job(future, function)
-            self._discard([h for h in self._running if h.cancelled])
+            cancelled = [h for h in self._running if h.cancelled]
+            if cancelled:
+                self._discard(cancelled)
             if new:
                 self._try(new, partial(self._join, new))
             if self._running:

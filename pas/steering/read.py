@@ -19,8 +19,8 @@ class Reading(NamedTuple):
     """The tokens of a text, and the projection of each one.
 
     Attributes:
-        tokens: The text of each token; together they are the text, with the tokenizer's special
-            tokens.
+        tokens: The text of each token; together they are the text. That of a special token is
+            empty.
         values: [n_tokens] float32: the component of the hidden state along the direction, in units
             of the direction's norm. Strength 1 at every position raises each by 1.
     """
@@ -76,8 +76,12 @@ def _pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """
     pieces, done = [], ""
     for stop in range(1, len(ids) + 1):
-        text = str(tokenizer.decode(ids[:stop], clean_up_tokenization_spaces=False))
-        if text.endswith("\ufffd"):
+        text = str(
+            tokenizer.decode(
+                ids[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+        if text.endswith("\ufffd") and stop < len(ids):
             pieces.append("")
             continue
         pieces.append(text[len(done) :])
