@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # The pages are on this machine: the browser asks the network for nothing.
@@ -39,7 +40,7 @@ def find_browser() -> str:
 class Page:
     """An open page."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Take over a page that is open.
 
         Args:

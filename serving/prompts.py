@@ -191,9 +191,8 @@ def _add(item: SteeringItem, vector: ServedVector, interventions: list[Intervent
             raise UserError(
                 f"vector {vector.name}: a composition has positions and operations of its own"
             )
-        factor = 1.0 if item.strength is None else item.strength
-        interventions += steering.scaled(factor).interventions
-        return Applied(vector, factor)
+        interventions += vector.at(item.strength).interventions
+        return Applied(vector, 1.0 if item.strength is None else item.strength)
     [own] = steering.interventions
     strength = item.strength
     if strength is None and item.operation == own.operation:
@@ -210,11 +209,22 @@ def _conversation(
         Message(role="system" if m.role == "developer" else m.role, content=m.text)
         for m in body.messages
     ]
+    return encode(model.info, prompt_text(model, messages, interventions)).token_ids
+
+
+def prompt_text(
+    model: LoadedModel, messages: Sequence[Message], interventions: Sequence[Intervention]
+) -> str:
+    """Return what the model reads for a conversation, as in the training of the vectors.
+
+    Raises:
+        UserError: If the model has no chat template, or it refuses the conversation.
+    """
     style: PromptStyle = PLAIN
     if interventions:
         composition = Composition(tuple(interventions))
         style = PLAIN if composition.is_mixed else composition.prompt
-    return encode(model.info, request_text(model.info, messages, style)).token_ids
+    return request_text(model.info, messages, style)
 
 
 def _texts(body: CompletionBody, model: LoadedModel) -> list[tuple[int, ...]]:

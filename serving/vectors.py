@@ -3,6 +3,8 @@
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from pas.errors import UserError
@@ -29,10 +31,29 @@ class ServedVector(NamedTuple):
     version: int | None
     steering: Composition
 
+    def at(self, strength: float | None) -> Composition:
+        """Return what it does with another strength.
+
+        Args:
+            strength: In place of a vector's own; of a composition, a factor on all its strengths.
+                None changes nothing.
+        """
+        if strength is None:
+            return self.steering
+        if len(self.steering.interventions) > 1:
+            return self.steering.scaled(strength)
+        return Composition((replace(self.steering.interventions[0], strength=strength),))
+
     @property
     def label(self) -> str:
         """`NAME:version`, or the name of a folder."""
         return self.name if self.version is None else f"{self.name}:{self.version}"
+
+
+def reference_of(named: str) -> str:
+    """Return what requests call a vector that was named by reference or by folder."""
+    path = Path(named).expanduser()
+    return path.resolve().name.removesuffix(".safetensors") if path.exists() else named
 
 
 class Vectors:

@@ -4,6 +4,7 @@ import typer
 
 from flows.cli import (
     catalogue,
+    chat,
     data,
     demo,
     deploy,
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, serve, exports, watch, catalogue),
+    *(vectors, serve, chat, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

@@ -1,4 +1,4 @@
-"""`pas serve` and `pas chat`."""
+"""`pas serve`."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("serve", help=serve.__doc__)(serve)
 
 
@@ -88,7 +88,7 @@ def serve(
             "PAS_API_KEYS), or listen on 127.0.0.1"
         )
     listener = run.listen(host, port)
-    loaded, offered = _load(vectors or [], model)
+    loaded, offered = load_served(vectors or [], model)
     access = logging.getLogger("pas.access")
     access.propagate = False
     access.setLevel(logging.INFO)
@@ -116,8 +116,12 @@ def serve(
     run.serve(service, listener, drain, started)
 
 
-def _load(references: list[str], model: str | None) -> "tuple[LoadedModel, Vectors]":
+def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel, Vectors]":
     """Load the model, and find the vectors that were named.
+
+    Args:
+        references: Vectors of the registry, and folders.
+        model: The model; that of the first vector by default.
 
     Raises:
         UserError: If there is nothing that says which model, or a vector is not there or does not
@@ -127,7 +131,7 @@ def _load(references: list[str], model: str | None) -> "tuple[LoadedModel, Vecto
     from pas.errors import UserError
     from pas.models.spec import ModelSpec
     from pas.steering.intervention import interventions_of, load_steering
-    from serving.vectors import Vectors
+    from serving.vectors import Vectors, reference_of
     from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
@@ -138,7 +142,7 @@ def _load(references: list[str], model: str | None) -> "tuple[LoadedModel, Vecto
         path = Path(reference).expanduser()
         if path.exists():
             steering = interventions_of(load_steering(path))
-            folders[path.resolve().name.removesuffix(".safetensors")] = steering
+            folders[reference_of(reference)] = steering
         else:
             check_stores()
             version = resolve(resources.registry(), reference)
