@@ -10,7 +10,7 @@ from tests.helpers.places import ROOT
 # What the floors above `pas` bring, and these floors themselves.
 PIPELINE = (
     "prefect", "mlflow", "duckdb", "sqlalchemy", "fastapi", "uvicorn", "alembic", "pydantic",
-    "pydantic_settings", "matplotlib", "statsmodels", "jinja2", "typer", "rich", "peft", "trl",
+    "matplotlib", "statsmodels", "jinja2", "typer", "rich", "peft", "trl",
     "flows", "tasks", "storage",
 )  # fmt: skip
 
