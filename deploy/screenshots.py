@@ -2,7 +2,9 @@
 
 `python -m deploy.screenshots docs/images NAME` takes the status page, and the pages of Prefect and
 MLflow that show the vector NAME, from the servers that `PREFECT_API_URL` and `MLFLOW_TRACKING_URI`
-name. Without a name it takes the status page of the home that `PAS_HOME` names.
+name. Without a name it takes the status page of the home that `PAS_HOME` names. With
+`--served 'http://127.0.0.1:8000/#vector=NAME&prompt=...&go'` it takes the page of a running `pas
+serve`, and nothing else.
 """
 
 import os
@@ -17,7 +19,7 @@ import httpx
 import typer
 from PIL import Image
 
-from deploy.browser import QUIET, find_browser
+from deploy.browser import QUIET, find_browser, open_page
 from storage.registry.links import run_page, version_page
 from storage.registry.versions import resolve
 from storage.settings import settings
@@ -94,9 +96,21 @@ def _last(api: str, flow: str) -> str:
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the pictures.")],
     name: Annotated[str | None, typer.Argument(help="A vector with a champion.")] = None,
+    served: Annotated[str | None, typer.Option(help="Address at a running pas serve.")] = None,
 ) -> None:
     """Take the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
+    if served is not None:
+        with open_page() as opened:
+            opened.go(served)
+            opened.wait("document.body.dataset.done == 1")
+            for picture, width, height, dark in (
+                ("serve", 1100, 580, False),
+                ("serve-dark", 420, 1000, True),
+            ):
+                opened.resize(width, height, dark=dark)
+                opened.take(folder / f"{picture}.png")
+        return
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch) / "status.html"
         command = [sys.executable, "-m", "flows.cli", "status", "--html", str(page)]

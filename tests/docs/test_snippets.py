@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +26,15 @@ from typer.core import TyperGroup
 from flows.cli import main
 from flows.cli.commands import app
 from pas.intake.mapping_file import read_mapping
+from pas.models.loading import load_model
 from pas.study.file import read_study
-from storage.registry.versions import list_versions, load_vector
-from storage.settings import settings
+from serving.vectors import Vectors
+from storage.registry.versions import VectorVersion, list_versions, load_vector
+from storage.settings import Registry, settings
 from tests.helpers.chat_templates import CHATML
 from tests.helpers.made_up_data import write_made_up
 from tests.helpers.places import ROOT, STUDIES
+from tests.helpers.running_server import serving
 from tests.helpers.tiny_models import save_tiny
 
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
@@ -71,6 +75,8 @@ NOT_RUN = {
     "pas study": "many trainings of the demo model; tests/flows/test_study.py runs one",
     "pas metrics --port": "a server that does not end; tests/flows/cli/test_status.py asks one",
     "pas demo": "tests/flows/test_demo.py runs it",
+    "pas serve": "a server that does not end; tests/flows/cli/test_serve.py runs it",
+    "pas chat": "waits for what is typed; tests/flows/cli/test_serve.py runs it",
 }
 # What docs/operations.md asks of a machine, as `NOT_RUN`; these have no options of ours to look up.
 ON_MACHINES = {
@@ -254,7 +260,21 @@ def run_python(text: str) -> None:
         "MLFLOW_TRACKING_URI": registry.tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", text], env=environment, capture_output=True, text=True
-    )
+    with served(text, registry, newest) as text:
+        done = subprocess.run(
+            [sys.executable, "-c", text], env=environment, capture_output=True, text=True
+        )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@contextmanager
+def served(text: str, registry: Registry, newest: VectorVersion) -> Iterator[str]:
+    """Yield the snippet, with a server that runs if it asks one."""
+    if "http://127.0.0.1:8000" not in text:
+        yield text
+        return
+    model = load_model(load_vector(registry, newest).model, settings().cache_dir)
+    with serving(model, Vectors(model, registry, {})) as address:
+        text = text.replace("http://127.0.0.1:8000", address)
+        text = text.replace('model="smollm2-135m-instruct"', 'model="base"')
+        yield text.replace("pas-smollm2-135m-instruct-demo", newest.name)
