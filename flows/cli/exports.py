@@ -21,7 +21,7 @@ def export(
         ),
     ],
     to: Annotated[
-        str, typer.Option(help="Format: gguf, lm-eval, vllm, steering-vectors or repeng.")
+        str, typer.Option(help="Format: gguf, lm-eval, hf, vllm, steering-vectors or repeng.")
     ],
     out: Annotated[Path, typer.Option(help="File to write, or folder for the format hf.")],
     strength: Annotated[

@@ -8,6 +8,7 @@ from pas.errors import UserError
 from pas.models.spec import ModelSpec
 from pas.steering.export.activations import write_activations
 from pas.steering.export.additions import Steering, exportable
+from pas.steering.export.checkpoint import write_checkpoint
 from pas.steering.export.control_vector import write_llama_cpp, write_repeng
 from pas.steering.export.hotwire import write_hotwire
 from pas.steering.export.lm_eval import write_lm_eval
@@ -27,6 +28,7 @@ class Format(NamedTuple):
 FORMATS = {
     "gguf": Format(write_llama_cpp, ".gguf", "control vector for llama.cpp"),
     "lm-eval": Format(write_lm_eval, ".pt", "file of lm-eval's model `steered`"),
+    "hf": Format(write_checkpoint, "", "checkpoint with the vector as a bias"),
     "vllm": Format(write_hotwire, ".pt", "matrix for the vLLM plugin hotwire-vllm"),
     "steering-vectors": Format(write_activations, ".pt", "fields of the package's vector"),
     "repeng": Format(write_repeng, ".gguf", "control vector for repeng"),

@@ -27,12 +27,14 @@ class ModelOutline:
         folder: Its files in hub layout.
         config: Its transformers configuration.
         info: The tokenizer and what else is known without the weights.
+        cache_dir: Folder for converted GGUF models and file hashes.
     """
 
     spec: ModelSpec
     folder: Path
     config: Any
     info: ModelInfo
+    cache_dir: Path
 
     @cached_property
     def skeleton(self) -> nn.Module:
@@ -98,4 +100,4 @@ def read_outline(spec: ModelSpec, cache_dir: Path | None = None) -> ModelOutline
     info = load_model_info(spec, cache_dir)
     folder = model_folder(spec, cache_dir)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-    return ModelOutline(spec, folder, config, info)
+    return ModelOutline(spec, folder, config, info, cache_dir)
