@@ -50,6 +50,10 @@ class NoText:
     pad_token_id = 0
     eos_token_id = 0
 
+    def decode(self, *_: object, **__: object) -> str:
+        """Return no text."""
+        return ""
+
 
 class Item(NamedTuple):
     """An item: the full prompt and the statements, as token ids."""
@@ -101,6 +105,7 @@ def loaded(model: Any, shape: str) -> LoadedModel:
         config.num_hidden_layers,
         config.hidden_size,
         sum(p.numel() for p in model.parameters()),
+        config.model_type,
     )
     return LoadedModel(model, tokens, ModelSpec(shape, device=str(model.device)))
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pas.data.chat import PLAIN, Message, PromptStyle, request_text
 from pas.data.prompts import encode
@@ -167,11 +167,13 @@ def _items(body: GenerationBody, model: LoadedModel, base: str) -> list[Steering
     items = []
     for part in rest.split("+") if rest else []:
         parts = _PART.fullmatch(part)
-        strength = None
+        strength: float | Literal["auto"] | None = None
         try:
             if parts is None:
                 raise ValueError
-            if parts["strength"] is not None:
+            if parts["strength"] == "auto":
+                strength = "auto"
+            elif parts["strength"] is not None:
                 strength = float(parts["strength"])
             items.append(SteeringItem(vector=parts["vector"], strength=strength))
         except ValueError:
@@ -184,6 +186,11 @@ def _items(body: GenerationBody, model: LoadedModel, base: str) -> list[Steering
 
 def _add(item: SteeringItem, vector: ServedVector, interventions: list[Intervention]) -> Applied:
     """Append what a vector does to the interventions of a request."""
+    if item.strength == "auto":
+        if vector.calibrated is None:
+            raise UserError(f"strength auto: {vector.label} was not calibrated; run pas calibrate")
+        item = item.model_copy(update={"strength": vector.calibrated})
+    assert item.strength != "auto"
     steering = vector.steering
     if vector.version is None and len(steering.interventions) > 1:
         # A composition has positions and operations of its own; the request scales it.

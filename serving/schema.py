@@ -40,7 +40,10 @@ class SteeringItem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     vector: str = Field(description="NAME, NAME@alias or NAME:version.", max_length=500)
-    strength: Number | None = Field(None, description="Factor on the vector; its own by default.")
+    strength: Number | Literal["auto"] | None = Field(
+        None,
+        description="Factor on the vector; its own by default, auto for what pas calibrate found.",
+    )
     positions: str = Field("generated", description="generated, all, prompt or first:N.")
     operation: Operation = Field("add", description="What is done with the vector.")
 

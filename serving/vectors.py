@@ -11,6 +11,7 @@ from pas.errors import UserError
 from pas.models.loading import LoadedModel
 from pas.steering.compatibility import fit
 from pas.steering.intervention import Composition, interventions_of
+from storage.registry.calibrations import auto_strength
 from storage.registry.server import check_server
 from storage.registry.versions import CHAMPION, VectorVersion, list_versions, load_vector, resolve
 from storage.settings import Registry
@@ -25,11 +26,13 @@ class ServedVector(NamedTuple):
         name: Registered model, or the name that a folder was given.
         version: Its number; None for a folder.
         steering: What it does, with its own strengths.
+        calibrated: The strength that `pas calibrate` found; None if it was not run.
     """
 
     name: str
     version: int | None
     steering: Composition
+    calibrated: float | None = None
 
     def at(self, strength: float | None) -> Composition:
         """Return what it does with another strength.
@@ -50,6 +53,13 @@ class ServedVector(NamedTuple):
         return self.name if self.version is None else f"{self.name}:{self.version}"
 
 
+def _calibrated(version: VectorVersion, steering: Composition) -> float | None:
+    try:
+        return auto_strength(version, steering.interventions[0].vector)
+    except UserError:
+        return None
+
+
 def reference_of(named: str) -> str:
     """Return what requests call a vector that was named by reference or by folder."""
     path = Path(named).expanduser()
@@ -67,6 +77,7 @@ class Vectors:
         model: LoadedModel,
         registry: Registry | None,
         folders: Mapping[str, Composition],
+        calibrated: Mapping[str, float] | None = None,
     ) -> None:
         """Look at the registry once.
 
@@ -74,6 +85,7 @@ class Vectors:
             model: Vectors that do not fit it are not offered.
             registry: The store; None for folders alone.
             folders: Vectors that are in no registry, by name.
+            calibrated: What `pas calibrate` found for them, where it was run.
 
         Raises:
             UserError: If a folder's vector does not fit the model.
@@ -84,7 +96,10 @@ class Vectors:
                 if found.level == "none":
                     raise UserError(f"vector {name}: {found.reason}")
         self._model, self._registry = model, registry
-        self._folders = {name: ServedVector(name, None, s) for name, s in folders.items()}
+        self._folders = {
+            name: ServedVector(name, None, s, (calibrated or {}).get(name))
+            for name, s in folders.items()
+        }
         self._loaded: dict[tuple[str, int], ServedVector | None] = {}
         self._aliases: dict[str, ServedVector] = {}
         self._loading = threading.Lock()
@@ -165,6 +180,14 @@ class Vectors:
     def _load(self, version: VectorVersion) -> ServedVector | None:
         """Return a version's vector, fetched once; None if it does not fit the model."""
         key = version.name, version.version
+        found = self._fetched(version, key)
+        if found is None:
+            return None
+        # A version may be calibrated after it was fetched.
+        calibrated = _calibrated(version, found.steering)
+        return found if found.calibrated == calibrated else found._replace(calibrated=calibrated)
+
+    def _fetched(self, version: VectorVersion, key: tuple[str, int]) -> ServedVector | None:
         with self._loading:
             if key not in self._loaded:
                 vector = load_vector(self._registry, version) if self._registry else None

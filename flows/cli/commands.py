@@ -3,6 +3,7 @@
 import typer
 
 from flows.cli import (
+    calibrate,
     catalogue,
     chat,
     data,
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, serve, chat, exports, watch, catalogue),
+    *(vectors, calibrate, serve, chat, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

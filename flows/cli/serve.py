@@ -129,6 +129,7 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
     """
     from flows.cli.session import check_stores
     from pas.errors import UserError
+    from pas.evidence.calibration import CALIBRATION_FILE, read_calibration
     from pas.models.spec import ModelSpec
     from pas.steering.intervention import interventions_of, load_steering
     from serving.vectors import Vectors, reference_of
@@ -137,12 +138,16 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
     from tasks import resources
 
     folders: dict[str, Composition] = {}
+    calibrated: dict[str, float] = {}
     named = []
     for reference in references:
         path = Path(reference).expanduser()
         if path.exists():
             steering = interventions_of(load_steering(path))
             folders[reference_of(reference)] = steering
+            if (path / CALIBRATION_FILE).is_file():
+                [one] = steering
+                calibrated[reference_of(reference)] = read_calibration(path, one.vector)
         else:
             check_stores()
             version = resolve(resources.registry(), reference)
@@ -160,4 +165,4 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
 
     for vector in named:
         require_fit(vector, loaded)
-    return loaded, Vectors(loaded, registry, folders)
+    return loaded, Vectors(loaded, registry, folders, calibrated)

@@ -11,6 +11,7 @@ from flows.cli.display import Json, Verbose, print_checks, print_json, print_tab
 
 if TYPE_CHECKING:
     from pas.data.chat import Message
+    from pas.steering.vector import SteeringVector
     from storage.registry.versions import VectorVersion
 
 REFUSED = 1
@@ -180,7 +181,11 @@ def steer(
         typer.Option(help="JSON file with a conversation instead: a list of role and content."),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="Factor on the vector; its own by default, 0 for none.")
+        str | None,
+        typer.Option(
+            help="Factor on the vector; its own by default, 0 for none, auto for the one that pas "
+            "calibrate found."
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Show the unsteered continuation too.")
@@ -213,7 +218,7 @@ def steer(
     model = resources.model(vector.model)
     if model.fingerprint != vector.fingerprint:
         say("note: the model or its libraries changed since training; the effect may differ")
-    used = vector.strength if strength is None else strength
+    used = strength_of(strength, found, vector)
     strengths = ({"unsteered": 0.0} if compare else {}) | {"steered": used}
     texts = {
         kind: generate(model, request, vector, strength=factor, max_new_tokens=max_new_tokens)
@@ -231,6 +236,25 @@ def steer(
         print_table(title, ("", "continuation"), rows)
     else:
         sys.stdout.write(texts["steered"].strip() + "\n")
+
+
+def strength_of(given: str | None, version: "VectorVersion", vector: "SteeringVector") -> float:
+    """Return the strength that an option asks for: a number, auto, or the vector's own.
+
+    Raises:
+        UserError: If it is no number, or the version was never calibrated.
+    """
+    from pas.errors import UserError
+    from storage.registry.calibrations import auto_strength
+
+    if given is None:
+        return vector.strength
+    if given == "auto":
+        return auto_strength(version, vector)
+    try:
+        return float(given)
+    except ValueError:
+        raise UserError(f"--strength {given}: give a number, or auto") from None
 
 
 def _conversation(file: Path) -> "list[Message]":

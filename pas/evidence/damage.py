@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import resources
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -79,7 +80,18 @@ def neutral_damage(
     return dict(zip(configurations, measured, strict=True))
 
 
-@torch.inference_mode()
+class Divergence(NamedTuple):
+    """The damage of one configuration, and where it comes from.
+
+    Attributes:
+        damage: The means.
+        tokens: [n_tokens] float32: the KL divergence at each predicted token, in no certain order.
+    """
+
+    damage: Damage
+    tokens: np.ndarray[Any, np.dtype[np.float32]]
+
+
 def damage(
     model: LoadedModel,
     texts: Sequence[str],
@@ -88,6 +100,19 @@ def damage(
     *,
     token_budget: int | None = None,
 ) -> list[Damage]:
+    """Return the means of `divergences`, whose arguments and errors it has."""
+    return [d.damage for d in divergences(model, texts, rows, site, token_budget=token_budget)]
+
+
+@torch.inference_mode()
+def divergences(
+    model: LoadedModel,
+    texts: Sequence[str],
+    rows: Sequence[Steering],
+    site: Site = "residual",
+    *,
+    token_budget: int | None = None,
+) -> list[Divergence]:
     """Measure what each configuration does to the model's next-token distribution on texts.
 
     Steering acts as it would during generation after a prompt of two tokens: on the second token
@@ -107,7 +132,7 @@ def damage(
             Halved if memory runs out.
 
     Returns:
-        The damage of each row, in the same order.
+        The divergence of each row, in the same order.
 
     Raises:
         UserError: If there are no texts, a text has fewer than three tokens or exceeds the context
@@ -125,6 +150,7 @@ def damage(
     largest = LOGIT_FLOATS // ((1 + len(rows)) * model.info.d_model)
     budget = min(token_budget or fitting(model, max(lengths)).tokens, largest)
     totals = torch.zeros(len(rows), 3, dtype=torch.float64)
+    tokens: list[torch.Tensor] = []
     with model.lock, counted(len(texts), "neutral texts read") as advance:
         starts = _starts(model, min(sequences, key=len), {row.layer for row in rows})
 
@@ -132,11 +158,16 @@ def damage(
             return _sums(model, [sequences[i] for i in chosen], rows, site, starts).cpu()
 
         for chosen, sums in halving(batches(lengths, budget), run):
-            totals += sums
+            totals += sums[:, :3]
+            tokens.append(sums[:, 3:].float())
             advance(len(chosen))
     n_tokens = sum(lengths) - _PROMPT * len(lengths)
     means = (totals / n_tokens).tolist()
-    return [Damage(kl, before, after, n_tokens) for kl, before, after in means]
+    each = torch.cat(tokens, dim=1).numpy()
+    return [
+        Divergence(Damage(kl, before, after, n_tokens), each[row])
+        for row, (kl, before, after) in enumerate(means)
+    ]
 
 
 def _tokens(model: LoadedModel, text: str) -> tuple[int, ...]:
@@ -177,7 +208,10 @@ def _sums(
     site: Site,
     starts: dict[int, int],
 ) -> torch.Tensor:
-    """Return [n_rows, 3] float64: KL and negative log-likelihoods, summed over one batch."""
+    """Return sums over one batch, and the KL of each of its tokens.
+
+    [n_rows, 3 + n_tokens] float64: first the sums of KL and of the negative log-likelihoods.
+    """
     batch = pad(sequences, model, side="right")
     length, top = batch.mask.shape[1], model.n_layers - 1
     plain = _run(model, batch, {top, *(start - 1 for start in starts.values())})
@@ -194,20 +228,23 @@ def _sums(
     vocabulary = model.model.config.get_text_config().vocab_size
     step = max(1, LOGIT_FLOATS // (_COPIES * len(sequences) * vocabulary))
     sums = torch.zeros(len(rows), 3, dtype=torch.float64, device=model.device)
+    each: list[torch.Tensor] = []
     for start in range(_PROMPT - 1, length - 1, step):
         part = slice(start, min(start + step, length - 1))
         following = slice(part.start + 1, part.stop + 1)
         real = batch.mask[:, following].bool()
         targets = batch.input_ids[:, following][real][:, None]
         before = _log_probs(model, batch, plain[top], part)[real]
-        for row_sums, end in zip(sums, ends, strict=True):
+        each.append(torch.zeros(len(rows), len(targets), dtype=torch.float64, device=model.device))
+        for row_tokens, row_sums, end in zip(each[-1], sums, ends, strict=True):
             after = _log_probs(model, batch, end, part)[real]
             kl = nn.functional.kl_div(after, before, reduction="none", log_target=True).sum(dim=-1)
             # Rounding can leave a divergence just below 0.
-            row_sums[0] += kl.clamp(min=0).sum(dtype=torch.float64)
+            row_tokens[:] = kl.clamp(min=0)
+            row_sums[0] += row_tokens.sum()
             row_sums[1] -= before.gather(-1, targets).sum(dtype=torch.float64)
             row_sums[2] -= after.gather(-1, targets).sum(dtype=torch.float64)
-    return sums
+    return torch.cat([sums, *each], dim=1)
 
 
 def _run(model: LoadedModel, batch: Batch, layers: set[int]) -> dict[int, Any]:

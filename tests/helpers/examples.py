@@ -1,6 +1,7 @@
 """Small examples, for tests that need no text of their own."""
 
 from pas.data.examples import Example
+from tests.helpers.tiny_models import toy_questions
 
 
 def item(number: int = 0, **changes: object) -> Example:
@@ -14,3 +15,8 @@ def item(number: int = 0, **changes: object) -> Example:
         "stratum": str(number % 2),
     }
     return Example(**(fields | changes))  # type: ignore[arg-type]
+
+
+def toy_examples(n: int, seed: int = 0) -> list[Example]:
+    """The toy questions as examples."""
+    return [Example(group=row["id"], **row) for row in toy_questions(n, seed)]
