@@ -1,5 +1,6 @@
 """docs/exports.md as it stands, on a tiny model: every command and every piece of code."""
 
+import csv
 import shlex
 import subprocess
 import sys
@@ -33,18 +34,29 @@ def test_the_page_runs(
     vector.save("vector")
     log(resources.registry(), NAME, vector=vector)
     promote(resources.registry(), NAME, 1)
+    write_replies(tmp_path / "replies.csv")
     for block in blocks(PAGE):
         if block.language == "bash":
             for command in commands(block.text):
-                run_pas(command, monkeypatch)
+                run_pas(command.replace("--model demo", f"--model {tiny_folder}"), monkeypatch)
         elif block.language == "python":
+            text = block.text.replace('"demo"', repr(str(tiny_folder)))
             done = subprocess.run(
-                [sys.executable, "-c", block.text], env=environment(home), text=True,
+                [sys.executable, "-c", text], env=environment(home), text=True,
                 capture_output=True,
             )  # fmt: skip
             assert done.returncode == 0, f"{PAGE}, line {block.line}: {done.stderr[-3000:]}"
         else:
             assert block.language in SHOWN, f"{PAGE}, line {block.line}: say how to check it"
+
+
+def write_replies(file: Path) -> None:
+    with file.open("w", newline="") as opened:
+        table = csv.writer(opened)
+        table.writerow(["message", "kind", "curt", "right"])
+        for i in range(60):
+            row = [f"Customer: where is parcel {i}?", f"I am sorry, it is on its way, {i}.", "No."]
+            table.writerow([*row, "A" if i % 3 else "B"])
 
 
 def run_pas(command: str, monkeypatch: pytest.MonkeyPatch) -> None:

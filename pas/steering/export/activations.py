@@ -1,5 +1,6 @@
 """The object of the package steering-vectors: a tensor for each layer, of one type of layer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,10 @@ import torch
 
 from pas.errors import UserError
 from pas.models.spec import Site
-from pas.steering.export.additions import additions_of
+from pas.steering.export.additions import Addition, additions_of
 from pas.steering.export.notes import Notes
 from pas.steering.export.outline import ModelOutline
-from pas.steering.export.torch_file import write_torch
+from pas.steering.export.torch_file import numbers_of, write_torch
 from pas.steering.intervention import Composition
 
 _TYPES: dict[Site, str] = {"residual": "decoder_block", "attention": "self_attn", "mlp": "mlp"}
@@ -59,3 +60,25 @@ def write_activations(out: Path, composition: Composition, outline: ModelOutline
             "with vector.apply(model): ..."
         ),
     )
+
+
+def read_activations(content: Any, layer_type: str, shift: int = 0) -> list[Addition]:
+    """Return what the fields of a `steering_vectors.SteeringVector` add.
+
+    Args:
+        content: A tensor for each layer.
+        layer_type: The package's name of the site.
+        shift: What is taken off a layer's number to get the block's.
+
+    Raises:
+        ValueError: If they are no such fields.
+    """
+    site = next((site for site, name in _TYPES.items() if name == layer_type), None)
+    if site is None:
+        raise ValueError(f"layer type {layer_type} is none of {', '.join(_TYPES.values())}")
+    if not isinstance(content, Mapping) or not all(isinstance(key, int) for key in content):
+        raise ValueError("its activations are not by layer")
+    return [
+        Addition(n - shift, site, numbers_of(f"layer {n}", tensor).reshape(-1), 1.0)
+        for n, tensor in sorted(content.items())
+    ]

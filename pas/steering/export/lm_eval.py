@@ -4,16 +4,20 @@ The action `add` adds `coefficient * vector` to the module's output at every pos
 the component along the vector to the coefficient.
 """
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pas.errors import UserError
-from pas.steering.export.additions import additions_of
+from pas.models.sites import SITES
+from pas.models.spec import Site
+from pas.steering.export.additions import Addition, additions_of
 from pas.steering.export.notes import Notes
 from pas.steering.export.outline import ModelOutline
-from pas.steering.export.torch_file import write_torch
+from pas.steering.export.torch_file import numbers_of, write_torch
 from pas.steering.intervention import Composition, Intervention
 
 
@@ -73,3 +77,28 @@ def _clamped_to(one: Intervention) -> float:
     raise UserError(
         f"lm-eval cannot {one.operation} with strength {strength:g}; it adds and clamps"
     )
+
+
+def read_lm_eval(content: Mapping[str, Any], outline: ModelOutline) -> list[Addition]:
+    """Return what the file of lm-eval's model `steered` adds.
+
+    Raises:
+        ValueError: If it does something else than adding to sites of decoder blocks.
+    """
+    places: dict[str, tuple[int, Site]] = {}
+    for layer in range(outline.info.n_layers):
+        for site in SITES:
+            with suppress(UserError):  # a block without this site
+                places[outline.hook_point(layer, site)] = (layer, site)
+    additions = []
+    for name, entry in content.items():
+        if name not in places:
+            raise ValueError(f"hook point {name} is no site of a decoder block")
+        if entry.get("action") != "add":
+            raise ValueError(f"{name}: only the action add can be imported")
+        if entry.get("bias") is not None or entry.get("head_index") is not None:
+            raise ValueError(f"{name}: a bias and single heads cannot be imported")
+        direction = numbers_of(name, entry["steering_vector"]).reshape(-1)
+        coefficient = float(entry.get("steering_coefficient", 1.0))
+        additions.append(Addition(*places[name], direction, coefficient))
+    return additions

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pas.files import write_whole
+from pas.steering.export.additions import Numbers
 
 
 def write_torch(out: Path, content: Any) -> None:
@@ -34,3 +35,18 @@ def read_torch(file: Path) -> Any:
         raise
     except Exception as error:  # the reader raises what it meets in a damaged file
         raise ValueError(f"it is no whole file of torch.save ({error})") from error
+
+
+def numbers_of(name: str, tensor: Any) -> Numbers:
+    """Return a tensor's numbers as float32.
+
+    Args:
+        name: Of the tensor, for the message.
+        tensor: What the file has there.
+
+    Raises:
+        ValueError: If it is no tensor of floating-point numbers.
+    """
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        raise ValueError(f"{name or 'it'} is no tensor of floating-point numbers")
+    return tensor.detach().to(torch.float32).numpy()

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pas.models.loading import load_model
 from pas.models.spec import ModelSpec
 from pas.steering.export.control_vector import read_control_vector
 from pas.steering.export.formats import FORMATS
+from pas.steering.export.formats import export as export_vector
+from pas.steering.intervention import Composition
 from pas.steering.vector import SteeringVector
 from tasks import resources
 from tests.helpers.exported import vector_for
@@ -66,3 +70,43 @@ def test_a_mistake_is_told_and_nothing_written(pas, own, tmp_path, changes, word
 def test_the_help_names_every_format(pas) -> None:
     text = pas("export", "--help").out
     assert all(name in text for name in FORMATS)
+
+
+def test_an_import_is_a_vector_or_a_composition(pas, own, tiny_folder, tmp_path) -> None:
+    own.save(tmp_path / "own")
+    pas("export", tmp_path / "own", "--to", "gguf", "--out", tmp_path / "v.gguf")
+    asked = ("import", tmp_path / "v.gguf", "--model", tiny_folder)
+    ran = pas(*asked, "--out", tmp_path / "one", "--layers", 2, "--task", "polite")
+    assert ran.code == 0 and "1 layer of v.gguf" in ran.err and "steer every position" in ran.err
+    found = SteeringVector.load(tmp_path / "one")
+    assert np.allclose(found.direction, own.strength * own.direction) and found.task == "polite"
+    taken = pas(*asked, "--out", tmp_path / "one")
+    assert taken.code == 2 and "it is there already" in taken.err
+
+    save_file({"v": torch.ones(4, own.direction.size)}, tmp_path / "rows.safetensors")
+    several = ("import", tmp_path / "rows.safetensors", "--model", tiny_folder, "--json")
+    answer = json.loads(pas(*several, "--out", tmp_path / "all", "--strength", 0.5).out)
+    assert answer["kind"] == "composition" and len(answer["vectors"]) == 4
+    assert {one.strength for one in Composition.load(tmp_path / "all")} == {0.5}
+    out = tmp_path / "again.gguf"
+    refused = pas("export", tmp_path / "all", "--to", "gguf", "--out", out)
+    assert refused.code == 2 and "cannot steer block 0" in refused.err
+    assert pas("export", tmp_path / "all", "--to", "repeng", "--out", out).code == 0
+    assert len(read_control_vector(out)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--layers", "a"), "give numbers with commas"), (("--layers", "1"), "nothing for layer 1"),
+     (("--numbering", "from 1"), "give blocks or hidden-states"),
+     (("--numbering", "hidden-states"), "leave out --numbering"),
+     (("--model", "nowhere"), "there is no such folder")],
+)  # fmt: skip
+def test_a_mistake_of_an_import_is_told_and_nothing_written(
+    pas, own, tiny_folder, tmp_path, options, words
+) -> None:
+    export_vector(own, "gguf", tmp_path / "v.gguf")
+    asked = {"--model": str(tiny_folder), "--out": str(tmp_path / "new")} | dict([options])
+    ran = pas("import", tmp_path / "v.gguf", *(word for pair in asked.items() for word in pair))
+    assert ran.code == 2 and words in ran.err and "Traceback" not in ran.err
+    assert not (tmp_path / "new").exists()
