@@ -58,7 +58,10 @@ def fetch(
 
 def without_credentials(address: str) -> str:
     """Drop user, password and signature from a URL; leave anything else as it is."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # it is no address
+        return redacted(address)
     if not parts.scheme or not parts.netloc:
         return redacted(address)  # such as simplecache::s3://key:secret@bucket
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -9,15 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
+from storage.http import without_credentials
 from storage.lake.files import Lake, open_lake
 
 DATABASE = "mlflow.db"  # of the embedded MLflow store, in the home
 _MLFLOW = "MLFLOW_TRACKING_URI"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_STORES = (*_DATABASES, "http", "https", "databricks", "databricks-uc")
 _SERVERS = ("http://", "https://", "databricks")
 
 
@@ -34,13 +38,26 @@ class Registry:
     artifact_root: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a database without an artifact root.
+        """Refuse an address that is none, and a database without an artifact root.
 
         Raises:
-            UserError: MLflow would otherwise write to `./mlruns`, wherever it is started.
+            UserError: Without an artifact root MLflow would write to `./mlruns`, wherever it is
+                started.
         """
+        scheme = self.tracking_uri.partition(":")[0]
+        if scheme.partition("+")[0] not in _STORES:
+            raise UserError(
+                f"MLFLOW_TRACKING_URI {without_credentials(self.tracking_uri)}: give the http(s) "
+                f"address of an MLflow server, or a database's: {', '.join(_DATABASES)}"
+            )
+        try:
+            urlsplit(self.tracking_uri).port  # noqa: B018
+        except ValueError as error:
+            raise UserError(
+                f"MLFLOW_TRACKING_URI {without_credentials(self.tracking_uri)}: {error}; correct "
+                "the address"
+            ) from error
         if self.artifact_root is None and not self.tracking_uri.startswith(_SERVERS):
-            scheme = self.tracking_uri.partition(":")[0]
             raise UserError(
                 f"the MLflow store is a {scheme} database and has no artifact root: give a folder "
                 "or an object-storage URL for it, or the http(s) address of an MLflow server"
@@ -69,7 +86,7 @@ class Settings(BaseModel):
     artifact_root: str | None = Field(
         None, description="artifacts of a database store; default <home>/artifacts"
     )
-    experiment: str = Field("pas", description="MLflow experiment of the trainings")
+    experiment: str = Field("pas", min_length=1, description="MLflow experiment of the trainings")
     user: str | None = Field(
         None, description="who MLflow shows as the creator of a run; default the login name"
     )
@@ -96,8 +113,19 @@ class Settings(BaseModel):
 
     @property
     def root(self) -> Path:
-        """The home as an absolute path."""
-        return self.home.expanduser().resolve()
+        """The home as an absolute path.
+
+        Raises:
+            UserError: If there can be no such folder.
+        """
+        try:
+            root = self.home.expanduser().resolve()
+            root.exists()
+        except (OSError, RuntimeError) as error:  # a name that is too long, or of no user
+            raise UserError(
+                f"PAS_HOME {str(self.home)[:80]}: this cannot be a folder ({error}); choose another"
+            ) from error
+        return root
 
     @property
     def creator(self) -> str | None:

@@ -27,6 +27,8 @@ from storage.settings import settings
 from tests.helpers.made_up_data import public_files, write_made_up
 from tests.helpers.tiny_models import save_tiny
 
+pytest_plugins = ("tests.helpers.fault_table",)
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LoadedModel]:

@@ -11,9 +11,25 @@ def main() -> None:
     from pas.errors import UserError
 
     try:
+        _refuse_bytes(sys.argv[1:])
         app()
     except UserError as error:
         from storage.http import redacted
 
         sys.stderr.write(f"error: {redacted(str(error))}\n")
         sys.exit(USER_ERROR)
+
+
+def _refuse_bytes(arguments: list[str]) -> None:
+    """Refuse arguments that are no text: they could be kept in no file, tag or database.
+
+    Raises:
+        UserError: Naming the argument.
+    """
+    from pas.errors import UserError
+
+    for argument in arguments:
+        if not argument.isprintable() and any("\ud800" <= c <= "\udfff" for c in argument):
+            raise UserError(
+                f"the argument {argument[:80]!r} is not UTF-8: rename the file, or correct the text"
+            )

@@ -8,6 +8,7 @@ import atexit
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from threading import Thread
 from types import FrameType
 
@@ -21,6 +22,10 @@ _code = 0
 
 def run() -> None:
     """Run the command line and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What the terminal's encoding does not have is escaped.
+            stream.reconfigure(errors="backslashreplace")
     # Registered first, so it comes last: all is said then, and to free everything by hand takes the
     # interpreter 2 s.
     atexit.register(_end)

@@ -118,7 +118,8 @@ def verify(json: Json = False) -> None:
 
 def gc(
     older_than: Annotated[
-        float | None, typer.Option(help="Also remove shards not written for so many days.", min=0)
+        float | None,
+        typer.Option(help="Also remove shards not written for so many days.", min=0, max=36500),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be removed.")

@@ -59,7 +59,10 @@ def metrics(
         typer.Option(help="Write them to this file, for node_exporter's textfile collector."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Serve them on this port until Ctrl-C, asked for each time.")
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Serve them on this port until Ctrl-C, asked for each time."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
 ) -> None:
@@ -81,7 +84,7 @@ def metrics(
         try:
             server, thread = start_http_server(port, host, registry(_ask))
         except OSError as error:
-            raise UserError(f"--port {port}: {error.strerror}") from error
+            raise UserError(f"--host {host} --port {port}: {error.strerror}") from error
         say(f"metrics: http://{host}:{server.server_port}/metrics; end with Ctrl-C")
         thread.join()
     if file is None and port is None:

@@ -20,6 +20,7 @@ Let eight workers of a work pool share it (docs/deploy.md):
 
     pas study studies/paper.yaml --workers 8
 """
+FAILED = 1
 _COLUMNS = ("model", "task", "seeds", "unsteered", "steered", "gain", "p", "p, Holm", "verdicts")
 
 
@@ -44,7 +45,7 @@ def study(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Run a study."""
+    """Run a study; the exit code is 1 if one of its cells failed."""
     from flows.cli.session import begin, call
 
     begin(verbose=verbose, with_server=not dry_run)
@@ -59,7 +60,13 @@ def study(
     done = call(run, plan, shlex.join(["pas", *sys.argv[1:]]), workers)
     if json:
         print_json([result.as_dict() for result in done.results])
-        return
+    else:
+        _show(plan, done)
+    if done.summary.failed:
+        sys.exit(FAILED)
+
+
+def _show(plan: Any, done: Any) -> None:
     print_table(f"Study {plan.name}", _COLUMNS, [_row(task) for task in done.summary.tasks])
     if done.summary.others:
         others = [t for rows in done.summary.others.values() for t in rows]

@@ -270,7 +270,7 @@ def _conversation(file: Path) -> "list[Message]":
 
     try:
         return read_messages(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--messages {file}: cannot be read as JSON ({error})") from error
     except UserError as error:
         raise UserError(f"--messages {file}: {error}") from error

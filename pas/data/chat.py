@@ -200,13 +200,14 @@ class Chat:
             return str(
                 self.tokenizer.apply_chat_template(
                     given,
-                    chat_template=_dated(self.tokenizer.get_chat_template()),
+                    chat_template=_dated(str(self.tokenizer.get_chat_template())),
                     tokenize=False,
                     add_generation_prompt=answer,
                     **switches,
                 )
             )
-        except TemplateError as error:
+        # A template is a program: it may also divide by zero or add a number to a text.
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             has_system = given[0]["role"] == "system"
             remedy = (
                 "leave out the system message (--system)" if has_system else "use --prompt plain"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pas.errors import UserError
+from pas.files import HALF_CHARACTERS, has_half_characters
 
 # Names that data sets give to their splits, and what they are here.
 PARTS = {
@@ -85,6 +86,10 @@ def faults_of(example: Example) -> Iterable[str]:
         yield "two choices are the same text"
     if not 0 <= example.label < len(example.choices):
         yield f"label {example.label} is out of range for {len(example.choices)} choices"
+    if has_half_characters(
+        "".join((example.id, example.group, example.question, *example.choices))
+    ):
+        yield HALF_CHARACTERS
     if example.roles and len(example.roles) != len(example.choices):
         yield f"{len(example.roles)} role(s) for {len(example.choices)} choices"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from pas.errors import UserError
+from pas.files import HALF_CHARACTERS, has_half_characters
 
 if TYPE_CHECKING:
     from pas.data.chat import Chat
@@ -89,8 +90,11 @@ def encode(tokenizer: "ModelInfo", text: str) -> Prompt:
     puts at the end, such as an end token, is cut off, because the model should continue the text.
 
     Raises:
-        UserError: If the text has no tokens or is longer than the model's context window.
+        UserError: If the text has no tokens, is longer than the model's context window, has half a
+            character, or a token that the model does not know.
     """
+    if has_half_characters(text):
+        raise UserError(f"the prompt {text[:60]!r}: {HALF_CHARACTERS}; remove it")
     front, end = _added_tokens(tokenizer)
     token_ids = tuple(tokenizer.tokenizer(text, verbose=False)["input_ids"])
     token_ids = token_ids[: len(token_ids) - len(end)]
@@ -106,6 +110,12 @@ def encode(tokenizer: "ModelInfo", text: str) -> Prompt:
         raise UserError(
             f"a prompt of {len(token_ids)} tokens is longer than the model's context window of "
             f"{window}: it starts with {text[:60]!r}. Shorten or remove it, or use another model."
+        )
+    known = tokenizer.vocabulary
+    if known is not None and max(token_ids) >= known:
+        raise UserError(
+            f"the tokenizer has the token {max(token_ids)}, and the model's configuration only "
+            f"{known}: they are not of one model. Give a model whose files belong together."
         )
     return Prompt(prompt_key(tokenizer.fingerprint, token_ids), text, token_ids)
 

@@ -91,7 +91,7 @@ def split(
     else:
         pool = pool[:max_items]
         parts = cut(pool, SHARES)
-    if not all(parts):
+    if len(pool) < 5 or not all(parts):
         raise UserError(
             f"{len(pool)} items cannot be cut into train, val and test: "
             + _why(pool, protocol, rule)

@@ -43,6 +43,8 @@ def find_choices(data: Columns, mapping: DataMapping, reasons: list[Reason]) -> 
     Raises:
         UserError: If they cannot be recognised, or may be in two places.
     """
+    if mapping.incorrect and mapping.correct is None:
+        raise UserError(f"{data.place}: {OPTION_OF['incorrect']} needs {OPTION_OF['correct']} too")
     if mapping.correct is not None and not mapping.incorrect:
         raise UserError(f"{data.place}: {OPTION_OF['correct']} needs {OPTION_OF['incorrect']} too")
     given = (mapping.choices, mapping.fixed_choices, mapping.correct, mapping.candidate)

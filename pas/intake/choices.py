@@ -155,12 +155,12 @@ def _literal(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         pass
     plain = re.sub(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", r"\1", text, flags=re.DOTALL)
     try:
         parsed = ast.literal_eval(plain)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     if isinstance(parsed, list):
         literals = [ast.literal_eval(t) for t in _LITERAL.findall(plain)]

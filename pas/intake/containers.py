@@ -6,6 +6,7 @@ import io
 import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -37,26 +38,53 @@ def unpacked(data: bytes, member: str | None, place: str) -> tuple[bytes, dict[s
         if data.startswith(magic):
             try:
                 data, facts = unpack(data), {"compression": kind}
-            except (OSError, EOFError, lzma.LZMAError) as error:
-                raise UserError(f"{place}: the {kind} file cannot be read ({error})") from error
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+                raise _damaged(place, kind, error) from error
             break
+    if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        raise UserError(f"{place}: this is an old workbook or document; save its sheet as csv")
     if data.startswith(b"\x28\xb5\x2f\xfd"):
         raise UserError(f"{place}: zstd is not read; unpack the file, or pack it with gzip")
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [i.filename for i in archive.infolist() if not i.is_dir()]
-            if "[Content_Types].xml" in names:
-                raise UserError(f"{place}: this is a workbook; save its sheet as csv")
-            name = _member(names, member, place)
-            return archive.read(name), {"member": name}
-    if data[257:262] == b"ustar":
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            name = _member([m.name for m in tar.getmembers() if m.isfile()], member, place)
-            handle = tar.extractfile(name)
-            return handle.read() if handle else b"", facts | {"member": name}
+    for kind, known, extract in (
+        ("zip", data.startswith((b"PK\x03\x04", b"PK\x05\x06")), _of_zip),
+        ("tar", data[257:262] == b"ustar", _of_tar),
+    ):
+        if known:
+            try:
+                name, content = extract(data, member, place)
+            except UserError:
+                raise
+            except Exception as error:  # their readers raise what they meet in a damaged file
+                raise _damaged(place, kind, error) from error
+            return content, facts | {"member": name}
     if member is not None:
         raise UserError(f"{place}: --data-member is for zip and tar files, which this is not")
     return data, facts
+
+
+def _of_zip(data: bytes, member: str | None, place: str) -> tuple[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [i.filename for i in archive.infolist() if not i.is_dir()]
+        if "[Content_Types].xml" in names:
+            raise UserError(f"{place}: this is a workbook; save its sheet as csv")
+        name = _member(names, member, place)
+        if archive.getinfo(name).flag_bits & 1:
+            raise UserError(f"{place}: {name} is encrypted; unpack it first")
+        return name, archive.read(name)
+
+
+def _of_tar(data: bytes, member: str | None, place: str) -> tuple[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        name = _member([m.name for m in tar.getmembers() if m.isfile()], member, place)
+        handle = tar.extractfile(name)
+        return name, handle.read() if handle else b""
+
+
+def _damaged(place: str, kind: str, error: Exception) -> UserError:
+    return UserError(
+        f"{place}: the {kind} file cannot be read ({error or type(error).__name__}). Copy or pack "
+        "it again, or unpack it."
+    )
 
 
 def _member(names: Sequence[str], wanted: str | None, place: str) -> str:

@@ -58,16 +58,15 @@ def _decoded(data: bytes, encoding: str | None, place: str) -> tuple[str, str]:
     try:
         text = data.decode(encoding or "utf-8-sig")
         if "\0" in text:
-            raise UserError(
-                f"{place}: the text has NUL characters, so it is binary or in another encoding: "
-                "name it with --data-encoding, such as utf-16-le"
-            )
+            raise _no_text(place)
         return text.removeprefix("\ufeff"), encoding or "utf-8"
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         if encoding is not None:
             raise UserError(
                 f"{place}: the file cannot be read with --data-encoding {encoding} ({error})"
             ) from error
+    if b"\0" in data:
+        raise _no_text(place)
     from charset_normalizer import from_bytes
 
     best = from_bytes(data[:1_000_000]).best()
@@ -82,6 +81,14 @@ def _decoded(data: bytes, encoding: str | None, place: str) -> tuple[str, str]:
     )
 
 
+def _no_text(place: str) -> UserError:
+    return UserError(
+        f"{place}: the file has NUL characters, so it is no text, or in another encoding. Give a "
+        "table of text, JSON or Parquet, or name the encoding with --data-encoding, such as "
+        "utf-16-le"
+    )
+
+
 def _kind(text: str) -> str:
     """Return "json" or "csv", by the first character and a first value that is complete."""
     start = text.lstrip()
@@ -89,17 +96,16 @@ def _kind(text: str) -> str:
         return "csv"
     try:
         json.JSONDecoder().raw_decode(start)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return "csv" if start[:1] == "[" and "," not in start.split("\n", 1)[0] else "json"
     return "json"
 
 
 def _parquet(data: bytes, place: str) -> Table:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         rows: list[Row | BadRow] = pq.read_table(io.BytesIO(data)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # its conversions to Python's values have errors of their own
         raise UserError(f"{place}: the Parquet file cannot be read ({error})") from error
     return Table(rows, {"format": "Parquet"})

@@ -7,6 +7,9 @@ from typing import Any
 from pas.errors import UserError
 from pas.intake.rows import BadRow, Row, Table
 
+# Besides what is no JSON, numbers of too many digits and brackets within too many others.
+_UNREADABLE = (ValueError, RecursionError)
+
 
 def read_json(text: str, path: str | None, place: str) -> Table:
     """Read the rows of a JSON document or of JSON lines.
@@ -21,7 +24,7 @@ def read_json(text: str, path: str | None, place: str) -> Table:
     """
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except _UNREADABLE as error:
         lines = _json_lines(text)
         if path is None and not isinstance(lines[0], BadRow):
             return Table(lines, {"format": "JSON lines"})
@@ -48,7 +51,7 @@ def _json_lines(text: str) -> list[Row | BadRow]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except _UNREADABLE as error:
             rows.append(BadRow(f"line {number} is not JSON ({error})"))
             continue
         known = isinstance(row, Mapping)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pas.errors import UserError
+from pas.files import read_yaml
 from pas.intake.mapping import DataMapping
 from pas.intake.sources import Source
 
@@ -42,13 +43,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If it is absent, or has other fields.
     """
-    import yaml
-
     place = f"--mapping {path}"
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{place}: cannot be read ({error})") from error
+    document = read_yaml(path, place)
     if not isinstance(document, Mapping):
         raise UserError(f"{place}: give a mapping with the fields {', '.join(_FIELDS)}")
     known = {
@@ -58,9 +54,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
     for name, value in document.items():
         if name not in _FIELDS:
             raise UserError(f"{place}: there is no field {name}; there are {', '.join(_FIELDS)}")
-        wrong = (
-            sorted({*value} - known[name]) if name in known and isinstance(value, Mapping) else []
-        )
-        if wrong:
-            raise UserError(f"{place}: {name} has no field {', '.join(map(str, wrong))}")
+        if name not in known:
+            continue
+        if not isinstance(value, Mapping):
+            raise UserError(f"{place}: {name}: give fields, such as question: text")
+        if wrong := sorted(map(str, {*value} - known[name])):
+            raise UserError(f"{place}: {name} has no field {', '.join(wrong)}")
     return dict(document)

@@ -68,10 +68,16 @@ class Source:
         """Refuse an address with credentials: it stands in logs, tags and lineage.
 
         Raises:
-            UserError: If it has some. The message does not repeat it.
+            UserError: If it has some, where the message does not repeat it; or if it is empty or
+                no address.
         """
-        for address in (self.name, self.labels):
-            parts = urlsplit(address or "")
+        for option, address in (("--data", self.name), ("--data-labels", self.labels)):
+            if address is not None and not address.strip():
+                raise UserError(f"{option}: it is empty; give a file, a folder, a URL or a hub id")
+            try:
+                parts = urlsplit(address or "")
+            except ValueError as error:
+                raise UserError(f"{option} {address}: this is no address ({error})") from error
             signed = _SIGNATURES & {name.lower() for name in parse_qs(parts.query)}
             if "@" in parts.netloc or (parts.scheme and signed):
                 raise UserError(
@@ -145,7 +151,22 @@ def _place(source: Source) -> str:
 
 
 def _is_local(source: Source) -> bool:
-    return Path(str(source.name)).expanduser().exists()
+    return "://" not in str(source.name) and _path(str(source.name), _place(source)).exists()
+
+
+def _path(name: str, place: str) -> Path:
+    """Return a name as a path, which need not exist.
+
+    Raises:
+        UserError: If it cannot be one: it is too long, or of the home of an unknown user.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{place[:200]}: this cannot be a file or folder ({reason})") from error
+    return path
 
 
 def _read(files: "Sequence[str] | Table", source: Source) -> Table:
@@ -194,7 +215,7 @@ def _files(source: Source) -> "Mapping[str, Sequence[str] | Table]":
         raise UserError("--data: give a file, a folder, a URL or a hub id")
     if "://" in source.name:
         return _stored(source.name, place)
-    path = Path(source.name).expanduser()
+    path = _path(source.name, place)
     if path.is_file():
         return {"": [str(path)]}
     if path.is_dir():
@@ -253,7 +274,7 @@ def _resolved(name: str, source: Source, place: str) -> dict[str, Sequence[str]]
                 name, name=source.config, revision=None if local else source.revision
             )
             files = builder.config.data_files or {}
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # those of its readers of YAML and JSON come as they are
         raise _not_found(place, error) from error
     if not files:
         raise _no_files(place)
@@ -284,11 +305,15 @@ def _saved(path: Path, place: str) -> dict[str, Table]:
 
     try:
         loaded = load_from_disk(str(path))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{place}: the saved data set cannot be read ({error})") from error
+        parts = {"": loaded} if isinstance(loaded, Dataset) else loaded
+        rows = {str(name): part.to_list() for name, part in parts.items()}
+    except Exception as error:  # it takes for granted what its files hold
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{place}: the saved data set cannot be read ({reason}). Save it again"
+        ) from error
     facts = {"format": "data set saved by datasets"}
-    parts = {"": loaded} if isinstance(loaded, Dataset) else loaded
-    return {str(name): Table(part.to_list(), dict(facts)) for name, part in parts.items()}
+    return {name: Table(part, dict(facts)) for name, part in rows.items()}
 
 
 def _labelled(rows: list[Row | BadRow], source: Source) -> list[Row | BadRow]:

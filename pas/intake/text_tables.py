@@ -38,7 +38,7 @@ def read_text_table(text: str, source: "Source", place: str) -> Table:
     if source.separator is None and told.startswith("sep=") and len(told.strip()) == 5:
         separator, text = told[4], rest  # the first line, as spreadsheets write it
     else:
-        separator = _separator(text, source.separator)
+        separator = _separator(text, source.separator, place)
     lines, quoted = _cells(text, separator, source.quotes, place)
     if not lines:
         raise UserError(f"{place}: no rows. Give a data set with at least one labelled item.")
@@ -73,9 +73,14 @@ def read_text_table(text: str, source: "Source", place: str) -> Table:
     return Table(_with_integers(rows, header), facts)
 
 
-def _separator(text: str, given: str | None) -> str:
+def _separator(text: str, given: str | None, place: str) -> str:
     if given is not None:
-        return {"tab": "\t", "\\t": "\t"}.get(given, given)
+        separator = {"tab": "\t", "\\t": "\t"}.get(given, given)
+        if len(separator) != 1 or separator in '\r\n"':
+            raise UserError(
+                f"{place}: --data-separator {given!r}: give one character, such as ; or tab"
+            )
+        return separator
     from clevercsv.detect import Detector
 
     sample = text[:_SNIFFED].rpartition("\n")[0] or text[:_SNIFFED]

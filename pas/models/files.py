@@ -85,13 +85,13 @@ def model_folder(spec: ModelSpec, cache_dir: Path) -> Path:
     return _hub_snapshot(spec)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the model's `config.json`.
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Return the model's configuration, or another file of it in JSON.
 
     Raises:
         UserError: If it cannot be read, or is no JSON object.
     """
-    file = folder / "config.json"
+    file = folder / name
     try:
         loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -119,7 +119,10 @@ def weight_files(spec: ModelSpec, folder: Path) -> tuple[Path, ...]:
         if single.is_file():
             return (single,)
         if index.is_file():
-            names = sorted({*json.loads(index.read_text())["weight_map"].values()})
+            places = read_config(folder, index.name).get("weight_map")
+            if not isinstance(places, dict) or not all(map(_is_name, places.values())):
+                raise UserError(f"{index} does not say where the weights are: {_MEND}")
+            names = sorted({*places.values()})
             absent = [name for name in names if not (folder / name).is_file()]
             if absent:
                 raise UserError(
@@ -269,6 +272,11 @@ def file_hash(path: Path, cache_dir: Path) -> str:
             hashes = _known_hashes(memo) | {str(real): (state, found)}
             write_whole(memo, json.dumps(hashes).encode())
     return found
+
+
+def _is_name(name: Any) -> bool:
+    """Whether it names a file in the same folder."""
+    return isinstance(name, str) and Path(name).name == name
 
 
 def _state(path: Path) -> str:

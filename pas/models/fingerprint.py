@@ -55,7 +55,7 @@ def _tokenizer_hash(path: Path, cache_dir: Path) -> str:
     loaded. Of two machines that convert the same model one may work offline.
     """
     if path.name == "tokenizer_config.json":
-        config = json.loads(path.read_text())
+        config = read_config(path.parent, path.name)
         if config.get("local_files_only"):
             online = json.dumps(
                 config | {"local_files_only": False},

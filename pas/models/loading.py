@@ -2,7 +2,7 @@
 
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
@@ -37,6 +37,7 @@ class ModelInfo:
         n_parameters: Approximate number of parameters, for estimates of the work.
         architecture: transformers' name of the text model's type, such as "llama".
         bos_token_id: The start token of the model's configuration, if it has one.
+        vocabulary: Number of tokens that the model knows; None if the configuration has none.
     """
 
     tokenizer: Any
@@ -47,6 +48,7 @@ class ModelInfo:
     n_parameters: int
     architecture: str
     bos_token_id: int | None = None
+    vocabulary: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ def _reading(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, torch.OutOfMemoryError):
+    except (UserError, MemoryError, torch.OutOfMemoryError):
         raise
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -125,7 +127,8 @@ def _reading(name: str) -> Iterator[None]:
             f"--model {name}: it needs a package that is not installed ({_first_line(error)}). "
             "Install it, or give another model."
         ) from error
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SafetensorError) as error:
+    # It takes for granted what the files hold, so whatever Python raises may come.
+    except Exception as error:
         raise UserError(
             f"--model {name}: its files cannot be read ({type(error).__name__}: "
             f"{_first_line(error)}). Download or convert the model again, or give another one."
@@ -152,7 +155,12 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
     with _reading(spec.id):
         folder = model_folder(spec, cache_dir)
         weights = weight_files(spec, folder)
+        _check_heads(weights)
         config = AutoConfig.from_pretrained(folder, **options).get_text_config()
+        if config.num_hidden_layers < 1 or config.hidden_size < 1:
+            raise ValueError(
+                f"config.json has {config.num_hidden_layers} layers of width {config.hidden_size}"
+            )
         _require_sentencepiece(spec, folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         bits = torch.finfo(getattr(torch, stored_dtype(folder))).bits
@@ -165,7 +173,16 @@ def load_model_info(spec: ModelSpec, cache_dir: Path) -> ModelInfo:
             n_parameters=sum(p.stat().st_size for p in weights) * 8 // bits,
             architecture=config.model_type,
             bos_token_id=getattr(config, "bos_token_id", None),
+            vocabulary=getattr(config, "vocab_size", None),
         )
+
+
+def _check_heads(weights: Sequence[Path]) -> None:
+    """Open the files with weights: one that is cut or of another kind is told before the work."""
+    for file in weights:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt"):
+                pass
 
 
 def _require_sentencepiece(spec: ModelSpec, folder: Path) -> None:

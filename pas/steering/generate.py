@@ -48,7 +48,8 @@ def generate(
             as it is. Strength 0 is the unsteered model too, and renders a text as the vector does.
         strength: Factor on the direction, by default the vector's own; of a composition, a factor
             on all its strengths. 0 is the unsteered model.
-        max_new_tokens: Largest number of tokens to generate.
+        max_new_tokens: Largest number of tokens to generate; fewer where the model's context window
+            ends before.
         decoding: Fields of transformers' `GenerationConfig` to use, such as
             `{"repetition_penalty": 1.1}`.
 
@@ -109,9 +110,17 @@ def generate_all(
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     size = 1 if decoding else _BATCH
     texts = [""] * len(sequences)
+    window = model.info.context_window
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        config = _GREEDY | dict(decoding or {}) | {"max_new_tokens": max_new_tokens}
+        longest = max(len(sequences[i]) for i in rows)
+        room = max_new_tokens if window is None else min(max_new_tokens, window - longest)
+        if room < 1:
+            raise UserError(
+                f"a prompt of {longest} tokens fills the model's context window of {window}: "
+                "shorten it"
+            )
+        config = _GREEDY | dict(decoding or {}) | {"max_new_tokens": room}
         batch = [replace(one, strength=tuple(one.strengths[i] for i in rows)) for one in applied]
         with steer(model, batch) if batch else nullcontext():
             found = _continue(model, [sequences[i] for i in rows], config, batch)

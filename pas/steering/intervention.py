@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pas.data.chat import PromptStyle
 from pas.errors import UserError
 from pas.files import write_whole
@@ -17,6 +19,7 @@ from pas.steering.vector import SteeringVector
 
 COMPOSITION_FILE = "composition.json"
 SCHEMA = 1
+_LARGEST = math.sqrt(np.finfo(np.float32).max)
 Strengths = float | tuple[float, ...]
 
 
@@ -33,7 +36,7 @@ class Intervention:
         operation: "add", "add-keep-norm", "ablate" or "clamp", see `pas.steering.operations`.
 
     Raises:
-        UserError: If a strength is not finite, or positions or operation are unknown.
+        UserError: If a strength is not finite or too large, or positions or operation are unknown.
     """
 
     vector: SteeringVector
@@ -55,6 +58,9 @@ class Intervention:
         for value in self.strengths:
             if not math.isfinite(value):
                 raise UserError(f"strength {value}: give a finite number")
+            # What norms make of a square beyond float32 is 0: text, but of no model.
+            if abs(value) * float(np.linalg.norm(self.vector.direction)) > _LARGEST:
+                raise UserError(f"strength {value:g}: the vector overflows; give a smaller one")
 
     @property
     def strengths(self) -> tuple[float, ...]:

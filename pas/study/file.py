@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pas.errors import UserError
+from pas.files import read_yaml
 from pas.options import flat, options_of
 from pas.recipe import Recipe
 from pas.study.plan import TUNING_FIELDS, Study, cells
@@ -17,6 +17,8 @@ _NEEDED = {"name", "models", "tasks", "seeds"}
 _KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}
 _RECIPE_FIELDS = {option.name for option in options_of(Recipe)} - {"model", "seed"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_LISTS = {"tasks", "sites", "train_items", "targets", "strengths"}
+_MAX_SEEDS = 10_000
 _COMMON = {"models", "tasks", "seeds", "recipe"}
 _OWN: dict[Setting, set[str]] = {
     "main": set(),
@@ -41,12 +43,7 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
         UserError: If the file cannot be read or a key or value is not valid. The message names the
             file, the key and the remedy.
     """
-    try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise UserError(f"study {file}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"study {file}: not valid YAML ({error})") from error
+    content = read_yaml(file, f"study {file}")
     if not isinstance(content, dict):
         raise UserError(f"study {file}: give the keys name, models, tasks and seeds")
     unknown, lacking = set(content) - _KEYS, _NEEDED - set(content)
@@ -59,7 +56,14 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
             )
             + f". The keys are {', '.join(sorted(_KEYS))}."
         )
-    root = data_root or file.parent / str(content.get("data_root", "."))
+    if data_root is not None and not data_root.is_dir():
+        raise UserError(f"--data-root {data_root}: there is no such folder")
+    own_root = content.get("data_root", ".")
+    if not isinstance(own_root, str):
+        raise UserError(f"study {file}: data_root: give a folder, not {own_root!r}")
+    root = data_root or file.parent / own_root
+    if not isinstance(content.get("planning") or {}, Mapping):
+        raise UserError(f"study {file}: planning: give fields, see docs/studies.md")
     tasks = content["tasks"]
     if not isinstance(tasks, list) or not tasks:
         raise UserError(f"study {file}: tasks: give a list with at least one task")
@@ -89,7 +93,7 @@ def read_study(file: Path, data_root: Path | None = None) -> Study:
 
 def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
     if isinstance(given, list):
-        given = dict.fromkeys(given)
+        given = dict.fromkeys(map(str, given))
     if not isinstance(given, Mapping) or set(given) - set(SETTINGS):
         raise UserError(
             f"study {file}: settings: name some of {', '.join(SETTINGS)}, such as `icl: {{}}`"
@@ -100,6 +104,11 @@ def _settings(file: Path, given: Any, root: Path) -> dict[str, dict[str, Any]]:
         # The main trainings are those of the study's models.
         known = _COMMON | _OWN[setting] if setting != "main" else _COMMON - {"models"}
         values = _checked(file, place, own or {}, known)
+        for name in _LISTS & values.keys():
+            if not isinstance(values[name], tuple):
+                raise UserError(f"study {file}: {place}: {name}: give a list")
+        if not all(type(x) in (int, float) and isfinite(x) for x in values.get("strengths", ())):
+            raise UserError(f"study {file}: {place}: strengths: give finite numbers")
         if "recipe" in values:
             values["recipe"] = _checked(file, f"{place}: recipe", values["recipe"], _RECIPE_FIELDS)
         if "seeds" in values:
@@ -141,19 +150,32 @@ def _models(file: Path, place: str, models: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _seeds(file: Path, seeds: Any) -> tuple[int, ...]:
-    if type(seeds) is int and seeds > 0:
+    if type(seeds) is int and 0 < seeds <= _MAX_SEEDS:
         return tuple(range(seeds))
     if isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds):
+        if len({*seeds}) < len(seeds):
+            raise UserError(f"study {file}: seeds: one is there twice; name each once")
         return tuple(seeds)
-    raise UserError(f"study {file}: seeds: give a number or a list of numbers, not {seeds!r}")
+    raise UserError(
+        f"study {file}: seeds: give how many, from 1 to {_MAX_SEEDS:,}, or a list of whole "
+        f"numbers, not {seeds!r}"
+    )
 
 
 def _task(file: Path, place: str, task: Any, root: Path) -> dict[str, Any]:
     values = _named(file, place, "task", task)
     for name in ("data", "data_labels"):
-        if name in values and (root / str(values[name])).exists():
-            values[name] = str(root / str(values[name]))
+        given = values.get(name)
+        if isinstance(given, str) and given.strip() and _exists(root / given):
+            values[name] = str(root / given)
     return values
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long
+        return False
 
 
 def _named(file: Path, place: str, kind: str, entry: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pas.finetune.settings import FineTuning
+from pas.options import read_dataclass
 from pas.recipe import Recipe
 from pas.study.results import SETTINGS, Setting
 
@@ -119,7 +120,7 @@ def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[
         return [StudyCell("icl", "", recipe.but(shots=own.get("shots", _SHOTS)))]
     if setting == "sft":
         given = {name: own[name] for name in TUNING_FIELDS if name in own}
-        return [StudyCell("sft", "", recipe, FineTuning(**given))]
+        return [StudyCell("sft", "", recipe, read_dataclass(FineTuning, given))]
     if setting == "sites":
         sites = own.get("sites", ("attention", "mlp", "mlp_norm"))
         return [StudyCell("sites", site, recipe.but(site=site)) for site in sites]

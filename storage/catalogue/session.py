@@ -57,7 +57,8 @@ def open_session(
             connection = duckdb.connect(":memory:", config=config)
         except duckdb.Error as error:
             raise UserError(
-                f"DuckDB settings memory_limit={memory_limit!r}, threads={threads!r}: {error}"
+                f"PAS_MEMORY_LIMIT {memory_limit!r} with {threads or 'all'} threads: {error}; give "
+                "a size such as 2GB"
             ) from error
         with connection:
             # One query per layer would read every footer again.
@@ -119,10 +120,30 @@ def explaining(lake: Lake) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise UserError(
-            f"lake {lake.name}: DuckDB's memory limit is too small for this query "
-            f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
-        ) from error
+        raise too_little_memory(lake, error) from error
+
+
+def too_little_memory(lake: Lake, error: duckdb.OutOfMemoryException) -> UserError:
+    """Return the error of a query for which DuckDB's memory limit is too small."""
+    return UserError(
+        f"lake {lake.name}: DuckDB's memory limit is too small for this query "
+        f"({str(error).splitlines()[0]}). Set a larger PAS_MEMORY_LIMIT, such as 2GB."
+    )
+
+
+def refuse_damaged(lake: Lake, folder: str) -> None:
+    """Read every file of a folder whole.
+
+    Raises:
+        DamagedError: Naming the first that is damaged.
+    """
+    from storage.lake.files import DamagedError
+    from storage.lake.verification import verify
+
+    for address in lake.files(folder):
+        report = verify(lake, address)
+        if not report.ok:
+            raise DamagedError(lake, address, report.reason)
 
 
 def reading(

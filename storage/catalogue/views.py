@@ -21,7 +21,9 @@ from storage.catalogue.session import (
     open_session,
     quoted,
     reading,
+    refuse_damaged,
     require_read_only,
+    too_little_memory,
     uris,
 )
 from storage.lake.tables import ACTIVATIONS, TABLES, RunTable, table_folder
@@ -106,6 +108,8 @@ def _answering(lake: Lake, sql: str, memory_limit: str | None) -> Iterator[duckd
                 for address in lake.files(table_folder(lake, name)):
                     lake.require_undamaged(address)
             yield connection.sql(sql)
+        except duckdb.OutOfMemoryException as error:
+            raise too_little_memory(lake, error) from error
         except duckdb.Error as error:
             raise UserError(f"sql: {error}\nViews: {', '.join(VIEWS)}.") from error
 
@@ -177,4 +181,8 @@ def _create_view(
         return
     columns = ", ".join(column.name for column in table.columns)
     paths = quoted(f"{lake.uri()}/{folder}/{pattern}")
-    connection.execute(load_sql("view").format(view=table.name, columns=columns, files=paths))
+    try:
+        connection.execute(load_sql("view").format(view=table.name, columns=columns, files=paths))
+    except duckdb.Error:
+        refuse_damaged(lake, folder)  # DuckDB opens one of the files for its columns
+        raise

@@ -39,6 +39,8 @@ STRAY_AGE_SECONDS = 600.0
 _PART = re.compile(r"[A-Za-z0-9._=-]{1,200}")
 # DuckDB expands these in every path it is given, so a lake below such a folder could not be read.
 _GLOB_CHARACTERS = frozenset("*?[]{}")
+# File systems of fsspec that only read.
+_READ_ONLY = frozenset({"http", "https", "zip", "tar", "libarchive", "reference", "data", "git"})
 
 
 class DamagedError(UserError):
@@ -360,15 +362,30 @@ def open_lake(url: str) -> Lake:
         )
     try:
         local, root = lake.is_local, Path(lake.root)
-    except (ValueError, ImportError) as error:
+    # Its file system may look for the file that the address names, and fail as files do.
+    except (ValueError, ImportError, OSError) as error:
         raise UserError(
             f"lake {lake.name!r}: {error}. Use a local folder, or install the fsspec package of "
             "this protocol."
         ) from error
-    standing = next((p for p in (root, *root.parents) if p.exists()), root)
+    if not local and _READ_ONLY.intersection(_protocols(lake)):
+        raise UserError(
+            f"lake {lake.name!r}: nothing can be written there. Use a local folder, or a store of "
+            "objects such as s3://bucket/prefix."
+        )
+    try:
+        standing = next((p for p in (root, *root.parents) if p.exists()), root)
+    except OSError as error:
+        raise UserError(f"lake {lake.name[:80]!r}: {error.strerror}; choose a folder.") from error
     if local and not (standing.is_dir() and os.access(standing, os.W_OK)):
         raise UserError(f"lake {lake.name!r}: choose a folder that you may write to.")
     return lake
+
+
+def _protocols(lake: Lake) -> set[str]:
+    """Return the names by which an address asks for the lake's file system."""
+    named = lake.fs.protocol
+    return {named} if isinstance(named, str) else {*named}
 
 
 def _joined(parts: tuple[str, ...] | list[str]) -> str:

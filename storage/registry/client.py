@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock
 
 from pas.errors import UserError
+from storage.http import redacted, without_credentials
 from storage.registry.database import check_database, database_file
 from storage.settings import Registry
 
@@ -35,15 +36,24 @@ def client(registry: Registry) -> "MlflowClient":
     """Return a client of the store; an embedded database is made on first use (1-2 s).
 
     Raises:
-        UserError: If the database cannot be made, or is damaged or locked.
+        UserError: If the store does not answer, or an embedded database cannot be made, or is
+            damaged or locked.
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     file = database_file(registry)
     if file is None:
-        return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+        try:
+            return MlflowClient(registry.tracking_uri, registry.tracking_uri)
+        except (MlflowException, SQLAlchemyError, ImportError) as error:
+            reason = redacted((str(error).splitlines() or [type(error).__name__])[0])
+            raise UserError(
+                f"MLFLOW_TRACKING_URI {without_credentials(registry.tracking_uri)}: MLflow's store "
+                f"cannot be opened ({reason}). Start it, correct the address, or install its driver"
+            ) from error
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -134,7 +134,7 @@ def resolve(registry: Registry, reference: str) -> VectorVersion:
     Raises:
         UserError: If there is no such name, alias or version; it lists those there are.
     """
-    parts = re.fullmatch(r"([^@:/]+)(?:@([^@:/]+)|:(\d+))?", reference.strip())
+    parts = re.fullmatch(r"([^@:/]+)(?:@([^@:/]+)|:([0-9]{1,9}))?", reference.strip())
     if parts is None:
         raise UserError(f"vector {reference!r}: write NAME, NAME@alias or NAME:version")
     name, alias, number = parts.groups()
