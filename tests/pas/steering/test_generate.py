@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pas.data.chat import Message, prompt_style
+from pas.data.prompts import encode
 from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
 from pas.models.sites import Site
@@ -224,14 +225,36 @@ def test_decoding_that_is_asked_for(tiny: Tiny) -> None:
             generate(model, PROMPT, vector, decoding={name: 3})
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_scores_that_are_not_finite_give_an_error_and_no_text(tiny: Tiny, dtype: Dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "strength", "reason"),
+    [
+        ("float16", 1e6, r"not finite at strength 1e\+06: the model overflows in float16"),
+        # Without an error it would give text: finite scores of a model whose norms gave 0.
+        ("float32", 1e38, r"strength 1e\+38: the vector overflows"),
+        ("bfloat16", 1e39, r"strength 1e\+39: the vector overflows"),
+    ],
+)
+def test_what_overflows_gives_an_error_and_no_text(
+    tiny: Tiny, dtype: Dtype, strength: float, reason: str
+) -> None:
     model = load_model(replace(tiny("llama").spec, dtype=dtype))
     vector = a_vector(model, 1, 1.0, "residual")
     assert generate(model, PROMPT, vector, max_new_tokens=3)
-    reason = rf"not finite at strength 1e\+39: the model overflows in {dtype}"
     with pytest.raises(UserError, match=reason):
-        generate(model, PROMPT, vector, strength=1e39, max_new_tokens=3)
+        generate(model, PROMPT, vector, strength=strength, max_new_tokens=3)
+
+
+def test_text_ends_where_the_window_is_full(tiny: Tiny) -> None:
+    model = tiny("gpt2")  # whose positions are a table: beyond it there are none
+    prompt = "heron " * 200
+    length = len(encode(model.info, prompt).token_ids)
+    short = replace(model, info=replace(model.info, context_window=length + 2))
+    assert generate(short, prompt, None, max_new_tokens=9) == generate(
+        model, prompt, None, max_new_tokens=2
+    )
+    full = replace(model, info=replace(model.info, context_window=length))
+    with pytest.raises(UserError, match="fills the model's context window"):
+        generate(full, prompt, None)
 
 
 def test_blocks_may_be_on_several_devices(tiny: Tiny, tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
 def test_bad_settings_and_weights_are_refused(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
     store(lake, [0])
-    with pytest.raises(UserError, match="memory_limit='lots'"):
+    with pytest.raises(UserError, match="PAS_MEMORY_LIMIT 'lots'"):
         query(lake, "SELECT 1", memory_limit="lots")
     with pytest.raises(ValueError, match="NULL"):
         estimate(lake, FINGERPRINT, "residual", weights_of(m={0: None}), [3])  # type: ignore[dict-item]
