@@ -149,7 +149,8 @@ def main() -> None:
     notes = [f"{name}: {value:.3f}" for name, value in ratios.items()]
     notes.append(
         f"{options.requests} requests, prompts of {options.prompt // 2} to {options.prompt} "
-        f"tokens, {options.tokens} new tokens each, {VECTORS} vectors; medians of {options.repeats}."
+        f"tokens, {options.tokens} new tokens each, {VECTORS} vectors; medians of "
+        f"{options.repeats}."
     )
     show(f"Serving, {options.shape} on {options.device}, {options.dtype}", rows, notes)
     document = {"benchmark": "serving", "options": vars(options) | {"out": None}}

@@ -85,6 +85,9 @@ def _signature(vector: SteeringVector) -> "ModelSignature":
                 ParamSpec("strength", DataType.double, float(vector.strength)),
                 ParamSpec("enabled", DataType.boolean, True),
                 ParamSpec("max_new_tokens", DataType.long, 60),
+                ParamSpec("temperature", DataType.double, 0.0),
+                ParamSpec("top_p", DataType.double, 1.0),
+                ParamSpec("seed", DataType.long, -1),
                 ParamSpec("describe", DataType.boolean, False),
             ]
         ),

@@ -9,10 +9,10 @@ default that is the folder of the rest, `PAS_CACHE_DIR` or the user's cache fold
 import hashlib
 import logging
 import os
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,18 @@ def _require_own_code(own: Path) -> None:
 
 _require_own_code(Path(__file__).with_name("code") / "pas")
 
-from pas.data.chat import Message, read_messages
+from pas.data.chat import Message, read_messages, request_text
+from pas.data.prompts import encode
+from pas.decoding.request import Request, Sampling
+from pas.decoding.scheduler import Piece, Scheduler
 from pas.errors import UserError
 from pas.models.cache import default_cache_dir
 from pas.models.loading import load_model
-from pas.steering.generate import generate_all
+from pas.steering.intervention import Intervention
 from pas.steering.vector import SteeringVector
 
+NO_SEED = -1  # MLflow's parameters have a type, and no null
+_QUEUE = 100_000  # prompts of one table
 _log = logging.getLogger(__name__)
 
 
@@ -99,8 +104,8 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             # Other library versions or another dtype also differ, and may serve well.
             _log.warning("model %s differs from the one that the vector was trained on", spec.id)
         self.version = _version(Path(context.artifacts["vector"]).parents[1])
-        self._waiting: list[_Asked] = []
-        self._list, self._turn = threading.Lock(), threading.Lock()
+        self._scheduler = Scheduler(self.model, queue_size=_QUEUE)
+        self._scheduler.start()
 
     # Of the type hints that MLflow takes without a warning, a table's has it check nothing.
     def predict(
@@ -109,11 +114,11 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> list[Any]:
-        """Continue each prompt greedily.
+        """Continue each prompt.
 
         A text is rendered as the texts that the vector was trained on: plain, or as the user's
         message in the model's chat template. A conversation always goes through the template.
-        Prompts run together in batches, also those of several requests that wait at the same time.
+        Prompts run together in one batch, also those of several requests at the same time.
 
         Args:
             context: MLflow's; not needed.
@@ -121,8 +126,9 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
                 or the column `messages` of conversations, which are lists of messages with `role`
                 and `content`.
             params: `strength` (the vector's own by default), `enabled` (False: unsteered),
-                `max_new_tokens`, and `describe`. MLflow leaves out others, with a warning in the
-                server's log.
+                `max_new_tokens`, `temperature` (0 by default: the likeliest token), `top_p`,
+                `seed`, and `describe`. MLflow leaves out others, with a warning in the server's
+                log.
 
         Returns:
             The continuations, without the prompts. With `describe`, dicts of `text`, `vector`,
@@ -134,82 +140,95 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
                 a server answers with status 400.
         """
         options = params or {}
-        strength = options.get("strength")
-        used = self.vector.strength if strength is None else float(strength)
-        asked = _Asked(
-            _requests(model_input),
-            used if options.get("enabled", True) else 0.0,
-            int(options.get("max_new_tokens", 60)),
-        )
-        texts = self._answer(asked)
+        requests = self._requests(model_input, options)
+        texts = [""] * len(requests)
+        for number, text in self._pieces(requests):
+            texts[number] += text
         if not options.get("describe", False):
             return texts
-        vector = self.vector
         about = self.version | {
             "model": self.model.spec.id,
-            "method": vector.method,
-            "layer": vector.layer,
-            "strength": asked.strength,
+            "method": self.vector.method,
+            "layer": self.vector.layer,
+            "strength": self._strength(options),
         }
         return [{"text": text} | about for text in texts]
 
-    def _answer(self, asked: "_Asked") -> list[str]:
-        """Return the continuations of a request, together with those of others that wait.
+    def predict_stream(
+        self,
+        context: PythonModelContext,  # noqa: ARG002
+        model_input: Any,
+        params: dict[str, Any] | None = None,
+    ) -> Iterator[str]:
+        """Yield the continuation of one prompt piece by piece.
 
-        The model answers one batch at a time. Whoever has the turn answers all that wait for the
-        same strength and length; the others find their answers when their turn comes.
+        Args:
+            context: MLflow's; not needed.
+            model_input: As for `predict`, with one text or conversation.
+            params: As for `predict`, without `describe`.
+
+        Raises:
+            MlflowException: As `predict` does, or if there is not one prompt.
         """
-        with self._list:
-            self._waiting.append(asked)
+        requests = self._requests(model_input, params or {})
+        if len(requests) != 1:
+            raise MlflowException.invalid_parameter_value(
+                f"a stream continues one prompt, and there are {len(requests)}"
+            )
+        yield from (text for _, text in self._pieces(requests) if text)
+
+    def _strength(self, options: Mapping[str, Any]) -> float:
+        if not options.get("enabled", True):
+            return 0.0
+        strength = options.get("strength")
+        return self.vector.strength if strength is None else float(strength)
+
+    def _requests(self, model_input: Any, options: Mapping[str, Any]) -> list[Request]:
+        """Return what is asked for, checked.
+
+        Raises:
+            MlflowException: If something is wrong with it.
+        """
+        info, seed = self.model.info, options.get("seed", NO_SEED)
         try:
-            with self._turn:
-                if asked.answer is None:
-                    self._answer_all_like(asked)
+            steering = Intervention(self.vector, self._strength(options))
+            return [
+                Request(
+                    encode(info, request_text(info, prompt, self.vector.prompt)).token_ids,
+                    int(options.get("max_new_tokens", 60)),
+                    (steering,),
+                    Sampling(
+                        float(options.get("temperature", 0.0)),
+                        float(options.get("top_p", 1.0)),
+                        None if seed == NO_SEED else int(seed) + number,
+                    ),
+                )
+                for number, prompt in enumerate(_prompts(model_input))
+            ]
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _pieces(self, requests: list[Request]) -> Iterator[tuple[int, str]]:
+        """Yield the texts of requests as they arrive, each with the request's number.
+
+        Raises:
+            MlflowException: If the scores overflow.
+        """
+        inbox: SimpleQueue[tuple[int, Piece]] = SimpleQueue()
+        handles = self._scheduler.submit(requests, lambda number, p: inbox.put((number, p)))
+        left = len(requests)
+        try:
+            while left:
+                number, piece = inbox.get()
+                if isinstance(piece.error, UserError):
+                    raise MlflowException.invalid_parameter_value(str(piece.error))
+                if piece.error is not None:
+                    raise piece.error
+                left -= piece.finish is not None
+                yield number, piece.text
         finally:
-            with self._list:
-                self._waiting.remove(asked)
-        if isinstance(asked.answer, UserError):
-            raise MlflowException.invalid_parameter_value(str(asked.answer)) from asked.answer
-        assert asked.answer is not None
-        return asked.answer
-
-    def _answer_all_like(self, asked: "_Asked") -> None:
-        with self._list:
-            unanswered = [a for a in self._waiting if a.answer is None]
-        together = [a for a in unanswered if a is asked or a.options == asked.options]
-        try:
-            self._generate(together)
-        except UserError:
-            # One that cannot be answered is no reason to refuse the others.
-            for one in together:
-                try:
-                    self._generate([one])
-                except UserError as error:
-                    one.answer = error
-
-    def _generate(self, together: "list[_Asked]") -> None:
-        prompts = [prompt for asked in together for prompt in asked.prompts]
-        strength, length = together[0].options
-        texts = generate_all(
-            self.model, prompts, self.vector, strength=strength, max_new_tokens=length
-        )
-        for asked in together:
-            asked.answer, texts = texts[: len(asked.prompts)], texts[len(asked.prompts) :]
-
-
-@dataclass(eq=False)
-class _Asked:
-    """One request: its prompts, and the answer when there is one."""
-
-    prompts: list[str] | list[list[Message]]
-    strength: float
-    max_new_tokens: int
-    answer: list[str] | UserError | None = None
-
-    @property
-    def options(self) -> tuple[float, int]:
-        """What requests that run together have in common."""
-        return self.strength, self.max_new_tokens
+            for handle in handles:
+                handle.cancel()
 
 
 def _version(folder: Path) -> dict[str, Any]:
@@ -225,7 +244,7 @@ def _version(folder: Path) -> dict[str, Any]:
     }
 
 
-def _requests(model_input: Any) -> list[str] | list[list[Message]]:
+def _prompts(model_input: Any) -> Sequence[str | list[Message]]:
     """Return the texts or conversations of a request, in whichever form MLflow hands it over.
 
     Raises:

@@ -106,6 +106,25 @@ def test_each_request_sets_strength_or_switches_off(serve: Any, base: LoadedMode
     assert ask() == steered  # a request leaves nothing behind
 
 
+def test_samples_and_streams(serve: Any, base: LoadedModel) -> None:
+    served = serve(NAME)
+    params = {"max_new_tokens": N_TOKENS, "temperature": 1.0, "top_p": 0.95, "seed": 3}
+    drawn = served.predict(PROMPTS, params=params)
+    assert drawn == served.predict(PROMPTS, params=params)
+    assert drawn != served.predict(PROMPTS, params=params | {"seed": 4})
+    assert drawn[0] != served.predict(PROMPTS, params={"max_new_tokens": N_TOKENS})[0]
+    # Every prompt has a seed of its own, so the same prompt twice is drawn twice.
+    assert len(set(served.predict([PROMPTS[0]] * 4, params=params))) > 1
+    pieces = list(served.predict_stream([PROMPTS[0]], params={"max_new_tokens": N_TOKENS}))
+    expected = generate(base, PROMPTS[0], a_vector(base), max_new_tokens=N_TOKENS)
+    assert "".join(pieces) == expected and len(pieces) > 2
+    with pytest.raises(MlflowException, match="requires single input"):
+        list(served.predict_stream(PROMPTS * 2))
+    for wrong, words in (({"temperature": -1.0}, "temperature"), ({"top_p": 0.0}, "top_p")):
+        with pytest.raises(MlflowException, match=words):
+            served.predict(PROMPTS, params=wrong)
+
+
 def test_a_request_is_a_list_or_has_a_column_prompt(serve: Any, base: LoadedModel) -> None:
     served = serve(NAME)
     expected = [generate(base, p, a_vector(base), max_new_tokens=N_TOKENS) for p in PROMPTS]
@@ -339,10 +358,10 @@ def other_code(registry: Registry, base: LoadedModel) -> Registry:
     log(registry, OTHER, replace(a_vector(base), task="other"))
     store, version = client(registry), resolve(registry, OTHER)
     place = store.get_model_version_download_uri(OTHER, str(version.version))
-    code = Path(unquote(urlsplit(place).path)) / "code" / "pas" / "steering" / "generate.py"
+    code = Path(unquote(urlsplit(place).path)) / "code" / "pas" / "decoding" / "text.py"
     text = code.read_text()
-    assert text.count("    return texts\n") == 1
-    code.write_text(text.replace("    return texts\n", "    return [t.upper() for t in texts]\n"))
+    assert text.count("        return released\n") == 2
+    code.write_text(text.replace("return released\n", "return released.upper()\n"))
     return registry
 
 
