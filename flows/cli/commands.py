@@ -12,6 +12,7 @@ from flows.cli import (
     exports,
     finetune,
     health,
+    read,
     serve,
     server,
     status,
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, calibrate, serve, chat, exports, watch, catalogue),
+    *(vectors, read, calibrate, serve, chat, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

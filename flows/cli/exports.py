@@ -42,19 +42,9 @@ def export(
     Beside it is a JSON file that tells where the program adds the vector, to which positions, and
     how that differs from steering with pas. docs/exports.md has the formats.
     """
-    from flows.cli.session import begin, check_stores
-    from pas.steering.intervention import load_steering
+    from flows.cli.references import steering_of
 
-    if Path(reference).is_dir():
-        begin(with_server=False)
-        steering: Any = load_steering(reference)
-    else:
-        check_stores()
-        begin(with_server=False)
-        from storage.registry.versions import load_vector, resolve
-        from tasks import resources
-
-        steering = load_vector(resources.registry(), resolve(resources.registry(), reference))
+    steering: Any = steering_of(reference)
     from pas.steering.export.formats import export as run
     from storage.settings import settings
 
