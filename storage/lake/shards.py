@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -218,6 +219,7 @@ def _vectors(values: torch.Tensor) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, pa.array(values.contiguous().numpy().reshape(-1)))
 
 
+@cache  # asking takes 4 ms, most of the time that a small shard took
 def _library_versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES if find_spec(name)}
 
