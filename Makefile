@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo team team-down test test-fast test-faults test-team test-exports check bench lock clean
+.PHONY: demo team team-down test test-fast test-whole test-faults test-team test-exports check bench lock clean
 
 demo: .venv/run  ## the whole pipeline on the project's own data set
 	$(BIN)/pas demo
@@ -18,21 +18,26 @@ team-down: .venv/dev  ## stop them; the data stay
 # The models of the tests are too small for two threads, so each of two processes has one thread.
 PYTEST := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test: .venv/dev  ## the tests, without faults and a team's installation
-	$(PYTEST) -m "not (team or faults or exports)" --durations=15
+# Every test is in exactly one of test, test-whole, test-faults, test-team and test-exports; test-fast
+# is a part of test.
+test: .venv/dev  ## the tests, without whole runs, faults, a team's installation and other programs
+	$(PYTEST) -m "not (whole or faults or team or exports)" --durations=15
 
 # Without a server to start, a flow in a test that lacks the mark `server` fails.
 test-fast: .venv/dev  ## the tests without servers, the demo model and what else takes long
-	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or team or faults or exports)"
+	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or whole or faults or team or exports)"
+
+test-whole: .venv/dev  ## the whole demo, whole studies, every snippet of the docs
+	$(PYTEST) -m "whole and not (faults or team or exports)" --durations=15
 
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost
-	$(PYTEST) -m "faults and not team" --durations=15
+	$(PYTEST) -m "faults and not (team or exports)" --durations=15
 
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
-	$(PYTEST) -n 0 -m team --durations=15
+	$(PYTEST) -n 0 -m "team and not exports" --durations=15
 
 test-exports: .venv/dev .exports  ## exported vectors in the programs that they are for
-	PYTHONPATH=.exports $(PYTEST) -m exports --durations=15
+	PYTHONPATH=.exports $(PYTEST) -m "exports" --durations=15
 
 check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/ruff format --check .

@@ -5,8 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,7 +27,11 @@ from pas.models.loading import LoadedModel, load_model
 from pas.models.spec import ModelSpec
 from storage.settings import settings
 from tests.helpers.made_up_data import public_files, write_made_up
+from tests.helpers.recipes import toy
 from tests.helpers.tiny_models import save_tiny
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
 
 pytest_plugins = ("tests.helpers.fault_table",)
 
@@ -117,18 +123,50 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Iterator[Path]:
+def home(tmp_path: Path, empty_database: Path) -> Iterator[Path]:
     """An empty `PAS_HOME`, which the settings of this process point to during the test."""
+    with _home_at(tmp_path / "home", empty_database) as home:
+        yield home
+
+
+@contextmanager
+def _home_at(home: Path, empty_database: Path) -> Iterator[Path]:
     from storage.registry import client
     from tasks import resources
 
-    monkeypatch.setenv("PAS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(client, "create_database", lambda file: shutil.copy(empty_database, file))
-    settings.cache_clear()
-    yield tmp_path / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAS_HOME", str(home))
+        patch.setattr(client, "create_database", lambda file: shutil.copy(empty_database, file))
+        settings.cache_clear()
+        yield home
     settings.cache_clear()
     resources.model_info.cache_clear()
     resources.resolved.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def trained_home(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, tiny_folder: Path
+) -> "tuple[Path, Outcome]":
+    """A home with one training, and its outcome; `trained` copies it."""
+    from flows.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    with _home_at(folder / "home", empty_database) as home:
+        recipe = toy(folder, tiny_folder, 120, methods=("caa", "random"))
+        return home, train(recipe).outcome
+
+
+@pytest.fixture
+def trained(home: Path, trained_home: "tuple[Path, Outcome]") -> "Outcome":
+    """The outcome of a training of toy questions, in a `home` of the test's own."""
+    from storage.registry.move import move
+    from tasks import resources
+
+    original, outcome = trained_home
+    shutil.copytree(original, home)
+    assert move(resources.registry())
+    return outcome
 
 
 @pytest.fixture(scope="session")

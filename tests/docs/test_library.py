@@ -35,6 +35,7 @@ def test_the_main_example_is_about_fifteen_lines() -> None:
 
 
 @pytest.mark.demo_model
+@pytest.mark.whole
 def test_the_page_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     parts = blocks()
     assert len(parts) == 8

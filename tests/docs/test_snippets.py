@@ -143,7 +143,7 @@ def test_pages_that_are_run_elsewhere_are_run_there() -> None:
 
 
 @pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.whole
 def test_every_block_runs_or_is_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for page in PAGES:
         for block in [] if page in ELSEWHERE else blocks(page):

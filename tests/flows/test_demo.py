@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-pytestmark = [pytest.mark.server, pytest.mark.demo_model]
+pytestmark = [pytest.mark.server, pytest.mark.demo_model, pytest.mark.whole]
 
 
 def demo(home: Path) -> dict[str, Any]:

@@ -59,11 +59,6 @@ SOUND = Controls(
 )
 
 
-@pytest.fixture
-def trained(home: Path, tmp_path: Path, tiny_folder: Path) -> Outcome:
-    return train(toy(tmp_path, tiny_folder, 120, methods=("caa", "random"))).outcome
-
-
 def rows_of(name: str, version: int, table: str) -> list[dict[str, Any]]:
     lake, run_id = resources.lake(), resolve(resources.registry(), f"{name}:{version}").run_id
     rows: list[dict[str, Any]] = lake.read_table(table_address(lake, table, run_id)).to_pylist()

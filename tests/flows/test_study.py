@@ -57,6 +57,7 @@ def test_every_cell_once_by_model(file: Path) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.whole
 def test_a_study_runs_resumes_and_outlives_a_failed_cell(home: Path, file: Path) -> None:
     # A third task that cannot work: one training item has not both right and wrong answers.
     write_toy(file.parent / "few.jsonl", 3)
@@ -197,6 +198,7 @@ def test_bad_settings_are_refused(file: Path, settings: dict, reason: str) -> No
 
 
 @pytest.mark.server
+@pytest.mark.whole
 def test_every_setting_runs_and_is_kept(home: Path, file: Path) -> None:
     content = yaml.safe_load(file.read_text())
     change(file, seeds=1, tasks=content["tasks"][:1])

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -76,11 +77,16 @@ def test_a_registry_that_cannot_be_read_is_told_in_a_line(
     with closing(sqlite3.connect(file)) as other:
         if harm == "locked":
             other.execute("BEGIN EXCLUSIVE")
-        for command in commands:
-            done = subprocess.run(
+
+        def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
                 [sys.executable, "-m", "flows.cli", *command], env=environment(home),
                 capture_output=True, text=True, timeout=PATIENCE,
             )  # fmt: skip
+
+        with ThreadPoolExecutor() as pool:  # each waits for seconds for what is locked
+            ran = list(pool.map(run, commands))
+        for done in ran:
             assert (done.returncode, done.stdout) == (2, ""), done.stderr
             [line] = done.stderr.splitlines()
             assert line.startswith("error: ") and str(file) in line
