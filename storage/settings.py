@@ -69,7 +69,8 @@ class Settings(BaseModel):
 
     Each field is read from the variable `PAS_<FIELD>`; the MLflow store also from MLflow's own
     `MLFLOW_TRACKING_URI`. Secrets are not settings: clients of object stores and databases find
-    them in their usual places. The keys of `pas serve` are an exception, and never shown.
+    them in their usual places. The keys of `pas serve` and `pas judge` are an
+    exception, and never shown.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,6 +107,9 @@ class Settings(BaseModel):
     memory_limit: str | None = Field(None, description="DuckDB's memory limit; default 1GB")
     api_keys: str | None = Field(
         None, repr=False, description="keys of pas serve, separated by commas"
+    )
+    judge_key: str | None = Field(
+        None, repr=False, description="API key of a model that pas judge asks"
     )
     trust_remote_code: bool = Field(
         False, description="run code that comes with the models of registered vectors"

@@ -12,6 +12,7 @@ from flows.cli import (
     exports,
     finetune,
     health,
+    judge,
     read,
     serve,
     server,
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 for part in (
     *(demo, data, training, finetune, study),
-    *(vectors, read, calibrate, serve, chat, exports, watch, catalogue),
+    *(vectors, read, calibrate, judge, serve, chat, exports, watch, catalogue),
     *(deploy, status, server, health),
 ):
     part.add_to(app)

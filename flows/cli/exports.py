@@ -42,9 +42,9 @@ def export(
     Beside it is a JSON file that tells where the program adds the vector, to which positions, and
     how that differs from steering with pas. docs/exports.md has the formats.
     """
-    from flows.cli.references import steering_of
+    from flows.cli.references import named
 
-    steering: Any = steering_of(reference)
+    steering: Any = named(reference).steering
     from pas.steering.export.formats import export as run
     from storage.settings import settings
 

@@ -32,14 +32,14 @@ def read(
     The value of a token is the component of its hidden state along the vector, in units of the
     vector's norm. Texts are read as they are, without a chat template.
     """
-    from flows.cli.references import steering_of
+    from flows.cli.references import named
     from pas.errors import UserError
     from pas.steering.vector import SteeringVector
 
-    wanted = [*(texts or []), *(_lines(file) if file else [])]
+    wanted = [*(texts or []), *(lines_of(file, "--file") if file else [])]
     if not wanted:
         raise UserError("give texts to read, or --file FILE")
-    vector = steering_of(reference)
+    vector = named(reference).steering
     if not isinstance(vector, SteeringVector):
         raise UserError(f"{reference}: a composition has several directions; read one vector")
     from tasks import resources
@@ -64,14 +64,19 @@ def read(
         _show(readings)
 
 
-def _lines(file: Path) -> list[str]:
+def lines_of(file: Path, option: str) -> list[str]:
+    """Return the lines of a file that are not empty.
+
+    Raises:
+        UserError: If it cannot be read; names the option.
+    """
     from pas.errors import UserError
 
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"--file {file}: cannot be read ({reason})") from error
+        raise UserError(f"{option} {file}: cannot be read ({reason})") from error
     return [line for line in lines if line.strip()]
 
 

@@ -1,14 +1,27 @@
 """The vector that an argument names: one of the registry, or a folder or file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pas.steering.intervention import Composition
     from pas.steering.vector import SteeringVector
+    from storage.registry.versions import VectorVersion
 
 
-def steering_of(reference: str) -> "SteeringVector | Composition":
+class Named(NamedTuple):
+    """What a reference stands for.
+
+    Attributes:
+        steering: The vector or composition.
+        version: Its version; None for a folder or file.
+    """
+
+    steering: "SteeringVector | Composition"
+    version: "VectorVersion | None"
+
+
+def named(reference: str) -> Named:
     """Load a vector or a composition, and prepare the process for using it.
 
     Args:
@@ -24,10 +37,11 @@ def steering_of(reference: str) -> "SteeringVector | Composition":
         begin(with_server=False)
         from pas.steering.intervention import load_steering
 
-        return load_steering(path)
+        return Named(load_steering(path), None)
     check_stores()
     begin(with_server=False)
     from storage.registry.versions import load_vector, resolve
     from tasks import resources
 
-    return load_vector(resources.registry(), resolve(resources.registry(), reference))
+    version = resolve(resources.registry(), reference)
+    return Named(load_vector(resources.registry(), version), version)
