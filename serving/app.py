@@ -21,6 +21,7 @@ from fastapi.responses import (
     Response,
     StreamingResponse,
 )
+from starlette.exceptions import HTTPException as HTTPError
 
 from pas.decoding.scheduler import BusyError, Handle, Piece, Scheduler
 from pas.errors import UserError
@@ -134,8 +135,8 @@ def build_app(service: Service) -> FastAPI:
         text = f"{place}: {message}" if place else message
         return JSONResponse(error_body(text, _INVALID), 400)
 
-    @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+    @app.exception_handler(HTTPError)
+    async def refused(_: Request, error: HTTPError) -> JSONResponse:
         return JSONResponse(error_body(str(error.detail), _INVALID), error.status_code)
 
     @app.get("/", response_class=HTMLResponse)
