@@ -33,8 +33,9 @@ test-whole: .venv/dev  ## the whole demo, whole studies, every snippet of the do
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost
 	$(PYTEST) -m "faults and not (team or exports)" --durations=15
 
+# `make test-team TESTS=tests/team/test_installation.py` runs one of its files.
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
-	$(PYTEST) -n 0 -m "team and not exports" --durations=15
+	$(PYTEST) -n 0 -m "team and not exports" --durations=15 $(TESTS)
 
 test-exports: .venv/dev .exports  ## exported vectors in the programs that they are for
 	PYTHONPATH=.exports $(PYTEST) -m "exports" --durations=15
