@@ -26,8 +26,11 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="File to write, or folder for the format hf.")],
     strength: Annotated[
-        float | None,
-        typer.Option(help="Of the vector, its own by default; of a composition, a factor on all."),
+        str | None,
+        typer.Option(
+            help="Of the vector, its own by default, auto for the one that pas calibrate found; of "
+            "a composition, a factor on all."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -42,14 +45,16 @@ def export(
     Beside it is a JSON file that tells where the program adds the vector, to which positions, and
     how that differs from steering with pas. docs/exports.md has the formats.
     """
-    from flows.cli.references import named
+    from flows.cli.references import named, strength_of
 
-    steering: Any = named(reference).steering
+    found = named(reference)
+    steering: Any = found.steering
+    factor = None if strength is None else strength_of(strength, reference, found)
     from pas.steering.export.formats import export as run
     from storage.settings import settings
 
     cache = settings().cache_dir
-    made = run(steering, to, out, strength=strength, model=model, cache_dir=cache)
+    made = run(steering, to, out, strength=factor, model=model, cache_dir=cache)
     if json:
         print_json({"path": str(made.path), "notes_path": str(made.notes_path)} | made.notes)
         return

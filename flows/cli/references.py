@@ -45,3 +45,36 @@ def named(reference: str) -> Named:
 
     version = resolve(resources.registry(), reference)
     return Named(load_vector(resources.registry(), version), version)
+
+
+def strength_of(given: str | None, reference: str, found: Named) -> float:
+    """Return the strength that an option asks for: a number, auto, or the vector's own.
+
+    Args:
+        given: The option.
+        reference: What the user called the vector.
+        found: The vector. The own strength of a composition is a factor of 1.
+
+    Raises:
+        UserError: If it is no number, or the vector was never calibrated.
+    """
+    from pas.errors import UserError
+    from pas.steering.vector import SteeringVector
+
+    steering, version = found
+    if given is None:
+        return steering.strength if isinstance(steering, SteeringVector) else 1.0
+    if given != "auto":
+        try:
+            return float(given)
+        except ValueError:
+            raise UserError(f"--strength {given}: give a number, or auto") from None
+    if not isinstance(steering, SteeringVector):
+        raise UserError("--strength auto: a composition is not calibrated; give a number")
+    if version is None:
+        from pas.evidence.calibration import read_calibration
+
+        return read_calibration(Path(reference).expanduser(), steering)
+    from storage.registry.calibrations import auto_strength
+
+    return auto_strength(version, steering)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,7 +11,7 @@ from flows.cli.display import Json, Verbose, print_checks, print_json, print_tab
 
 if TYPE_CHECKING:
     from pas.data.chat import Message
-    from pas.steering.vector import SteeringVector
+    from pas.steering.operations import Operation
     from storage.registry.versions import VectorVersion
 
 REFUSED = 1
@@ -171,7 +171,12 @@ def _accuracies(version: "VectorVersion") -> str:
 
 
 def steer(
-    reference: Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME:version.")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="NAME, NAME@alias, NAME:version, or the folder of a vector or composition."
+        ),
+    ],
     prompt: Annotated[
         str | None,
         typer.Argument(help="Text to continue, or to answer if the vector is for chat prompts."),
@@ -187,6 +192,12 @@ def steer(
             "calibrate found."
         ),
     ] = None,
+    positions: Annotated[
+        str, typer.Option(help="What is steered: generated, all, prompt or first:N.")
+    ] = "generated",
+    operation: Annotated[
+        str, typer.Option(help="What is done: add, add-keep-norm, ablate or clamp.")
+    ] = "add",
     compare: Annotated[
         bool, typer.Option("--compare", help="Show the unsteered continuation too.")
     ] = False,
@@ -200,61 +211,55 @@ def steer(
     The text is rendered as those that the vector was trained on: plain, or as the user's message in
     the model's chat template.
     """
-    from flows.cli.session import begin, check_stores
+    from flows.cli.references import named, strength_of
     from pas.errors import UserError
 
     if (prompt is None) == (messages is None):
         raise UserError("give a text to continue, or --messages FILE")
     request = _conversation(messages) if messages else prompt
     assert request is not None
-    check_stores()
-    begin(with_server=False)
+    found = named(reference)
     from pas.steering.generate import generate
-    from storage.registry.versions import load_vector, resolve
+    from pas.steering.intervention import Composition, Intervention, interventions_of
     from tasks import resources
 
-    found = resolve(resources.registry(), reference)
-    vector = load_vector(resources.registry(), found)
-    model = resources.model(vector.model)
-    if model.fingerprint != vector.fingerprint:
+    used = strength_of(strength, reference, found)
+    done = cast("Operation", operation)  # an intervention refuses any other word
+    if isinstance(found.steering, Composition):
+        if (positions, operation) != ("generated", "add"):
+            raise UserError(f"{reference}: a composition has positions and operations of its own")
+        applied = found.steering
+    elif operation != "add" and strength is None:
+        applied = interventions_of(Intervention(found.steering, None, positions, done))
+        [one] = applied
+        used = one.strengths[0]
+    else:
+        applied = interventions_of(Intervention(found.steering, used, positions, done))
+    factor = used if isinstance(found.steering, Composition) else 1.0
+    [first, *_] = applied
+    model = resources.model(first.vector.model)
+    if model.fingerprint != first.vector.fingerprint:
         say("note: the model or its libraries changed since training; the effect may differ")
-    used = strength_of(strength, found, vector)
-    strengths = ({"unsteered": 0.0} if compare else {}) | {"steered": used}
+    factors = ({"unsteered": 0.0} if compare else {}) | {"steered": factor}
     texts = {
-        kind: generate(model, request, vector, strength=factor, max_new_tokens=max_new_tokens)
-        for kind, factor in strengths.items()
+        kind: generate(model, request, applied, strength=scale, max_new_tokens=max_new_tokens)
+        for kind, scale in factors.items()
     }
+    name, version = (
+        (found.version.name, found.version.version) if found.version else (reference, None)
+    )
     if json:
         print_json(
-            {"name": found.name, "version": found.version, "strength": used}
+            {"name": name, "version": version, "strength": used}
             | {"prompt" if messages is None else "messages": request}
             | texts
         )
     elif compare:
         rows = [(kind, text.strip()) for kind, text in texts.items()]
-        title = f"{found.name} version {found.version}, strength {used:g}"
+        title = f"{name}{f' version {version}' if version else ''}, strength {used:g}"
         print_table(title, ("", "continuation"), rows)
     else:
         sys.stdout.write(texts["steered"].strip() + "\n")
-
-
-def strength_of(given: str | None, version: "VectorVersion", vector: "SteeringVector") -> float:
-    """Return the strength that an option asks for: a number, auto, or the vector's own.
-
-    Raises:
-        UserError: If it is no number, or the version was never calibrated.
-    """
-    from pas.errors import UserError
-    from storage.registry.calibrations import auto_strength
-
-    if given is None:
-        return vector.strength
-    if given == "auto":
-        return auto_strength(version, vector)
-    try:
-        return float(given)
-    except ValueError:
-        raise UserError(f"--strength {given}: give a number, or auto") from None
 
 
 def _conversation(file: Path) -> "list[Message]":

@@ -7,6 +7,7 @@ import pytest
 
 from flows.train import train
 from pas.steering.generate import generate
+from pas.steering.intervention import Composition, Intervention
 from serving.vectors import Vectors
 from storage.registry.client import client
 from storage.registry.versions import load_vector, resolve
@@ -47,6 +48,30 @@ def test_a_trained_vector_is_calibrated(pas, home: Path, tmp_path: Path, tiny_fo
     alone = json.loads((folder / "calibration.json").read_text())
     assert alone["strength"] == pytest.approx(told["strength"])
     assert alone["points"][0]["accuracy"] is None
+
+    # The same from the folder, and other positions and operations.
+    same = pas("steer", folder, "It eats", "--strength", "auto", "--max-new-tokens", "5")
+    assert same.out == text.strip() + "\n"
+    ablation = Composition((Intervention(vector, None, "all", "ablate"),))
+    ran = pas(
+        "steer", folder, "It eats", "--operation", "ablate", "--positions", "all", "--compare",
+        "--max-new-tokens", "5", "--json",
+    )  # fmt: skip
+    told = json.loads(ran.out)
+    assert told["steered"] == generate(model, "It eats", ablation, max_new_tokens=5)
+    assert told["unsteered"] == generate(model, "It eats", None, max_new_tokens=5)
+    assert told["strength"] == 1.0
+    ablation.save(tmp_path / "both")
+    ran = pas("steer", tmp_path / "both", "It eats", "--max-new-tokens", "5")
+    assert ran.out == told["steered"].strip() + "\n"
+    for options, words in (
+        (("--positions", "last"), "positions 'last'"),
+        (("--operation", "scale"), "operation 'scale'"),
+    ):
+        ran = pas("steer", folder, "It eats", *options)
+        assert ran.code == 2 and words in ran.err
+    ran = pas("steer", tmp_path / "both", "It eats", "--strength", "auto")
+    assert ran.code == 2 and "a composition is not calibrated" in ran.err
 
     ran = pas("steer", name, "It eats", "--strength", "much")
     assert ran.code == 2 and "give a number, or auto" in ran.err
