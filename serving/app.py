@@ -23,6 +23,7 @@ from fastapi.responses import (
 )
 from starlette.exceptions import HTTPException as HTTPError
 
+from pas.data.prompts import encode
 from pas.decoding.scheduler import BusyError, Handle, Piece, Scheduler
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
@@ -203,6 +204,11 @@ def build_app(service: Service) -> FastAPI:
             vector = service.vectors.find(body.vector)
             answer.label = vector.label
             [first, *_] = vector.steering
+            n_tokens = len(encode(service.model.info, body.text).token_ids)
+            if n_tokens > service.limits.prompt_tokens:
+                raise TooLongError(
+                    f"the text has {n_tokens} tokens: at most {service.limits.prompt_tokens}"
+                )
             future = service.scheduler.call(lambda: first.vector.read(service.model, [body.text]))
             [reading] = future.result()
             answer.prompt_tokens = len(reading.tokens)
@@ -212,8 +218,9 @@ def build_app(service: Service) -> FastAPI:
         try:
             found = await asyncio.to_thread(work)
         except UserError as error:
-            answer.log(metrics, 400)
-            return JSONResponse(error_body(str(error), _INVALID), 400)
+            status = 413 if isinstance(error, TooLongError) else 400
+            answer.log(metrics, status)
+            return JSONResponse(error_body(str(error), _INVALID), status)
         answer.log(metrics, 200)
         return JSONResponse(found)
 

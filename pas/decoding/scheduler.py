@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from pas.data.text import TextStream
 from pas.decoding.batch import Row, RunningBatch
 from pas.decoding.request import Finish, Request, Token
-from pas.decoding.text import TextStream
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
 

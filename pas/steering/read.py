@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from pas.data.prompts import encode
+from pas.data.text import TextStream
 from pas.models.loading import LoadedModel
 from pas.models.sites import observing, text_decoder
 from pas.steering.compatibility import require_fit
@@ -74,16 +75,7 @@ def _pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
     A character of several tokens stands at its last one; the others are empty.
     """
-    pieces, done = [], ""
-    for stop in range(1, len(ids) + 1):
-        text = str(
-            tokenizer.decode(
-                ids[:stop], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
-        if text.endswith("\ufffd") and stop < len(ids):
-            pieces.append("")
-            continue
-        pieces.append(text[len(done) :])
-        done = text
+    stream = TextStream(tokenizer)
+    pieces = [stream.push(token) for token in ids]
+    pieces[-1] += stream.finish()
     return pieces

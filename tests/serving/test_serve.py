@@ -194,6 +194,8 @@ def test_models_and_readings(client: openai.OpenAI, address: str, base: LoadedMo
     assert found["tokens"] == list(reading.tokens)
     assert np.allclose(found["values"], reading.values, atol=1e-4)
     assert found["vector"] == f"{NAME}:1"
+    long = httpx.post(f"{address}/v1/read", json=body | {"text": "It eats. " * 200})
+    assert long.status_code == 413 and "at most 100" in long.json()["error"]["message"]
 
 
 def test_a_promotion_is_picked_up_and_requests_end_as_they_began(
@@ -268,7 +270,7 @@ BAD = {
     "too long": ({"model": "base", "prompt": "a " * 300}, 413, "at most 100"),
     "too much": ({"model": "base", "prompt": "a", "max_tokens": 901}, 413, "at most 900"),
     "too large": ({"model": "base", "prompt": "a" * 30_000}, 413, "larger than 20000 bytes"),
-    "overflow": ({"model": f"base@{NAME}*1e39", "prompt": "a"}, 400, "not finite"),
+    "overflow": ({"model": f"base@{NAME}*1e39", "prompt": "a"}, 400, "overflows"),
 }  # fmt: skip
 
 

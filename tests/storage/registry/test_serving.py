@@ -358,7 +358,7 @@ def other_code(registry: Registry, base: LoadedModel) -> Registry:
     log(registry, OTHER, replace(a_vector(base), task="other"))
     store, version = client(registry), resolve(registry, OTHER)
     place = store.get_model_version_download_uri(OTHER, str(version.version))
-    code = Path(unquote(urlsplit(place).path)) / "code" / "pas" / "decoding" / "text.py"
+    code = Path(unquote(urlsplit(place).path)) / "code" / "pas" / "data" / "text.py"
     text = code.read_text()
     assert text.count("        return released\n") == 2
     code.write_text(text.replace("return released\n", "return released.upper()\n"))

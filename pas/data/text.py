@@ -1,4 +1,4 @@
-"""The text of a continuation while its tokens arrive, and where a stop text ends it."""
+"""The text of tokens while they arrive, and where a stop text ends it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,10 +55,11 @@ class TextStream:
         if self.stopped:
             return ""
         self._held += text
-        ends = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
-        if ends:
+        # The one that is complete first, however the text is cut into tokens.
+        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
+        if found:
             self.stopped = True
-            released, self._held = self._held[: min(ends)], ""
+            released, self._held = self._held[: min(found)[1]], ""
             return released
         keep = (
             0 if finished else max((_overlap(self._held, stop) for stop in self._stop), default=0)
