@@ -3,15 +3,35 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from pas.decoding.scheduler import Scheduler
-from pas.models.loading import LoadedModel
+from pas.models.loading import LoadedModel, load_model
+from pas.models.spec import ModelSpec
+from pas.steering.vector import SteeringVector
 from serving import run
 from serving.app import Service
 from serving.vectors import Vectors
+from tests.helpers.chat_templates import CHATML
+from tests.helpers.tiny_models import D_MODEL, save_tiny
+
+
+def chat_model(folder: Path) -> LoadedModel:
+    """Return a tiny model with a chat template, made in the folder."""
+    made = save_tiny("llama", folder / "base", chat_template=CHATML.text)
+    return load_model(ModelSpec(str(made), device="cpu"), folder / "cache")
+
+
+def vector_of(base: LoadedModel, seed: int = 0, strength: float = 3.0) -> SteeringVector:
+    """Return a vector that changes what the tiny model says."""
+    direction = np.random.default_rng(seed).normal(size=D_MODEL).astype(np.float32)
+    return SteeringVector(
+        direction, 1 + seed % 2, "residual", strength, "caa", base.spec, base.fingerprint, "toy"
+    )
 
 
 @contextmanager

@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pas.models.loading import load_model
-from pas.models.spec import ModelSpec
 from pas.steering.intervention import interventions_of
-from pas.steering.vector import SteeringVector
 from serving.prompts import Limits
 from serving.vectors import Vectors
-from tests.helpers.chat_templates import CHATML
-from tests.helpers.running_server import serving
-from tests.helpers.tiny_models import D_MODEL, save_tiny
+from tests.helpers.running_server import chat_model, serving, vector_of
 
 pytestmark = pytest.mark.slow
 
@@ -69,10 +63,8 @@ ALLOWED = {200, 400, 404, 413, 429}
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     home: Path = tmp_path_factory.mktemp("fuzz")
-    folder = save_tiny("llama", home / "base", chat_template=CHATML.text)
-    base = load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
-    direction = np.random.default_rng(0).normal(size=D_MODEL).astype(np.float32)
-    vector = SteeringVector(direction, 1, "residual", 3.0, "caa", base.spec, base.fingerprint, "")
+    base = chat_model(home)
+    vector = vector_of(base)
     vectors = Vectors(base, None, {"one": interventions_of(vector)})
     limits = Limits(new_tokens=8, sequences=4)
     with serving(base, vectors, limits=limits) as address, httpx.Client(base_url=address) as client:

@@ -5,19 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import numpy as np
 import pytest
 
 from deploy.browser import BROWSERS, Page, open_page
-from pas.models.loading import LoadedModel, load_model
-from pas.models.spec import ModelSpec
+from pas.models.loading import LoadedModel
 from pas.steering.generate import generate
 from pas.steering.intervention import interventions_of
 from pas.steering.vector import SteeringVector
 from serving.vectors import Vectors
-from tests.helpers.chat_templates import CHATML
-from tests.helpers.running_server import serving
-from tests.helpers.tiny_models import D_MODEL, save_tiny
+from tests.helpers.running_server import chat_model, serving, vector_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,14 +25,12 @@ PROMPT = "Where does the heron sleep? <b>&amp;"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     home = tmp_path_factory.mktemp("page")
-    folder = save_tiny("llama", home / "base", chat_template=CHATML.text)
-    return load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
+    return chat_model(home)
 
 
 @pytest.fixture(scope="module")
 def vector(base: LoadedModel) -> SteeringVector:
-    direction = np.random.default_rng(0).normal(size=D_MODEL).astype(np.float32)
-    return SteeringVector(direction, 1, "residual", 3.0, "caa", base.spec, base.fingerprint, "toy")
+    return vector_of(base)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ import pytest
 
 from pas.data.chat import Message
 from pas.models.loading import LoadedModel, load_model
-from pas.models.spec import ModelSpec
 from pas.steering.generate import generate
 from pas.steering.intervention import Composition, Intervention
 from pas.steering.vector import SteeringVector
@@ -26,9 +25,8 @@ from serving.vectors import Vectors
 from storage.registry.promotion import promote
 from storage.registry.runs import TrainingData, TrainingRecord, log_training, open_run
 from storage.settings import Registry
-from tests.helpers.chat_templates import CHATML
-from tests.helpers.running_server import serving
-from tests.helpers.tiny_models import D_MODEL, save_tiny, toy_questions
+from tests.helpers.running_server import chat_model, serving, vector_of
+from tests.helpers.tiny_models import toy_questions
 
 NAME = "pas-tiny-toy"
 PROMPT = toy_questions(1)[0]["question"]
@@ -42,8 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(home: Path) -> LoadedModel:
-    folder = save_tiny("llama", home / "base", chat_template=CHATML.text)
-    return load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
+    return chat_model(home)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +49,6 @@ def endless(home: Path, base: LoadedModel) -> LoadedModel:
     model = load_model(base.spec, home / "cache")
     model.model.generation_config.eos_token_id = None
     return model
-
-
-def a_vector(base: LoadedModel, seed: int, strength: float = 3.0) -> SteeringVector:
-    direction = np.random.default_rng(seed).normal(size=D_MODEL).astype(np.float32)
-    return SteeringVector(
-        direction, 1 + seed % 2, "residual", strength, "caa", base.spec, base.fingerprint, "toy"
-    )
 
 
 def log(registry: Registry, vector: SteeringVector, name: str = NAME) -> int:
@@ -72,14 +62,14 @@ def log(registry: Registry, vector: SteeringVector, name: str = NAME) -> int:
 @pytest.fixture(scope="module")
 def registry(home: Path, base: LoadedModel) -> Registry:
     registry = Registry(f"sqlite:///{home}/mlflow.db", str(home / "artifacts"))
-    promote(registry, NAME, log(registry, a_vector(base, 0)))
+    promote(registry, NAME, log(registry, vector_of(base, 0)))
     return registry
 
 
 @pytest.fixture(scope="module")
 def vectors(registry: Registry, base: LoadedModel) -> Vectors:
-    both = Composition((Intervention(a_vector(base, 2)), Intervention(a_vector(base, 3), -1.0)))
-    alone = Composition((Intervention(a_vector(base, 4)),))
+    both = Composition((Intervention(vector_of(base, 2)), Intervention(vector_of(base, 3), -1.0)))
+    alone = Composition((Intervention(vector_of(base, 4)),))
     return Vectors(base, registry, {"two": both, "four": alone})
 
 
@@ -96,7 +86,7 @@ def client(address: str) -> openai.OpenAI:
 
 
 def test_text_is_what_the_library_generates(client: openai.OpenAI, base: LoadedModel) -> None:
-    vector = a_vector(base, 0)
+    vector = vector_of(base, 0)
     expected = {
         "base": generate(base, PROMPT, None, max_new_tokens=8),
         f"base@{NAME}@champion": generate(base, PROMPT, vector, max_new_tokens=8),
@@ -122,8 +112,8 @@ def test_a_chat_that_streams_with_two_vectors_at_once(
     ]
     both = Composition(
         (
-            Intervention(a_vector(base, 0), 1.5),
-            Intervention(a_vector(base, 4), 0.5, "first:4"),
+            Intervention(vector_of(base, 0), 1.5),
+            Intervention(vector_of(base, 4), 0.5, "first:4"),
         )
     )
     talk: list[Message] = [Message(role="user", content=TALK[0]["content"])]
@@ -149,7 +139,7 @@ def test_a_chat_that_streams_with_two_vectors_at_once(
 
 
 def test_a_composition_is_scaled(client: openai.OpenAI, base: LoadedModel) -> None:
-    both = Composition((Intervention(a_vector(base, 2)), Intervention(a_vector(base, 3), -1.0)))
+    both = Composition((Intervention(vector_of(base, 2)), Intervention(vector_of(base, 3), -1.0)))
     answer = client.completions.create(
         model="base@two*0.5", prompt=PROMPT, max_tokens=8, temperature=0
     )
@@ -190,7 +180,7 @@ def test_models_and_readings(client: openai.OpenAI, address: str, base: LoadedMo
     }  # fmt: skip
     body = {"vector": f"{NAME}:1", "text": PROMPT}
     found = httpx.post(f"{address}/v1/read", json=body).json()
-    [reading] = a_vector(base, 0).read(base, [PROMPT])
+    [reading] = vector_of(base, 0).read(base, [PROMPT])
     assert found["tokens"] == list(reading.tokens)
     assert np.allclose(found["values"], reading.values, atol=1e-4)
     assert found["vector"] == f"{NAME}:1"
@@ -203,7 +193,7 @@ def test_a_promotion_is_picked_up_and_requests_end_as_they_began(
 ) -> None:
     vectors = Vectors(base, registry, {})
     vectors.watch(0.2)
-    new = a_vector(base, 8, strength=-2.0)
+    new = vector_of(base, 8, strength=-2.0)
     limits = Limits(new_tokens=900)
     with serving(base, vectors, limits=limits) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)

@@ -3,34 +3,26 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pas.models.loading import LoadedModel, load_model
-from pas.models.spec import ModelSpec
+from pas.models.loading import LoadedModel
 from pas.steering.vector import SteeringVector
 from serving.vectors import Vectors
 from storage.registry.client import client
 from storage.registry.versions import resolve
 from storage.settings import settings
-from tests.helpers.chat_templates import CHATML
 from tests.helpers.registries import log
-from tests.helpers.running_server import serving
-from tests.helpers.tiny_models import D_MODEL, save_tiny
+from tests.helpers.running_server import chat_model, serving, vector_of
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> LoadedModel:
-    folder = save_tiny("llama", tmp_path / "base", chat_template=CHATML.text)
-    return load_model(ModelSpec(str(folder), device="cpu"), tmp_path / "cache")
+    return chat_model(tmp_path)
 
 
 @pytest.fixture
 def vector(base: LoadedModel, tmp_path: Path) -> SteeringVector:
-    direction = np.random.default_rng(0).normal(size=D_MODEL).astype(np.float32)
-    vector = SteeringVector(
-        direction, 1, "residual", 3.0, "caa", base.spec, base.fingerprint, "toy"
-    )
+    vector = vector_of(base)
     vector.save(tmp_path / "cheerful")
     (tmp_path / "prompts.txt").write_text("Where does it sleep?\n\nIt eats\nWhy?\n")
     return vector

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from pas.data.chat import Message
-from pas.models.loading import LoadedModel, load_model
-from pas.models.spec import ModelSpec
+from pas.models.loading import LoadedModel
 from pas.steering.generate import generate
 from pas.steering.vector import SteeringVector
-from tests.helpers.chat_templates import CHATML
 from tests.helpers.places import ROOT
-from tests.helpers.tiny_models import D_MODEL, save_tiny
+from tests.helpers.running_server import chat_model, vector_of
 
 pytestmark = pytest.mark.slow
 
@@ -27,17 +24,13 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     home = tmp_path_factory.mktemp("served")
-    folder = save_tiny("llama", home / "base", chat_template=CHATML.text)
-    return load_model(ModelSpec(str(folder), device="cpu"), home / "cache")
+    return chat_model(home)
 
 
 @pytest.fixture(scope="module")
 def vector(base: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    direction = np.random.default_rng(0).normal(size=D_MODEL).astype(np.float32)
     folder = tmp_path_factory.mktemp("vectors") / "cheerful"
-    SteeringVector(direction, 1, "residual", 3.0, "caa", base.spec, base.fingerprint, "toy").save(
-        folder
-    )
+    vector_of(base).save(folder)
     return folder
 
 
@@ -93,8 +86,11 @@ def test_a_second_signal_ends_it_at_once(vector: Path, tmp_path: Path) -> None:
     with httpx.stream("POST", f"{address[0]}/v1/completions", json=body) as answer:
         lines = answer.iter_lines()
         next(lines)
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        # Two signals that wait at the same time are one.
+        while "no new requests" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
         process.wait(30)
     assert process.returncode == 128 + signal.SIGINT
 
