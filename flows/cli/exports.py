@@ -64,6 +64,8 @@ def export(
     say(f"use: {made.notes['use']}")
     for difference in made.notes["differences"]:
         say(f"note: {difference}")
+    if strength == "auto":
+        say("note: auto was found where pas steers, and every position takes more damage from it")
 
 
 def import_(
@@ -93,8 +95,8 @@ def import_(
 
     pas import happy.gguf --model Qwen/Qwen2.5-7B-Instruct --layers 14
 
-    The folder is a vector or, with several layers, a composition. pas.SteeringVector.load,
-    pas.Composition.load and pas export take it. A file that could run code is not loaded.
+    The folder is a vector or, with several layers, a composition. pas steer, pas export
+    and pas.load_steering take it. A file that could run code is not loaded.
     """
     from flows.cli.session import begin
     from pas.errors import UserError

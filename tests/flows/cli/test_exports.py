@@ -110,3 +110,29 @@ def test_a_mistake_of_an_import_is_told_and_nothing_written(
     ran = pas("import", tmp_path / "v.gguf", *(word for pair in asked.items() for word in pair))
     assert ran.code == 2 and words in ran.err and "Traceback" not in ran.err
     assert not (tmp_path / "new").exists()
+
+
+def test_auto_is_the_strength_of_the_calibration(pas, own, tmp_path) -> None:
+    own.save(tmp_path / "vector")
+    asked = ("export", tmp_path / "vector", "--to", "gguf", "--strength", "auto", "--out")
+    before = pas(*asked, tmp_path / "v.gguf")
+    assert before.code == 2 and "run pas calibrate" in before.err
+    assert pas("calibrate", tmp_path / "vector").code == 0
+    strength = json.loads((tmp_path / "vector" / "calibration.json").read_text())["strength"]
+    ran = pas(*asked, tmp_path / "v.gguf")
+    assert ran.code == 0 and "every position takes more damage" in ran.err
+    found = read_control_vector(tmp_path / "v.gguf")[own.layer]
+    assert np.allclose(found, np.float32(strength) * own.direction)
+    assert (
+        pas(
+            "export",
+            tmp_path / "vector",
+            "--to",
+            "gguf",
+            "--strength",
+            "much",
+            "--out",
+            tmp_path / "w.gguf",
+        ).code
+        == 2
+    )

@@ -111,5 +111,8 @@ def test_repeng_steers_as_we_do_at_every_position(
             assert (logits(model, controlled) - ours).abs().max() < EXACT
             controlled.set_control(theirs, coeff=1.1)
             assert (logits(model, controlled) - ours).abs().max() > 20 * EXACT
+            first, last = theirs.directions.values()
+            controlled.set_control(ControlVector(arch, {0: last, 2: first}))
+            assert (logits(model, controlled) - ours).abs().max() > 20 * EXACT
     finally:
         controlled.unwrap()
