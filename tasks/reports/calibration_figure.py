@@ -36,6 +36,7 @@ def calibration_figure(found: Calibration) -> Figure:
     below.set_ylabel("damage, nats per token")
     below.set_xlabel("strength")
     below.set_yscale("symlog", linthresh=0.01)
+    below.set_ylim(bottom=0)
     below.legend(frameon=False, fontsize=8)
     for axes in (above, below):
         axes.axvline(found.strength, color=PALETTE["series-3"], linewidth=1)
