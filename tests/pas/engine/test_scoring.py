@@ -16,7 +16,7 @@ CHOICE, LETTER = ScoringRule("choice"), ScoringRule("letter")
 
 
 def info_of(tokenizer: Any, window: int = 60) -> ModelInfo:
-    return ModelInfo(tokenizer, "f" * 32, window, 4, 48, 1)
+    return ModelInfo(tokenizer, "f" * 32, window, 4, 48, 1, "llama")
 
 
 def item(name: str, question: str, *choices: str) -> Example:
