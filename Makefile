@@ -27,7 +27,7 @@ test: .venv/dev  ## the tests, without whole runs, faults, a team's installation
 test-fast: .venv/dev  ## the tests without servers, the demo model and what else takes long
 	PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=false $(PYTEST) -m "not (server or demo_model or slow or whole or faults or team or exports)"
 
-test-whole: .venv/dev  ## the whole demo, whole studies, every snippet of the docs
+test-whole: .venv/dev  ## the demo, studies, every snippet of the docs, benchmarks, packaged models
 	$(PYTEST) -m "whole and not (faults or team or exports)" --durations=15
 
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost

@@ -81,14 +81,23 @@ def find(folder: Path, name: str) -> psutil.Process | None:
     return psutil.Process(known.pid)
 
 
-def stop(folder: Path, name: str, by: signal.Signals = signal.SIGTERM) -> bool:
-    """Stop a process and its children, and forget it; return whether it ran."""
+def stop(
+    folder: Path, name: str, by: signal.Signals = signal.SIGTERM, polite: float = _POLITE
+) -> bool:
+    """Stop a process and its children, and forget it; return whether it ran.
+
+    Args:
+        folder: Where its file is.
+        name: Of the process.
+        by: The signal that asks it to end.
+        polite: Seconds until what has not ended is killed.
+    """
     process = find(folder, name)
     if process is not None:
         # A worker's flow runs lead groups of their own, so the family is noted before it parts.
         family = [process, *process.children(recursive=True)]
         process.send_signal(by)
-        for survivor in psutil.wait_procs(family, timeout=_POLITE)[1]:
+        for survivor in psutil.wait_procs(family, timeout=polite)[1]:
             with suppress(psutil.NoSuchProcess):
                 survivor.kill()
         psutil.wait_procs(family, timeout=_POLITE)

@@ -11,7 +11,7 @@ from pas.study.file import read_study
 from tests.helpers.absent_packages import run_without
 from tests.helpers.places import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.whole
 
 # What a bare GPU machine may lack; they must seem absent, not broken.
 ABSENT = ("prefect", "mlflow", "duckdb", "pyarrow", "datasets", "pydantic", "pydantic_settings",

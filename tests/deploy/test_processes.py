@@ -50,7 +50,7 @@ def test_it_is_started_once(folder: Path) -> None:
 def test_its_children_end_with_it(folder: Path) -> None:
     parent = begin(folder, PARENT)
     [child] = parent.children()
-    stop(folder, "it")
+    stop(folder, "it", polite=1.0)  # the child leads a group of its own and hears of nothing
     assert not child.is_running()
 
 

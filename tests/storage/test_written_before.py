@@ -83,6 +83,7 @@ def test_its_vector_is_read_and_cannot_be_promoted_unjudged(written: Path) -> No
 
 
 @pytest.mark.server
+@pytest.mark.whole
 def test_its_packaged_model_answers_with_its_own_code(written: Path) -> None:
     """In a process of its own, as `mlflow models serve` has it."""
     base = save_tiny("llama", written / "tiny-llama")

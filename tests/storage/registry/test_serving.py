@@ -374,7 +374,7 @@ def test_code_that_differs_from_that_of_the_process_is_refused(
             serve(OTHER)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.parametrize(("first", "second"), [(NAME, OTHER), (OTHER, NAME)])
 def test_two_vectors_with_different_code_do_not_share_a_process(
     other_code: Registry, home: Path, tmp_path: Path, first: str, second: str
@@ -404,7 +404,7 @@ def test_two_vectors_with_different_code_do_not_share_a_process(
     assert done.stdout.splitlines()[-1:] == [str(first == OTHER)]
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_serves_without_the_project(
     registry: Registry, base: LoadedModel, home: Path, tmp_path: Path
 ) -> None:
