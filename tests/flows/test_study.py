@@ -91,7 +91,7 @@ def test_a_study_runs_resumes_and_outlives_a_failed_cell(home: Path, file: Path)
     [
         ({"seeds": None}, "'seeds' is missing"),
         ({"sedes": 3}, "no key 'sedes'"),
-        ({"seeds": "many"}, "seeds: give a number or a list"),
+        ({"seeds": "many"}, "seeds: give how many, from 1 to 10,000, or a list"),
         ({"models": "demo"}, "models: give a list"),
         ({"tasks": []}, "at least one task"),
         ({"tasks": [{"data": "x.csv"}]}, "task 1: give a name"),
