@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo team team-down test test-fast test-whole test-faults test-team test-exports check bench lock clean
+.PHONY: demo team team-down test test-fast test-whole test-faults test-team test-exports check audit sbom bench lock clean
 
 demo: .venv/run  ## the whole pipeline on the project's own data set
 	$(BIN)/pas demo
@@ -31,7 +31,7 @@ test-whole: .venv/dev  ## the demo, studies, every snippet of the docs, benchmar
 	$(PYTEST) -m "whole and not (faults or team or exports)" --durations=15
 
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost
-	$(PYTEST) -m "faults and not (team or exports)" --durations=15
+	$(PYTEST) -m "faults and not (team or exports)" --durations=15 --fault-table docs/reliability.md
 
 # `make test-team TESTS=tests/team/test_installation.py` runs one of its files.
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
@@ -45,6 +45,17 @@ check: .venv/dev  ## format, lint, types and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Both tools have dependencies that the project has not, so they run beside it.
+audit: .venv/dev .audit  ## known weaknesses of the locked versions; asks a service on the internet
+	.audit/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
+sbom: .venv/dev .audit  ## what is installed with the project, as CycloneDX: sbom.json
+	.audit/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --of JSON --output-reproducible -o sbom.json
+
+.audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --disable-pip-version-check --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
 # The peer pins older transformers than ours; beside them it runs as it is, so it gets no say in pins.
 bench: .venv/dev .bench  ## speed against the published loop, careful hooks and steering-vectors; about an hour

@@ -223,6 +223,8 @@ def usable_rows(
         else:
             examples.append(example)
     refuse_bad_rows(problems, len(rows), place, bad_rows)
+    if not examples:
+        raise rows_refused(place, problems, "no row is left; correct them")
     return examples, tuple(problems)
 
 
@@ -248,7 +250,13 @@ def refuse_bad_rows(problems: Sequence[str], n_rows: int, place: str, bad_rows: 
 def _examples(part: Part, mapping: DataMapping, bad_rows: BadRows, place: str) -> Intake:
     columns = flat_columns(row for row in part.rows if readable(row))
     _check_columns(columns, mapping, part.rows, place)
-    recognised = recognise(part.rows, columns, mapping, place)
+    try:
+        recognised = recognise(part.rows, columns, mapping, place)
+    except ValueError as error:  # a value is no text where the others of its column are
+        raise UserError(
+            f"{place}: the columns cannot be recognised: {error}. Name them with --question-col, "
+            "--choices-col and --label-col, or correct the row."
+        ) from error
     full, rows = recognised.mapping, part.rows
     if full.candidate is not None:
         rows = candidates_as_items(rows, full)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SNIFFED = 20_000  # characters that the separator is detected from
+_DIGITS = 18  # of a whole number; what is longer is text
 _HEADER_WORDS = {
     "question", "prompt", "query", "label", "answer", "choices", "options", "text", "id",
     "correct", "target", "sentence", "passage", "context", "category", "input", "output",
@@ -193,4 +194,5 @@ def _with_integers(rows: list[Row | BadRow], header: Sequence[str]) -> list[Row 
 
 def _whole(cell: str) -> bool:
     digits = cell.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and (digits == "0" or digits[0] != "0")
+    plain = digits.isascii() and digits.isdigit() and (digits == "0" or digits[0] != "0")
+    return plain and len(digits) <= _DIGITS

@@ -23,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pas.errors import UserError
 from pas.files import TEMPORARY_PREFIX, write_whole
-from storage.lake import checksum
+from storage.lake import checksum, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -188,10 +188,14 @@ class Lake:
 
         Raises:
             DamagedError: If they are not those that were written.
+            UserError: If a newer release has written it.
         """
         with contextlib.suppress(FileNotFoundError), self.open_whole(address) as file:
-            if checksum.is_damaged(file):
+            damaged = checksum.is_damaged(file)
+            if damaged:
                 raise DamagedError(self, address, "its checksum differs")
+            if damaged is False:
+                schema.require_known(file, f"lake {self.name}: {address}")
 
     def read_table(self, address: str) -> pa.Table:
         """Read a whole Parquet file; its bytes are checked.
@@ -199,6 +203,7 @@ class Lake:
         Raises:
             FileNotFoundError: If there is no file at the address.
             DamagedError: If its content is not what was written.
+            UserError: If a newer release has written it.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -206,7 +211,10 @@ class Lake:
         damage = "its checksum differs"
         with self.open_whole(address) as file:
             data = file.read()
-        if not checksum.is_damaged(io.BytesIO(data)):
+        damaged = checksum.is_damaged(io.BytesIO(data))
+        if damaged is False:
+            schema.require_known(io.BytesIO(data), f"lake {self.name}: {address}")
+        if not damaged:
             try:
                 with pq.ParquetFile(pa.BufferReader(data)) as parquet:
                     return parquet.read()
@@ -238,7 +246,8 @@ class Lake:
         import pyarrow.parquet as pq
 
         present = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-        present.pop(checksum.KEY, None)
+        for own in (checksum.KEY, schema.KEY):
+            present.pop(own, None)
         table = table.replace_schema_metadata({**present, **(metadata or {})})
         coded = [name for name in table.column_names if name not in uncoded]
         sink = io.BytesIO()
@@ -250,7 +259,9 @@ class Lake:
             write_page_checksum=True,
         ) as writer:
             writer.write_table(table, row_group_rows)
-            writer.add_key_value_metadata({checksum.KEY: checksum.BLANK})
+            writer.add_key_value_metadata(
+                {schema.KEY: str(schema.NUMBER), checksum.KEY: checksum.BLANK}
+            )
         checksum.fill_in(sink)
         self._put(self.path(self.address(*address.split("/"))), sink.getbuffer())
         return address

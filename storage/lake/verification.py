@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from storage.lake import answers, shards, stages, tables
 from storage.lake.checksum import is_damaged
 from storage.lake.files import QUARANTINE, FileVersion, Lake
+from storage.lake.schema import require_known
 
 log = logging.getLogger("pas")
 
@@ -51,7 +52,7 @@ def verify(lake: Lake, address: str, *, values: bool = True) -> FileReport:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UserError: If the lake cannot be read.
+        UserError: If the lake cannot be read, or a newer release has written the file.
     """
     with lake.open_whole(address) as file:
         damaged, reason = is_damaged(file), ""
@@ -60,6 +61,8 @@ def verify(lake: Lake, address: str, *, values: bool = True) -> FileReport:
             if damaged:
                 raise ValueError("its checksum differs")
             unknown = damaged is None
+            if not unknown:
+                require_known(file, f"lake {lake.name}: {address}")
             with pq.ParquetFile(file, page_checksum_verification=unknown) as parquet:
                 check = _CHECKS.get(address.partition("/")[0])
                 if check is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from storage.lake.schema import require_schema
 from storage.registry.client import client
 from storage.registry.versions import TAG_LIMIT, find_model
 from storage.settings import Registry
@@ -19,6 +20,7 @@ State = Literal["begun", "done", "undone"]
 # Of the registered model, followed by the time. MLflow's pages do not show tags of this prefix.
 RECORD_TAG = "mlflow.pas.decision."
 OLDER_TAG = "pas.promotion."  # what promotions and rollbacks were recorded under before
+_SCHEMA = 1  # number of the form of a record
 _REASON_LIMIT = 1000  # characters
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -152,11 +154,12 @@ def write_record(registry: Registry, name: str, record: Record) -> None:
 def _text(record: Record) -> str:
     defaults = Record._field_defaults
     facts = {k: v for k, v in record.as_dict().items() if k not in defaults or v != defaults[k]}
-    return json.dumps(facts, default=str)
+    return json.dumps({"schema": _SCHEMA} | facts, default=str)
 
 
 def _read(text: str) -> Record:
     facts = json.loads(text)
+    require_schema(facts.get("schema"), _SCHEMA, "a decision in the registry")
     # Before there was one table of checks, a promotion had gates.
     facts.setdefault("findings", facts.get("gates", ()))
     return Record(**{k: v for k, v in facts.items() if k in Record._fields})

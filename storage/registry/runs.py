@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from pas.steering.vector import SteeringVector
 from storage.http import without_credentials
+from storage.lake.schema import require_schema
 from storage.processes import Process, ended, parse, this_process
 from storage.registry.client import client, download, ensure_experiment, write
 from storage.registry.database import database_file, has_open_runs
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 PROCESS_TAG = "pas.process"
 REPORT_FOLDER = "report"  # among a run's artifacts
 LINEAGE_FILE = "lineage.json"
+_LINEAGE = 1  # its schema's number
 _BATCH = 100  # parameters in one request, MLflow's limit
 _PREVIEW_ROWS = 500  # of a table in MLflow's own viewer; the Parquet file has every row
 
@@ -218,7 +220,7 @@ def log_training(registry: Registry, run_id: str, record: TrainingRecord) -> Reg
         store.set_tag(run_id, "mlflow.note.content", record.notes.run)
     _log_params(store, run_id, record.params)
     _log_data(store, run_id, record.data)
-    store.log_dict(run_id, dict(record.lineage), LINEAGE_FILE)
+    store.log_dict(run_id, {"schema": _LINEAGE} | dict(record.lineage), LINEAGE_FILE)
     for name, table in record.tables.items():
         _log_table(store, run_id, name, table)
     for name, figure in record.figures.items():
@@ -268,6 +270,7 @@ def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         text = download(registry, f"{root}/{LINEAGE_FILE}", Path(folder)).read_text()
     lineage: dict[str, Any] = json.loads(text)
+    require_schema(lineage.get("schema"), _LINEAGE, f"{LINEAGE_FILE} of run {run_id}")
     return lineage
 
 

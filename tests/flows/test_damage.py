@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", 
 
 
 def test_every_kind_of_file_is_made_anew(
-    home: Path, tmp_path: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+    home: Path, tmp_path: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture, tally: Any
 ) -> None:
     """Kinds take turns in how they are damaged."""
     del home
@@ -36,10 +37,13 @@ def test_every_kind_of_file_is_made_anew(
         damaged = [address for address in made if address.startswith(f"{kind}/")]
         for address in damaged:
             Path(lake.path(address)).write_bytes(damage(made[address]))
+            tally.add("corruptions", tried=1)
         again = train(recipe).outcome
         assert [getattr(again, name) for name in SAME] == [getattr(whole, name) for name in SAME]
         assert (again.version, again.is_new) == (whole.version, False), kind
         for address in damaged:
-            assert Path(lake.path(address)).read_bytes() == made[address]
             assert f"{address} is damaged" in caplog.text
+            tally.add("corruptions", detected=1)
+            assert Path(lake.path(address)).read_bytes() == made[address]
             assert lake.exists(f"quarantine/{address}")
+            tally.add("corruptions", repaired=1)

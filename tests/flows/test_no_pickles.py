@@ -1,11 +1,13 @@
 """No pickle is written into a home, and none that somebody else puts there is run."""
 
 import base64
+import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -30,6 +32,15 @@ def test_a_pickle_is_found_where_there_is_one(tmp_path: Path) -> None:
     assert not is_pickle(tmp_path / "plain.json")
 
 
+def lacks_schema(file: Path) -> bool:
+    """Whether a stored thing does not say by which schema it is written."""
+    if file.suffix == ".parquet":
+        return (pq.read_metadata(file).metadata or {}).get(b"pas.schema") != b"1"
+    if file.name in ("steering.json", "lineage.json", "composition.json"):
+        return json.loads(file.read_text()).get("schema") != 1
+    return False
+
+
 def test_a_study_leaves_no_pickle_and_runs_none(tmp_path: Path, tiny_folder: Path) -> None:
     write_toy(tmp_path / "one.jsonl", 40)
     content = {
@@ -52,6 +63,7 @@ def test_a_study_leaves_no_pickle_and_runs_none(tmp_path: Path, tiny_folder: Pat
     files = [file for file in home.rglob("*") if file.is_file()]
     assert {"mlflow.db", "prefect.db"} < {file.name for file in files}
     assert [file for file in files if is_pickle(file)] == []
+    assert [file for file in files if lacks_schema(file)] == []
     results = home / "prefect" / "storage"
     assert not results.exists() or not any(results.iterdir()), "nothing to be read from there"
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ def directions(home: Path) -> np.ndarray:
     return np.array(rows["direction"].to_pylist())
 
 
-def test_a_killed_run_loses_only_the_shards_in_flight(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_killed_run_loses_only_the_shards_in_flight(
+    tmp_path: Path, tiny_folder: Path, tally: Any
+) -> None:
     data = write_toy(tmp_path / "toy.jsonl", 70)
     home, other = tmp_path / "killed", tmp_path / "whole"
     killed = subprocess.Popen(
@@ -48,6 +51,7 @@ def test_a_killed_run_loses_only_the_shards_in_flight(tmp_path: Path, tiny_folde
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
+    tally.add("faults", injected=1)
     assert lake.list("tables") == []
     finished = lake.list("activations")
 
@@ -63,3 +67,4 @@ def test_a_killed_run_loses_only_the_shards_in_flight(tmp_path: Path, tiny_folde
     np.testing.assert_allclose(directions(home), directions(other), rtol=1e-5, atol=1e-7)
     same = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "p_value")
     assert [resumed[n] for n in same] == [whole[n] for n in same]
+    tally.add("faults", survived=1)

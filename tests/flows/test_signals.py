@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -41,13 +42,18 @@ def until(process: subprocess.Popen, moment: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def stop(process: subprocess.Popen, *numbers: int) -> str:
+def stop(process: subprocess.Popen, tally: Any, *numbers: int) -> str:
     """Send the signals, check the end, and return what was said on stderr."""
     family = psutil.Process(process.pid).children(recursive=True)
+    began = time.monotonic()
     for number in numbers:
         os.kill(process.pid, number)
+        tally.add("signals", sent=1)
     out, err = process.communicate(timeout=LIMIT)
-    assert psutil.wait_procs(family, timeout=LIMIT)[1] == [], "a process is left"
+    tally.put("signals", "longest end in s", round(time.monotonic() - began, 1))
+    left = psutil.wait_procs(family, timeout=LIMIT)[1]
+    tally.put("signals", "processes left", len(left))
+    assert left == [], "a process is left"
     assert "Traceback" not in out + err
     return err
 
@@ -68,27 +74,31 @@ def extracting(home: Path) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_during_the_start_nothing_is_written(tmp_path: Path, tiny_folder: Path, number) -> None:
+def test_during_the_start_nothing_is_written(
+    tmp_path: Path, tiny_folder: Path, tally: Any, number
+) -> None:
     process = started(train(tmp_path, tiny_folder), tmp_path / "home")
     until(process, lambda: psutil.Process(process.pid).children())  # the server, not ready yet
-    assert stop(process, number).splitlines() == [
+    assert stop(process, tally, number).splitlines() == [
         f"stopped by {number.name}; what was finished is kept for the next run"
     ]
     assert process.returncode == 128 + number
     assert not (tmp_path / "home" / "prefect").exists()
 
 
-def test_a_run_stopped_or_killed_in_extraction_is_closed(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_run_stopped_or_killed_in_extraction_is_closed(
+    tmp_path: Path, tiny_folder: Path, tally: Any
+) -> None:
     home = tmp_path / "home"
     command = train(tmp_path, tiny_folder, 70)
     process = started(command, home)
     until(process, lambda: extracting(home))
-    said = stop(process, signal.SIGTERM, signal.SIGTERM)
+    said = stop(process, tally, signal.SIGTERM, signal.SIGTERM)
     assert process.returncode == 143 and said.count("stopped by") == 1
 
     process = started(command, home)
     until(process, lambda: states(home).count("Running"))
-    stop(process, signal.SIGKILL)
+    stop(process, tally, signal.SIGKILL)
     assert states(home).count("Running") == 1
 
     process = started(command, home)
@@ -99,13 +109,13 @@ def test_a_run_stopped_or_killed_in_extraction_is_closed(tmp_path: Path, tiny_fo
 
 
 def test_a_run_stopped_while_it_is_recorded_is_closed_in_mlflow(
-    tmp_path: Path, tiny_folder: Path
+    tmp_path: Path, tiny_folder: Path, tally: Any
 ) -> None:
     home = tmp_path / "home"
     process = started(train(tmp_path, tiny_folder), home)
     until(process, lambda: query(home / "mlflow.db", "SELECT 1 FROM sqlite_master LIMIT 1"))
     until(process, lambda: query(home / "mlflow.db", "SELECT status FROM runs"))
-    stop(process, signal.SIGHUP)
+    stop(process, tally, signal.SIGHUP)
     assert process.returncode == 129
     assert query(home / "mlflow.db", "SELECT status FROM runs") == ["KILLED"]
     assert states(home) == ["Killed"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ def results(home: Path) -> list[dict]:
     return json.loads((home / "studies" / "killed" / "results.json").read_text())
 
 
-def test_a_killed_study_goes_on(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_killed_study_goes_on(tmp_path: Path, tiny_folder: Path, tally: Any) -> None:
     write_toy(tmp_path / "one.jsonl", 40)
     file = tmp_path / "study.yaml"
     content = {
@@ -44,6 +45,7 @@ def test_a_killed_study_goes_on(tmp_path: Path, tiny_folder: Path) -> None:
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
+    tally.add("faults", injected=1)
     assert len(kept) < 4 and not (home / "studies").exists()
     first = {address: lake.read_table(address) for address in kept}
 
@@ -56,3 +58,4 @@ def test_a_killed_study_goes_on(tmp_path: Path, tiny_folder: Path) -> None:
     assert [{k: v for k, v in row.items() if k not in own} for row in results(home)] == [
         {k: v for k, v in row.items() if k not in own} for row in results(other)
     ]
+    tally.add("faults", survived=1)

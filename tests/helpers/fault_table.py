@@ -18,7 +18,7 @@ import pytest
 # Of each row the columns in order, and for one that is not counted by tests what gives it.
 ROWS: dict[str, tuple[str, ...]] = {
     "faults": ("injected", "survived", "lost", "silently wrong"),
-    "corruptions": ("tried", "detected", "repaired"),
+    "corruptions": ("tried", "without effect", "detected", "repaired"),
     "bad inputs": ("tried", "handled"),
     "fuzzed inputs": ("tried", "handled"),
     "races": ("run", "violations"),

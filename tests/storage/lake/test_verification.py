@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,13 +85,14 @@ def test_what_was_written_is_intact_and_the_same_bytes_each_time(
     assert write(lake) == address and read_bytes(lake, address) == content
 
 
+@pytest.mark.faults
 @every_kind
 @given(data=st.data())
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_no_change_of_the_content_goes_unnoticed(
-    write: Callable[[Lake], str], lake: Lake, data: st.DataObject
+    write: Callable[[Lake], str], lake: Lake, tally: Any, data: st.DataObject
 ) -> None:
     """Flips, cuts and overwritten regions, one or several, anywhere in the file."""
     address = write(lake)
@@ -109,12 +110,16 @@ def test_no_change_of_the_content_goes_unnoticed(
             noise = data.draw(st.binary(min_size=len(region), max_size=len(region)))
             content[place : place + len(region)] = bytes(len(region)) * (change == "zeros") or noise
     overwrite(lake, address, bytes(content))
+    tally.add("corruptions", tried=1)
     if intact(lake, address):
         # Nothing was changed, or the checksum's entry alone: its name, for instance.
         assert lake.read_table(address).equals(whole)
+        tally.put("corruptions", "without effect", 1)
     else:
         assert lake.list() == [] and lake.list("quarantine") == [f"quarantine/{address}"]
+        tally.add("corruptions", detected=1)
         assert write(lake) == address and intact(lake, address)
+        tally.add("corruptions", repaired=1)
 
 
 @every_kind

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def registry(
 
 @pytest.mark.faults
 def test_the_history_of_many_at_once_tells_what_happened(
-    registry: Registry, tmp_path: Path
+    registry: Registry, tmp_path: Path, tally: Any
 ) -> None:
     for strength in (1.0, 2.0, 3.0):
         add_version(registry, NAME, vector(strength))
@@ -79,10 +80,12 @@ def test_the_history_of_many_at_once_tells_what_happened(
     assert [process.returncode for process in crowd] == [0] * PROCESSES, said
 
     past = history(registry, NAME)
+    tally.add("races", run=1, violations=0)
     assert len(past) >= TURNS and {record.state for record in past} == {"done"}
     assert {record.action for record in past} == {"promote", "rollback"}
     champion = previous = None
     for record in past:
+        tally.add("races", violations=int(record.replaced != champion))
         assert record.replaced == champion
         if record.action == "rollback":
             assert record.version == previous
