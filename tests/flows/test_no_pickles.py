@@ -33,11 +33,11 @@ def test_a_pickle_is_found_where_there_is_one(tmp_path: Path) -> None:
 
 
 def lacks_schema(file: Path) -> bool:
-    """Whether a stored thing does not say by which schema it is written."""
-    if file.suffix == ".parquet":
+    """Whether something that is read again does not say by which schema it is written."""
+    if file.suffix == ".parquet" and "lake" in file.parts:
         return (pq.read_metadata(file).metadata or {}).get(b"pas.schema") != b"1"
     if file.name in ("steering.json", "lineage.json", "composition.json"):
-        return json.loads(file.read_text()).get("schema") != 1
+        return type(json.loads(file.read_text()).get("schema")) is not int
     return False
 
 
