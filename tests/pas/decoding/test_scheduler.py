@@ -120,7 +120,8 @@ def test_one_that_fails_is_told_and_the_others_go_on(tiny: Tiny) -> None:
     model = tiny("llama")
     good = requests(model, 6)[0]
     strong = a_vector(model, 1, 0)
-    overflow = replace(good, interventions=(Intervention(strong, 1e38), Intervention(strong, 1e38)))
+    largest = 3e38 / float(abs(strong.direction).max())  # twice as much is no float32
+    overflow = replace(good, interventions=(Intervention(strong, largest),) * 2)
     foreign = replace(strong, layer=99, fingerprint="other")
     unfit = replace(good, interventions=(Intervention(foreign),))
     with running(model) as scheduler:
