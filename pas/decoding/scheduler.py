@@ -47,12 +47,15 @@ class Handle:
         row: The request and its tokens so far.
         deliver: Called with each piece, in the scheduler's thread; it must not wait.
         stream: The text of the tokens.
+        limit: Largest number of tokens to generate: what is asked for, or what the model's context
+            window has room for.
         cancelled: Set by `cancel`.
     """
 
     row: Row
     deliver: Callable[[Piece], None]
     stream: TextStream
+    limit: int
     cancelled: bool = False
 
     def cancel(self) -> None:
@@ -132,6 +135,7 @@ class Scheduler:
                 thread. It must not wait.
 
         Raises:
+            UserError: If a prompt fills the model's context window.
             BusyError: If more would wait than may, or the scheduler has stopped.
         """
         handles = [
@@ -139,6 +143,7 @@ class Scheduler:
                 Row(request),
                 partial(deliver, number),
                 TextStream(self._model.tokenizer, request.stop),
+                self._limit(request),
             )
             for number, request in enumerate(requests)
         ]
@@ -151,6 +156,17 @@ class Scheduler:
             self._count()
             self._changed.notify()
         return handles
+
+    def _limit(self, request: Request) -> int:
+        window, length = self._model.info.context_window, len(request.token_ids)
+        if window is None:
+            return request.max_new_tokens
+        if length >= window:
+            raise UserError(
+                f"a prompt of {length} tokens fills the model's context window of {window}: "
+                "shorten it"
+            )
+        return min(request.max_new_tokens, window - length)
 
     @property
     def is_full(self) -> bool:
@@ -259,7 +275,7 @@ class Scheduler:
         text = handle.stream.push(token.id)
         if handle.stream.stopped:
             return Piece(text, token, "stop")
-        if len(handle.row.token_ids) < handle.row.request.max_new_tokens:
+        if len(handle.row.token_ids) < handle.limit:
             return Piece(text, token)
         text += handle.stream.finish()
         return Piece(text, token, "stop" if handle.stream.stopped else "length")

@@ -215,7 +215,10 @@ class SteeredModel(PythonModel):  # type: ignore[misc]
             MlflowException: If the scores overflow.
         """
         inbox: SimpleQueue[tuple[int, Piece]] = SimpleQueue()
-        handles = self._scheduler.submit(requests, lambda number, p: inbox.put((number, p)))
+        try:
+            handles = self._scheduler.submit(requests, lambda number, p: inbox.put((number, p)))
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         left = len(requests)
         try:
             while left:

@@ -99,6 +99,20 @@ def test_ends(tiny: Tiny) -> None:
             model.model.generation_config.eos_token_id = own
 
 
+def test_a_text_ends_with_the_window(tiny: Tiny) -> None:
+    model = tiny("llama")
+    window = model.info.context_window
+    [_, request, *_] = requests(model, 8)
+    long = replace(request, token_ids=(5,) * (window - 3), max_new_tokens=10**9)
+    with running(model) as scheduler:
+        inbox = ask(scheduler, [long])
+        inbox.texts()
+        assert len(inbox.pieces[0]) <= 3 and inbox.pieces[0][-1].finish
+        full = replace(request, token_ids=(5,) * window)
+        with pytest.raises(UserError, match="fills the model's context window"):
+            ask(scheduler, [full])
+
+
 def test_a_cancelled_request_frees_its_place(tiny: Tiny) -> None:
     model = tiny("llama")
     long, short = (replace(requests(model, 8)[1], max_new_tokens=n) for n in (900, 3))
