@@ -55,12 +55,12 @@ class Tally:
                 self.put(row, column, value)
 
     def lines(self) -> list[str]:
-        """The rows that were counted, as a table in Markdown."""
+        """What was counted, as a table in Markdown; a column that no test counted is left out."""
         lines = ["| | |", "|---|---|"]
         for row, columns in ROWS.items():
             if row in self.counts:
                 held = self.counts[row]
-                cells = ", ".join(f"{column} {held.get(column, 0):g}" for column in columns)
+                cells = ", ".join(f"{c} {held[c]:g}" for c in columns if c in held)
                 lines.append(f"| {row} | {cells} |")
         return lines
 
