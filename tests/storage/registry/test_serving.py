@@ -232,7 +232,7 @@ def test_requests_that_wait_at_the_same_time_run_together(
         with model.lock:  # the model is at work
             requests = [pool.submit(ask, prompt) for prompt in [*prompts, *others]]
             requests.append(pool.submit(ask, prompts[0], enabled=False))
-            while not all(request.running() for request in requests):
+            while not all(request.running() or request.done() for request in requests):
                 time.sleep(0.01)
             time.sleep(0.5)
         *answers, unsteered = [request.result() for request in requests]
