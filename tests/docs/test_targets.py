@@ -32,7 +32,9 @@ def test_every_test_is_in_one_target(marks: tuple[str, ...]) -> None:
     assert chosen(marks) == ({"test", "test-fast"} if target == "test" else {target})
 
 
-def test_the_gate_runs_the_targets_that_need_no_installation_of_a_team() -> None:
-    gate = re.findall(r"^make (test\S*)$", (ROOT / ".ci" / "run").read_text(), re.M)
-    assert {*selections()} - {*gate} <= {"test-fast", "test-team", "test-exports"}
-    assert {"test", "test-whole", "test-faults"} <= {*gate}
+def test_the_gate_runs_the_readmes_tests_and_names_the_targets_it_leaves_to_people() -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    gate = {*re.findall(r"^make (test\S*)$", text, re.M)}
+    assert "test" in gate
+    others = {*selections()} - gate - {"test-fast"}  # a part of `test`
+    assert {*re.findall(r"`make (test-[a-z]+)`", text)} == others
