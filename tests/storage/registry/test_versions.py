@@ -70,7 +70,7 @@ def test_run_holds_the_evidence(registry: Registry, home: Path) -> None:
     assert pq.read_table(kept / "tables/sweep.parquet").num_rows == 600
     assert len(json.loads((kept / "tables/sweep.json").read_text())["data"]) == 500
     assert (kept / "plots/sweep.png").stat().st_size > 1000
-    assert json.loads((kept / "lineage.json").read_text()) == {"shards": ["k1", "k2"]}
+    assert json.loads((kept / "lineage.json").read_text()) == {"schema": 1, "shards": ["k1", "k2"]}
 
     version = resolve(registry, name)
     assert (version.version, version.aliases, version.run_id) == (1, ("candidate",), done.run_id)
