@@ -114,14 +114,8 @@ def asked_of(
             f"{len(prompts)} prompts times n {body.n}: at most {limits.sequences} in one request"
         )
     longest = max(map(len, prompts))
-    window = model.info.context_window
     if longest > limits.prompt_tokens:
         raise TooLongError(f"a prompt has {longest} tokens: at most {limits.prompt_tokens}")
-    room = limits.new_tokens if window is None else min(limits.new_tokens, window - longest)
-    if room < 1:
-        raise UserError(
-            f"a prompt of {longest} tokens fills the model's context window of {window}: shorten it"
-        )
     wanted = body.max_tokens
     if isinstance(body, ChatBody) and body.max_completion_tokens is not None:
         wanted = body.max_completion_tokens
@@ -133,7 +127,7 @@ def asked_of(
     requests = [
         Request(
             prompt,
-            min(wanted or room, room),
+            wanted or limits.new_tokens,
             tuple(interventions),
             Sampling(
                 body.temperature, body.top_p, None if body.seed is None else body.seed + number

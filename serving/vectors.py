@@ -84,17 +84,9 @@ class Vectors:
         Args:
             model: Vectors that do not fit it are not offered.
             registry: The store; None for folders alone.
-            folders: Vectors that are in no registry, by name.
+            folders: Vectors that are in no registry, by name; they fit the model.
             calibrated: What `pas calibrate` found for them, where it was run.
-
-        Raises:
-            UserError: If a folder's vector does not fit the model.
         """
-        for name, steering in folders.items():
-            for one in steering:
-                found = fit(one.vector, model)
-                if found.level == "none":
-                    raise UserError(f"vector {name}: {found.reason}")
         self._model, self._registry = model, registry
         self._folders = {
             name: ServedVector(name, None, s, (calibrated or {}).get(name))

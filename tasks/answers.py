@@ -10,6 +10,7 @@ from pas.data.examples import Example
 from pas.engine.scoring import Query, ScoringRule
 from pas.methods.answers import Answers, answer
 from pas.methods.grid import Configuration
+from pas.methods.strengths import configuration_of
 from pas.models.sites import Site
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
@@ -98,11 +99,6 @@ def answer_with(
     deltas = [(at, np.float32(at.strength) * vector.direction)] if at.strength else []
     budget = resources.budget(model, queries)
     return answer(model, examples, queries, deltas, vector.site, rule, budget=budget)
-
-
-def configuration_of(vector: SteeringVector) -> Configuration:
-    """Return the configuration that a vector was selected as."""
-    return Configuration(vector.method, vector.layer, vector.strength)
 
 
 def answers_table(answers: Mapping[str, Answers]) -> pa.Table:

@@ -5,14 +5,8 @@ from typing import Any, NamedTuple
 
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
-from pas.evidence.calibration import (
-    Asking,
-    Calibration,
-    calibrate,
-    compare_with_asking,
-    instructed,
-    shown_examples,
-)
+from pas.evidence.asking import Asking, compare_with_asking, instructed, shown_examples
+from pas.evidence.calibration import Calibration, calibrate
 from pas.steering.compatibility import require_fit
 from storage.lake.stages import read_split
 from storage.lake.verification import intact

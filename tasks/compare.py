@@ -15,12 +15,13 @@ from pas.engine.scoring import ScoringRule, prepare
 from pas.errors import UserError
 from pas.evidence.checks import Finding
 from pas.evidence.paired import mcnemar
+from pas.methods.strengths import configuration_of
 from pas.steering.vector import SteeringVector
 from storage.lake.tables import table_address
 from storage.lake.verification import intact
 from storage.registry.versions import VectorVersion
 from tasks import resources
-from tasks.answers import TEST, answer_with, configuration_of, run_answers
+from tasks.answers import TEST, answer_with, run_answers
 
 CHAMPION_CHECK = "champion"
 UNSEEN_CHECK = "comparable items"

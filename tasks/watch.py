@@ -14,6 +14,7 @@ from pas.errors import UserError
 from pas.evidence.drift import Drift, drift
 from pas.evidence.paired import Comparison, compare
 from pas.intake.sources import Source
+from pas.methods.strengths import configuration_of
 from pas.reading import take_in
 from pas.recipe import Recipe
 from pas.steering.vector import SteeringVector
@@ -22,7 +23,7 @@ from storage.lake.verification import intact
 from storage.registry.runs import read_lineage
 from storage.registry.versions import CHAMPION, VectorVersion, load_vector, resolve
 from tasks import resources
-from tasks.answers import answer_with, configuration_of
+from tasks.answers import answer_with
 from tasks.promote import evaluation_of
 from tasks.scorable import scorable
 

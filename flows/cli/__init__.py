@@ -26,10 +26,11 @@ def _refuse_bytes(arguments: list[str]) -> None:
     Raises:
         UserError: Naming the argument.
     """
+    from pas.characters import has_half_characters
     from pas.errors import UserError
 
     for argument in arguments:
-        if not argument.isprintable() and any("\ud800" <= c <= "\udfff" for c in argument):
+        if has_half_characters(argument):
             raise UserError(
                 f"the argument {argument[:80]!r} is not UTF-8: rename the file, or correct the text"
             )

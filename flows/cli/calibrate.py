@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.display import Json, print_json, print_table, say
+from flows.cli.references import Reference
 
 if TYPE_CHECKING:
     from pas.evidence.calibration import Calibration
@@ -17,9 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def calibrate(
-    reference: Annotated[
-        str, typer.Argument(help="NAME, NAME@alias, NAME:version, or the folder of a vector.")
-    ],
+    reference: Reference,
     budget: Annotated[
         float, typer.Option(help="Largest damage to neutral text, in nats per token.")
     ] = 0.1,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.display import say
+from flows.cli.references import Reference
 
 if TYPE_CHECKING:
     from pas.data.chat import Message
-    from pas.decoding.request import Request
+    from pas.decoding.request import Request, Sampling
     from pas.decoding.scheduler import Piece, Scheduler
     from pas.models.loading import LoadedModel
     from pas.steering.intervention import Intervention
@@ -32,10 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def chat(
-    vector: Annotated[
-        str,
-        typer.Argument(help="NAME, NAME@alias, NAME:version, or the folder of a vector."),
-    ],
+    vector: Reference,
     model: Annotated[
         str | None, typer.Option(help="Another model than the vector's, of its architecture.")
     ] = None,
@@ -59,8 +57,14 @@ def chat(
     from serving.vectors import reference_of
 
     loaded, vectors = load_served([vector], model)
-    talk = _Talk(loaded, vectors, vectors.find(reference_of(vector)), strength)
-    talk.sampling, talk.max_new_tokens = Sampling(temperature), max_new_tokens
+    talk = _Talk(
+        loaded,
+        vectors,
+        vectors.find(reference_of(vector)),
+        strength,
+        Sampling(temperature),
+        max_new_tokens,
+    )
     scheduler = Scheduler(loaded)
     scheduler.start()
     say(f"{loaded.spec.slug} with {talk.about}; /help explains the commands, /quit ends")
@@ -81,15 +85,11 @@ class _Talk:
     vectors: "Vectors"
     vector: "ServedVector"
     strength: float | None
+    sampling: "Sampling"
+    max_new_tokens: int
     is_on: bool = True
     compare: bool = False
-    max_new_tokens: int = 256
     messages: "list[Message]" = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        from pas.decoding.request import GREEDY
-
-        self.sampling = GREEDY
 
     @property
     def interventions(self) -> "tuple[Intervention, ...]":

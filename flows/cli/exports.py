@@ -6,6 +6,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from flows.cli.display import Json, print_json, say
+from flows.cli.references import Reference
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,12 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="NAME, NAME@alias, NAME:version, or the folder of a vector or composition."
-        ),
-    ],
+    reference: Reference,
     to: Annotated[
         str, typer.Option(help="Format: gguf, lm-eval, hf, vllm, steering-vectors or repeng.")
     ],

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.display import Json, print_json, print_table, say
+from flows.cli.references import Reference
 
 if TYPE_CHECKING:
-    from pas.evidence.judging import Judge
+    from pas.evidence.pairs import Judge
     from pas.models.loading import LoadedModel
 
 _BUILT_IN = ("length", "repetition", "fluency", "refusal")
@@ -20,9 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def judge(
-    reference: Annotated[
-        str, typer.Argument(help="NAME, NAME@alias, NAME:version, or the folder of a vector.")
-    ],
+    reference: Reference,
     prompts: Annotated[
         Path | None, typer.Option(help="File with the prompts to continue, one a line.")
     ] = None,
@@ -73,7 +72,8 @@ def judge(
         raise UserError("--csv: give one --strength, for one file of pairs")
     texts = _lines(prompts)
     steering, version = named(reference)
-    from pas.evidence.judging import judged, pairs_of, win_rate, write_pairs
+    from pas.evidence.blind_csv import write_pairs
+    from pas.evidence.pairs import judged, pairs_of, win_rate
     from pas.steering.vector import SteeringVector
     from tasks import resources
 
@@ -112,7 +112,8 @@ def _lines(file: Path) -> list[str]:
 
 
 def _people(file: Path, json: bool) -> None:
-    from pas.evidence.judging import read_verdicts, win_rate
+    from pas.evidence.blind_csv import read_verdicts
+    from pas.evidence.pairs import win_rate
 
     pairs, choices = read_verdicts(file)
     _show([{"by": "people", "strength": None} | win_rate(pairs, choices)._asdict()], json)
@@ -120,18 +121,19 @@ def _people(file: Path, json: bool) -> None:
 
 def _judge(name: str, model: "LoadedModel", criterion: str, judge_model: str) -> "Judge":
     from pas.errors import UserError
-    from pas.evidence import judging
+    from pas.evidence import judges
     from storage.settings import settings
+    from tasks.judges import by_endpoint
 
     match name:
         case "length" | "repetition" | "refusal":
-            return judging.by_score(getattr(judging, name), name)
+            return judges.by_score(getattr(judges, name), name)
         case "fluency":
-            return judging.by_score(judging.fluency(model), name)
+            return judges.by_score(judges.fluency(model), name)
         case _ if "://" in name:
-            return judging.by_endpoint(name, judge_model, criterion, settings().judge_key)
+            return by_endpoint(name, judge_model, criterion, settings().judge_key)
         case _ if ":" in name:
-            return judging.by_function(name)
+            return judges.by_function(name)
     raise UserError(f"--by {name}: give {', '.join(_BUILT_IN)}, MODULE:FUNCTION or a URL")
 
 

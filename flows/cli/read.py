@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.display import Json, print_json, say
+from flows.cli.references import Reference
 
 if TYPE_CHECKING:
     from pas.steering.read import Reading
@@ -17,9 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def read(
-    reference: Annotated[
-        str, typer.Argument(help="NAME, NAME@alias, NAME:version, or the folder of a vector.")
-    ],
+    reference: Reference,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to read.")] = None,
     file: Annotated[Path | None, typer.Option(help="File with further texts, one a line.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write them as a page to this file.")] = None,

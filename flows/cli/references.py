@@ -1,12 +1,22 @@
 """The vector that an argument names: one of the registry, or a folder or file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
 
 if TYPE_CHECKING:
     from pas.steering.intervention import Composition
     from pas.steering.vector import SteeringVector
     from storage.registry.versions import VectorVersion
+
+
+Reference = Annotated[
+    str,
+    typer.Argument(
+        help="NAME, NAME@alias, NAME:version, or the folder of a vector or composition."
+    ),
+]
 
 
 class Named(NamedTuple):

@@ -11,6 +11,7 @@ from flows.cli.display import say
 if TYPE_CHECKING:
     from pas.models.loading import LoadedModel
     from pas.steering.intervention import Composition
+    from pas.steering.vector import SteeringVector
     from serving.vectors import Vectors
 
 
@@ -127,32 +128,28 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
         UserError: If there is nothing that says which model, or a vector is not there or does not
             fit.
     """
-    from flows.cli.session import check_stores
+    from flows.cli.references import named
     from pas.errors import UserError
     from pas.evidence.calibration import CALIBRATION_FILE, read_calibration
     from pas.models.spec import ModelSpec
-    from pas.steering.intervention import interventions_of, load_steering
+    from pas.steering.compatibility import require_fit
+    from pas.steering.intervention import interventions_of
     from serving.vectors import Vectors, reference_of
-    from storage.registry.versions import load_vector, resolve
     from storage.settings import settings
     from tasks import resources
 
     folders: dict[str, Composition] = {}
     calibrated: dict[str, float] = {}
-    named = []
+    of_vectors: list[SteeringVector] = []
     for reference in references:
-        path = Path(reference).expanduser()
-        if path.exists():
-            steering = interventions_of(load_steering(path))
-            folders[reference_of(reference)] = steering
-            if (path / CALIBRATION_FILE).is_file():
-                [one] = steering
-                calibrated[reference_of(reference)] = read_calibration(path, one.vector)
-        else:
-            check_stores()
-            version = resolve(resources.registry(), reference)
-            named.append(load_vector(resources.registry(), version))
-    of_vectors = [*named, *(one.vector for steering in folders.values() for one in steering)]
+        steering, version = named(reference)
+        composition = interventions_of(steering)
+        of_vectors += [one.vector for one in composition]
+        if version is None:
+            folders[reference_of(reference)] = composition
+            folder = Path(reference).expanduser()
+            if (folder / CALIBRATION_FILE).is_file():
+                calibrated[reference_of(reference)] = read_calibration(folder, of_vectors[-1])
     if model is not None:
         spec = ModelSpec(model)
     elif of_vectors:
@@ -161,8 +158,6 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
         raise UserError("give a vector, whose model is then served, or --model")
     registry = resources.registry() if settings().has_registry else None
     loaded = resources.model(spec)
-    from pas.steering.compatibility import require_fit
-
-    for vector in named:
+    for vector in of_vectors:
         require_fit(vector, loaded)
     return loaded, Vectors(loaded, registry, folders, calibrated)

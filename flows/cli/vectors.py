@@ -8,6 +8,7 @@ import typer
 
 from flows.cli import registry
 from flows.cli.display import Json, Verbose, print_checks, print_json, print_table, say
+from flows.cli.references import Reference
 
 if TYPE_CHECKING:
     from pas.data.chat import Message
@@ -171,12 +172,7 @@ def _accuracies(version: "VectorVersion") -> str:
 
 
 def steer(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="NAME, NAME@alias, NAME:version, or the folder of a vector or composition."
-        ),
-    ],
+    reference: Reference,
     prompt: Annotated[
         str | None,
         typer.Argument(help="Text to continue, or to answer if the vector is for chat prompts."),

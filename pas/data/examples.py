@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pas.characters import HALF_CHARACTERS, has_half_characters
 from pas.errors import UserError
-from pas.files import HALF_CHARACTERS, has_half_characters
 
 # Names that data sets give to their splits, and what they are here.
 PARTS = {

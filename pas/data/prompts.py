@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from pas.characters import HALF_CHARACTERS, has_half_characters
 from pas.errors import UserError
-from pas.files import HALF_CHARACTERS, has_half_characters
 
 if TYPE_CHECKING:
     from pas.data.chat import Chat
@@ -81,6 +81,28 @@ def statement(example: "Example", choice: int, chat: "Chat | None" = None) -> st
     if chat is None:
         return f"{example.question} {example.choices[choice]}"
     return chat.asked(example.question) + chat.gap + example.choices[choice]
+
+
+def new_tokens_within(info: "ModelInfo", n_prompt: int, wanted: int) -> int:
+    """Return how many tokens can follow a prompt: those wanted, or what the window has room for.
+
+    Args:
+        info: The model.
+        n_prompt: Tokens of the prompt.
+        wanted: Largest number of new tokens.
+
+    Raises:
+        UserError: If the prompt fills the model's context window.
+    """
+    window = info.context_window
+    if window is None:
+        return wanted
+    if n_prompt >= window:
+        raise UserError(
+            f"a prompt of {n_prompt} tokens fills the model's context window of {window}: shorten "
+            "it"
+        )
+    return min(wanted, window - n_prompt)
 
 
 def encode(tokenizer: "ModelInfo", text: str) -> Prompt:

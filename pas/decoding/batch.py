@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from pas.decoding.request import Request, Token
 from pas.decoding.sampling import choose, generator_of
 from pas.models.loading import LoadedModel
+from pas.models.padding import pad
 from pas.steering.apply import steer
 from pas.steering.intervention import Intervention
 from pas.steering.positions import read_positions
@@ -73,18 +74,12 @@ class RunningBatch:
         Raises:
             UserError: If a vector does not fit the model.
         """
-        prompts = [row.request.token_ids for row in rows]
-        longest = max(map(len, prompts))
-        ids = torch.full((len(rows), longest), self._model.pad_id)
-        mask = torch.zeros_like(ids)
-        for number, prompt in enumerate(prompts):
-            ids[number, longest - len(prompt) :] = torch.tensor(prompt)
-            mask[number, longest - len(prompt) :] = 1
+        batch = pad([row.request.token_ids for row in rows], self._model)
         # Without a configuration every layer keeps all columns, also where a window is attended to.
         cache = DynamicCache()
         with self._steering([row.request.interventions for row in rows]):
-            logits = self._forward(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
-        self._append(cache, mask.to(self._model.device))
+            logits = self._forward(batch.input_ids, batch.mask, batch.position_ids, cache)
+        self._append(cache, batch.mask)
         self.rows += rows
         return self._choose(logits, rows)
 

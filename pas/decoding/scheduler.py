@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from pas.data.prompts import new_tokens_within
 from pas.data.text import TextStream
 from pas.decoding.batch import Row, RunningBatch
 from pas.decoding.request import Finish, Request, Token
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
+from pas.steering.generate import overflow_error
 
 log = logging.getLogger("pas")
 T = TypeVar("T")
@@ -103,8 +105,7 @@ class Scheduler:
         self._model = model
         self._batch_size, self._queue_size = batch_size, queue_size
         self._prefill_tokens = prefill_tokens
-        own = model.model.generation_config.eos_token_id
-        self._ends = {own} if isinstance(own, int) else {*(own or ())}
+        self._ends = model.end_ids
         self._waiting: deque[Handle] = deque()
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._running: list[Handle] = []
@@ -143,7 +144,7 @@ class Scheduler:
                 Row(request),
                 partial(deliver, number),
                 TextStream(self._model.tokenizer, request.stop),
-                self._limit(request),
+                new_tokens_within(self._model.info, len(request.token_ids), request.max_new_tokens),
             )
             for number, request in enumerate(requests)
         ]
@@ -156,17 +157,6 @@ class Scheduler:
             self._count()
             self._changed.notify()
         return handles
-
-    def _limit(self, request: Request) -> int:
-        window, length = self._model.info.context_window, len(request.token_ids)
-        if window is None:
-            return request.max_new_tokens
-        if length >= window:
-            raise UserError(
-                f"a prompt of {length} tokens fills the model's context window of {window}: "
-                "shorten it"
-            )
-        return min(request.max_new_tokens, window - length)
 
     @property
     def is_full(self) -> bool:
@@ -262,14 +252,7 @@ class Scheduler:
 
     def _piece(self, handle: Handle, token: Token | None) -> Piece:
         if token is None:
-            dtype = str(self._model.model.dtype).removeprefix("torch.")
-            return Piece(
-                "",
-                error=UserError(
-                    f"the scores of the next token are not finite: the model overflows in {dtype}. "
-                    "Give a smaller strength, or load the model with dtype bfloat16 or float32."
-                ),
-            )
+            return Piece("", error=overflow_error(self._model, handle.row.request.interventions))
         if token.id in self._ends:
             return Piece(handle.stream.finish(), token, "stop")
         text = handle.stream.push(token.id)

@@ -15,19 +15,15 @@ import torch
 
 from pas.data.chat import PLAIN
 from pas.data.examples import Example
-from pas.data.fewshot import prefix_of, turns_of
 from pas.data.prompts import encode
-from pas.engine.hooked import pad
 from pas.engine.prefix import Steering
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
+from pas.evidence.continuations import repeated_runs, surprise
 from pas.evidence.damage import divergences, neutral_texts
-from pas.evidence.paired import Comparison, compare
 from pas.files import write_whole
-from pas.methods.answers import Answers
-from pas.methods.grid import Configuration
 from pas.methods.selection import MAX_KL
-from pas.methods.sweep import answer_examples
+from pas.methods.strengths import answers_at, configuration_of
 from pas.models.loading import LoadedModel
 from pas.progress import counted
 from pas.steering.compatibility import require_fit
@@ -41,7 +37,6 @@ FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 _REFINEMENTS = 6  # halvings between the last strength within the budget and the first beyond
 _NEW_TOKENS = 40
 _PROMPTS = 16  # neutral texts whose beginnings are continued
-_NGRAM = 4
 
 
 class Point(NamedTuple):
@@ -204,28 +199,7 @@ def _accuracies(
     if not items:
         return [math.nan] * len(strengths)
     answers = answers_at(model, vector, items, rule, strengths)
-    return [float(answers.correct(_at(vector, s)).mean()) for s in strengths]
-
-
-def answers_at(
-    model: LoadedModel,
-    vector: SteeringVector,
-    items: Sequence[Example],
-    rule: ScoringRule | None,
-    strengths: Sequence[float],
-) -> Answers:
-    """Answer items unsteered and at each strength of a vector; see `pas.methods.answers`."""
-    rule = rule or ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)
-    deltas = [
-        (at, np.float32(at.strength) * vector.direction)
-        for s in strengths
-        if (at := _at(vector, s)) is not None
-    ]
-    return answer_examples(model, items, deltas, rule, vector.site)
-
-
-def _at(vector: SteeringVector, strength: float) -> Configuration | None:
-    return Configuration(vector.method, vector.layer, strength) if strength else None
+    return [float(answers.correct(configuration_of(vector, s)).mean()) for s in strengths]
 
 
 def _strongest(
@@ -264,7 +238,8 @@ def _continuations(
     for text in texts[:_PROMPTS]:
         ids = encode(model.info, text).token_ids
         prompts.append(str(model.tokenizer.decode(ids[: max(2, len(ids) // 2)])))
-    plain = _without_template(vector)
+    # Neutral texts are no messages to an assistant.
+    plain = replace(vector, prompt=PLAIN)
     try:
         found = generate_all(model, prompts, plain, strength=strength, max_new_tokens=_NEW_TOKENS)
     except UserError:
@@ -275,99 +250,9 @@ def _continuations(
         new = tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"])
         if not new:
             continue
-        total += _surprise(model, start, new)
+        total += surprise(model, start, new)
         count += len(new)
-        grams = [new[i : i + _NGRAM] for i in range(len(new) - _NGRAM + 1)]
-        repeated, runs = repeated + len(grams) - len({*grams}), runs + len(grams)
+        again, all_runs = repeated_runs(new)
+        repeated, runs = repeated + again, runs + all_runs
     perplexity = math.exp(min(total / count, 700)) if count else math.nan
     return perplexity, repeated / runs if runs else math.nan
-
-
-def _without_template(vector: SteeringVector) -> SteeringVector:
-    """Return the vector for plain texts: neutral ones are no messages to an assistant."""
-    return replace(vector, prompt=PLAIN)
-
-
-@torch.inference_mode()
-def _surprise(model: LoadedModel, start: Sequence[int], new: Sequence[int]) -> float:
-    """Return the negative log-likelihood of tokens after others, in nats, unsteered."""
-    batch = pad([(*start, *new)], model)
-    with model.lock:
-        logits = model.model(**batch.inputs(), logits_to_keep=len(new) + 1).logits[0, :-1]
-    targets = torch.tensor(new, device=logits.device)[:, None]
-    return -float(logits.float().log_softmax(dim=-1).gather(1, targets).sum())
-
-
-class Asking(NamedTuple):
-    """The same behaviour asked for in words, alone and with the vector, on the same items.
-
-    Attributes:
-        how: "instruction", or "3 examples".
-        asked: Asking against the unsteered model.
-        both: Asking and steering against asking alone: what steering adds to asking.
-    """
-
-    how: str
-    asked: Comparison
-    both: Comparison
-
-
-def instructed(items: Sequence[Example], instruction: str) -> list[Example]:
-    """Put an instruction before the question of each item.
-
-    Raises:
-        UserError: If it is empty.
-    """
-    if not instruction.strip():
-        raise UserError("--instruction: the text is empty; say what the model should do")
-    return [replace(item, question=f"{instruction.strip()}\n\n{item.question}") for item in items]
-
-
-def shown_examples(
-    items: Sequence[Example], shown: Sequence[Example], rule: ScoringRule
-) -> list[Example]:
-    """Put worked examples before each item, correctly answered.
-
-    Args:
-        items: The items.
-        shown: The examples, which are none of the items.
-        rule: How items are asked.
-    """
-    chat = rule.prompt.kind == "chat"
-    prefix = "" if chat else prefix_of(shown, rule.kind)
-    turns = turns_of(shown, rule.kind) if chat else ()
-    return [replace(item, prefix=prefix, turns=turns) for item in items]
-
-
-def compare_with_asking(
-    model: LoadedModel,
-    vector: SteeringVector,
-    items: Sequence[Example],
-    told: Sequence[Example],
-    how: str,
-    *,
-    rule: ScoringRule | None = None,
-    seed: int = 0,
-) -> Asking:
-    """Ask for the behaviour in words, and see what the vector adds to that.
-
-    Args:
-        model: The model.
-        vector: The vector, at its own strength.
-        items: Test items.
-        told: The same items with what asks for the behaviour, from `instructed` or
-            `shown_examples`.
-        how: What that is, for the reader.
-        rule: How items are scored; by default as in the vector's training.
-        seed: Of the bootstrap intervals.
-
-    Raises:
-        UserError: If an item exceeds the context window.
-    """
-    plain = answers_at(model, vector, items, rule, [])
-    asked = answers_at(model, vector, told, rule, [vector.strength])
-    return Asking(
-        how,
-        compare(plain.correct(), asked.correct(), seed),
-        compare(asked.correct(), asked.correct(_at(vector, vector.strength)), seed),
-    )

@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from pas.data.prompts import encode
-from pas.engine.hooked import Batch, batches, pad
+from pas.engine.hooked import batches
 from pas.engine.memory import fitting, halving
 from pas.engine.prefix import Steering
 from pas.engine.readout import LOGIT_FLOATS
 from pas.errors import UserError
 from pas.methods.grid import Configuration, Directions
 from pas.models.loading import LoadedModel
+from pas.models.padding import Batch, pad
 from pas.models.sites import Site, decoder_blocks, hidden_of, site_module
 from pas.progress import counted
 from pas.steering.apply import steered

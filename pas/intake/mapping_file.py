@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pas.errors import UserError
-from pas.files import read_yaml
 from pas.intake.mapping import DataMapping
 from pas.intake.sources import Source
+from pas.yaml_files import read_yaml
 
 _FIELDS = ("mapping", "data", "scoring")
 # Which data are read is said at each use.

@@ -98,6 +98,12 @@ class LoadedModel:
         return len(decoder_blocks(self.model))
 
     @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a text, by the model's generation settings."""
+        own = self.model.generation_config.eos_token_id
+        return frozenset((own,) if isinstance(own, int) else own or ())
+
+    @property
     def pad_id(self) -> int:
         """A valid token id for masked positions."""
         for candidate in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):

@@ -72,16 +72,15 @@ class _Call:
             not known.
         past: Columns that the cache holds.
         count: Columns of this call.
-        batch: Rows of this call.
         mask: The two-dimensional attention mask that the model was called with, if there was one.
         generating: Whether `generate` runs, which knows where the prompt ends.
         ran: Whether any forward call has begun.
+        turn: Held while `generate` runs: another thread waits.
     """
 
     start: int | torch.Tensor | None = None
     past: int = 0
     count: int = 0
-    batch: int = 0
     mask: torch.Tensor | None = None
     generating: bool = False
     ran: bool = False
@@ -202,7 +201,7 @@ def _following(network: Any, call: _Call, active: Sequence[Intervention]) -> Ite
         tokens = args[0] if args else kwargs.get("input_ids")
         tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         cache = kwargs.get("past_key_values")
-        call.batch, call.count = tokens.shape[:2]
+        call.count = tokens.shape[1]
         call.past = 0 if cache is None else int(cache.get_seq_length())
         if not needs_start or call.generating:
             return
@@ -230,7 +229,7 @@ def _following(network: Any, call: _Call, active: Sequence[Intervention]) -> Ite
         with call.turn:
             if rows and len(inputs) not in rows:
                 raise UserError(
-                    f"{rows.pop()} strengths for {len(inputs)} prompts: give one strength, or one "
+                    f"{max(rows)} strengths for {len(inputs)} prompts: give one strength, or one "
                     "a prompt"
                 )
             mask = _two_dimensional(kwargs.get("attention_mask"))
@@ -310,9 +309,6 @@ def _require_sequential(network: Any, kwargs: dict[str, Any]) -> None:
     config = kwargs.get("generation_config") or network.generation_config
     for name, reason in REFUSED.items():
         value = kwargs.get(name, getattr(config, name, None))
-        if (
-            value is not None
-            and value is not False
-            and not (name == "guidance_scale" and value == 1)
-        ):
+        # 1 is no guidance; the other options are models and numbers of tokens.
+        if value and not (name == "guidance_scale" and value == 1):
             raise UserError(f"{name}: leave it out under steering; it asks for {reason}")

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from pas.data.chat import PLAIN, Message, PromptStyle, request_text
-from pas.data.prompts import encode
+from pas.data.prompts import encode, new_tokens_within
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
+from pas.models.padding import pad
 from pas.steering.apply import REFUSED, steer
 from pas.steering.intervention import Composition, Intervention
 from pas.steering.vector import SteeringVector
@@ -110,17 +111,11 @@ def generate_all(
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     size = 1 if decoding else _BATCH
     texts = [""] * len(sequences)
-    window = model.info.context_window
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         longest = max(len(sequences[i]) for i in rows)
-        room = max_new_tokens if window is None else min(max_new_tokens, window - longest)
-        if room < 1:
-            raise UserError(
-                f"a prompt of {longest} tokens fills the model's context window of {window}: "
-                "shorten it"
-            )
-        config = _GREEDY | dict(decoding or {}) | {"max_new_tokens": room}
+        config = _GREEDY | dict(decoding or {})
+        config["max_new_tokens"] = new_tokens_within(model.info, longest, max_new_tokens)
         batch = [replace(one, strength=tuple(one.strengths[i] for i in rows)) for one in applied]
         with steer(model, batch) if batch else nullcontext():
             found = _continue(model, [sequences[i] for i in rows], config, batch)
@@ -166,26 +161,14 @@ def _continue(
     applied: Sequence[Intervention],
 ) -> list[str]:
     """Run one batch; return the text that follows each sequence of token ids."""
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), model.pad_id)
-    mask = torch.zeros_like(ids)
-    for row, tokens in enumerate(sequences):
-        ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-        mask[row, longest - len(tokens) :] = 1
-    own = model.model.generation_config.eos_token_id
-    ends = {own} if isinstance(own, int) else {*(own or ())}
+    batch, ends = pad(sequences, model), model.end_ids
+    longest = batch.input_ids.shape[1]
 
     def finite(so_far: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         # A sequence that has ended is continued with padding, whatever its scores.
         goes_on = torch.tensor([ends.isdisjoint(row[longest:].tolist()) for row in so_far])
         if not bool(scores.amax(dim=-1).isfinite().cpu()[goes_on].all()):
-            strengths = ", ".join({f"{s:g}": None for one in applied for s in one.strengths})
-            dtype = str(model.model.dtype).removeprefix("torch.")
-            raise UserError(
-                f"the scores of the next token are not finite at strength {strengths or 0}: the "
-                f"model overflows in {dtype}. Give a smaller strength, or load the "
-                "model with dtype bfloat16 or float32."
-            )
+            raise overflow_error(model, applied)
         return scores
 
     from transformers import GenerationConfig
@@ -193,8 +176,8 @@ def _continue(
     fixed = {"use_cache": True, "pad_token_id": model.pad_id}
     with model.lock, _own_settings_off(model):
         output = model.model.generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
+            input_ids=batch.input_ids,
+            attention_mask=batch.mask,
             generation_config=GenerationConfig(**{**config, **fixed}),
             logits_processor=[finite],
         )
@@ -204,7 +187,22 @@ def _continue(
     ]
 
 
-def _until(tokens: list[int], ends: set[int]) -> list[int]:
+def overflow_error(model: LoadedModel, applied: Sequence[Intervention]) -> UserError:
+    """Return the error for scores of a token that are not finite.
+
+    Args:
+        model: The model.
+        applied: What was done to the hidden states.
+    """
+    strengths = ", ".join({f"{s:g}": None for one in applied for s in one.strengths}) or "0"
+    dtype = str(model.model.dtype).removeprefix("torch.")
+    return UserError(
+        f"the scores of the next token are not finite at strength {strengths}: the model overflows "
+        f"in {dtype}. Give a smaller strength, or load the model with dtype bfloat16 or float32."
+    )
+
+
+def _until(tokens: list[int], ends: frozenset[int]) -> list[int]:
     """Return the tokens up to the first end token; after it there is padding."""
     first = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     return tokens[: first + 1]

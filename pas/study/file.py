@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pas.errors import UserError
-from pas.files import read_yaml
 from pas.options import flat, options_of
 from pas.recipe import Recipe
 from pas.study.plan import TUNING_FIELDS, Study, cells
 from pas.study.results import SETTINGS, Setting
+from pas.yaml_files import read_yaml
 
 _NEEDED = {"name", "models", "tasks", "seeds"}
 _KEYS = _NEEDED | {"recipe", "data_root", "settings", "planning"}

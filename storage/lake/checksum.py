@@ -7,16 +7,14 @@ stays one that every reader of Parquet opens.
 
 from __future__ import annotations
 
-import os
-import struct
 from typing import BinaryIO
+
+from storage.lake.footer import entry, read_footer
 
 KEY = "pas.checksum"
 BLANK = "0" * 32
-# The entry as Thrift's compact protocol writes it: two strings with their lengths. No text can
-# contain it, because JSON escapes such characters.
-_ENTRY = b"\x18" + bytes([len(KEY)]) + KEY.encode() + b"\x18" + bytes([len(BLANK)])
-_MAGIC = b"PAR1"
+# No text can contain it, because JSON escapes such characters.
+_ENTRY = entry(KEY, len(BLANK))
 _BLOCK = 1 << 20  # bytes; one buffer that is filled again stays in the processor's cache
 
 
@@ -52,17 +50,11 @@ def is_damaged(file: BinaryIO) -> bool | None:
 
 def _place(file: BinaryIO) -> int | None:
     """Return where the checksum begins, or None."""
-    size = file.seek(0, os.SEEK_END)
-    if size < 12:
+    footer = read_footer(file)
+    if footer is None:
         return None
-    file.seek(size - 8)
-    [length] = struct.unpack("<I", file.read(4))
-    if file.read(4) != _MAGIC:
-        return None
-    start = max(0, size - 8 - length)
-    file.seek(start)
-    entry = file.read(size - 8 - start).rfind(_ENTRY)
-    return None if entry < 0 else start + entry + len(_ENTRY)
+    found = footer.content.rfind(_ENTRY)
+    return None if found < 0 else footer.start + found + len(_ENTRY)
 
 
 def _digest(file: BinaryIO, place: int) -> bytes:

@@ -7,18 +7,15 @@ something else. Files without a number are of releases before there was one.
 
 from __future__ import annotations
 
-import os
 import re
-import struct
 from typing import BinaryIO
 
 from pas.errors import UserError
+from storage.lake.footer import entry, read_footer
 
 KEY = "pas.schema"
 NUMBER = 1
-# The entry as Thrift's compact protocol writes it: two strings with their lengths.
-_ENTRY = re.compile(b"\x18" + bytes([len(KEY)]) + KEY.encode() + rb"\x18[\x01-\x04](\d{1,4})")
-_MAGIC = b"PAR1"
+_ENTRIES = re.compile(b"|".join(re.escape(entry(KEY, n)) + rb"(\d{%d})" % n for n in range(1, 5)))
 
 
 def require_known(file: BinaryIO, name: str) -> None:
@@ -31,17 +28,10 @@ def require_known(file: BinaryIO, name: str) -> None:
     Raises:
         UserError: If its schema number is larger than this release knows.
     """
-    size = file.seek(0, os.SEEK_END)
-    if size < 12:
-        return
-    file.seek(size - 8)
-    [length] = struct.unpack("<I", file.read(4))
-    if file.read(4) != _MAGIC:
-        return
-    file.seek(max(0, size - 8 - length))
-    found = _ENTRY.search(file.read(length))
+    footer = read_footer(file)
+    found = None if footer is None else _ENTRIES.search(footer.content)
     if found is not None:
-        require_schema(int(found[1]), NUMBER, name)
+        require_schema(int(found[found.lastindex or 0]), NUMBER, name)
 
 
 def require_schema(found: object, known: int, name: str) -> None:

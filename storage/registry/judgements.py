@@ -22,7 +22,7 @@ def log_judgements(
     Args:
         registry: The store.
         version: The version whose texts were judged.
-        rows: `by`, `strength` and the fields of `pas.evidence.judging.WinRate`.
+        rows: `by`, `strength` and the fields of `pas.evidence.pairs.WinRate`.
     """
     store = client(registry)
     kept = [dict(row) | {"by": redacted(str(row["by"]))} for row in rows]

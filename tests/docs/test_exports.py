@@ -14,11 +14,11 @@ from pas.models.spec import ModelSpec
 from pas.steering.export.formats import FORMATS
 from storage.registry.promotion import promote
 from tasks import resources
-from tests.docs.test_snippets import SHOWN, blocks, commands
 from tests.helpers.exported import vector_for
 from tests.helpers.places import ROOT
 from tests.helpers.processes import environment
 from tests.helpers.registries import log
+from tests.helpers.snippets import SHOWN, blocks, commands
 
 PAGE = "docs/exports.md"
 NAME = "pas-smollm2-135m-instruct-demo"

@@ -35,6 +35,7 @@ from tests.helpers.chat_templates import CHATML
 from tests.helpers.made_up_data import write_made_up
 from tests.helpers.places import ROOT, STUDIES
 from tests.helpers.running_server import serving
+from tests.helpers.snippets import SHOWN, Block, blocks, commands
 from tests.helpers.tiny_models import save_tiny
 
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
@@ -42,8 +43,6 @@ ELSEWHERE = {  # pages that are run there, with their output or their files
     "docs/exports.md": "tests/docs/test_exports.py",
     "docs/library.md": "tests/docs/test_library.py",
 }
-SHOWN = ("", "text", "mermaid", "json")  # output and pictures
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 class StandIn(NamedTuple):
@@ -94,29 +93,6 @@ ON_MACHINES = {
 }
 # A random model gives no honest gain: being refused is what promotion is for.
 MAY_REFUSE = ("pas promote",)
-
-
-class Block(NamedTuple):
-    """A fenced block of a page."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-
-
-def blocks(page: str) -> Iterator[Block]:
-    source = (ROOT / page).read_text()
-    for fence in FENCE.finditer(source):
-        line = source.count("\n", 0, fence.start()) + 1
-        yield Block(page, line, fence[1], fence[2])
-
-
-def commands(text: str) -> list[str]:
-    """The commands of a block: lines joined at backslashes, comments and prompts left out."""
-    joined = re.sub(r"\\\n\s*", " ", text)
-    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines()]
-    return [line for line in lines if line]
 
 
 @pytest.fixture

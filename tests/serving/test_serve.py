@@ -217,10 +217,12 @@ def test_a_promotion_is_picked_up_and_requests_end_as_they_began(
         assert old["choices"][0]["text"] == before["choices"][0]["text"]
 
 
-def test_a_registry_that_does_not_answer(registry: Registry, base: LoadedModel) -> None:
-    vectors = Vectors(base, registry, {})
-    vectors._registry = Registry("http://127.0.0.1:9")  # noqa: SLF001
+def test_a_registry_that_does_not_answer(base: LoadedModel, tmp_path: Path) -> None:
+    own = Registry(f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts"))
+    promote(own, NAME, log(own, vector_of(base)))
+    vectors = Vectors(base, own, {})
     known = vectors.find(NAME)
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
     vectors.refresh()
     assert vectors.error and vectors.find(NAME) is known
 

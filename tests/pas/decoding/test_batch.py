@@ -11,52 +11,15 @@ from pas.decoding.request import GREEDY, Request, Sampling
 from pas.decoding.sampling import choose, generator_of
 from pas.errors import UserError
 from pas.models.loading import LoadedModel
-from pas.steering.intervention import Intervention
-from pas.steering.vector import SteeringVector
 from tests.helpers import oracle
-from tests.helpers.tiny_models import ARCHITECTURES, D_MODEL, toy_questions
+from tests.helpers.steering import requests, used
+from tests.helpers.tiny_models import ARCHITECTURES
 
 Tiny = Callable[..., LoadedModel]
-TEXTS = [
-    toy_questions(1)[0]["question"],
-    "It eats",
-    "Where does the mole sleep?",
-    "A heron and a badger sat on the roof near the barn, and it had rained for three days.",
-    "Is it A or A?",
-]
-
-
-def a_vector(model: LoadedModel, layer: int, seed: int) -> SteeringVector:
-    direction = torch.randn(D_MODEL, generator=torch.Generator().manual_seed(seed))
-    return SteeringVector(
-        direction.numpy(), layer, "residual", 1.5, "caa", model.spec, model.fingerprint, "toy"
-    )
-
-
-def requests(model: LoadedModel, n_new: int, sampling: Sampling = GREEDY) -> list[Request]:
-    one, other = a_vector(model, 1, 0), a_vector(model, 2, 5)
-    steering = [
-        (Intervention(one), Intervention(other, -1.0)),
-        (),
-        (Intervention(one, 2.0, "first:3"),),
-        (Intervention(other, 1.0, "prompt"), Intervention(one, 1.0, "all", "ablate")),
-        (Intervention(other, 3.0, "generated", "add-keep-norm"), Intervention(one, -2.0)),
-    ]
-    ids = [tuple(model.tokenizer(text)["input_ids"]) for text in TEXTS]
-    return [
-        Request(prompt, n_new, applied, sampling)
-        for prompt, applied in zip(ids, steering, strict=True)
-    ]
 
 
 def literally(model: LoadedModel, request: Request) -> list[int]:
-    uses = [
-        oracle.Use(
-            one.vector.layer, torch.from_numpy(one.vector.direction), one.strengths[0],
-            one.positions, one.operation,
-        )
-        for one in request.interventions
-    ]  # fmt: skip
+    uses = [used(one) for one in request.interventions]
     return oracle.continuation(model.model, request.token_ids, uses, request.max_new_tokens)
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,9 @@ from pas.errors import UserError
 from pas.models.loading import LoadedModel, load_model
 from pas.steering.generate import generate_all
 from pas.steering.intervention import Intervention
-from tests.pas.decoding.test_batch import Tiny, a_vector, requests
+from tests.helpers.steering import a_vector, requests
+
+Tiny = Callable[..., LoadedModel]
 
 
 @contextmanager

@@ -13,18 +13,16 @@ from pas.data.examples import Example
 from pas.data.prompts import encode
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
+from pas.evidence.asking import compare_with_asking, instructed, shown_examples
 from pas.evidence.calibration import (
     CALIBRATION_FILE,
     FACTORS,
     Calibration,
-    answers_at,
     calibrate,
-    compare_with_asking,
-    instructed,
     read_calibration,
-    shown_examples,
 )
 from pas.evidence.damage import neutral_texts
+from pas.methods.strengths import answers_at
 from pas.models.loading import LoadedModel
 from pas.steering.vector import SteeringVector
 from tests.helpers import oracle

@@ -18,23 +18,12 @@ from pas.steering.intervention import Composition, Intervention
 from pas.steering.operations import OPERATIONS, Operation
 from pas.steering.vector import SteeringVector
 from tests.helpers import oracle
-from tests.helpers.tiny_models import ARCHITECTURES, D_MODEL, ONE_FAST, toy_questions
+from tests.helpers.steering import TEXTS, a_vector, tokens_of, used
+from tests.helpers.tiny_models import ARCHITECTURES, ONE_FAST
 
 Tiny = Callable[..., LoadedModel]
 RULES = ("generated", "all", "prompt", "first:3")
-TEXTS = [toy_questions(1)[0]["question"], "It eats", "Where does the mole sleep?"]
 N_NEW = 5
-
-
-def a_vector(model: LoadedModel, layer: int = 1, seed: int = 0) -> SteeringVector:
-    direction = torch.randn(D_MODEL, generator=torch.Generator().manual_seed(seed))
-    return SteeringVector(
-        direction.numpy(), layer, "residual", 1.5, "caa", model.spec, model.fingerprint, "toy"
-    )
-
-
-def tokens_of(model: LoadedModel, text: str) -> list[int]:
-    return list(model.tokenizer(text)["input_ids"])
 
 
 def padded(model: LoadedModel, rows: Sequence[Sequence[int]], side: str) -> dict[str, torch.Tensor]:
@@ -54,13 +43,6 @@ def continued(model: LoadedModel, rows: Sequence[Sequence[int]], **options: Any)
     settings = {"max_new_tokens": N_NEW, "min_new_tokens": N_NEW, "do_sample": False} | options
     output = model.model.generate(**inputs, **settings, pad_token_id=model.pad_id)
     return [row[inputs["input_ids"].shape[1] :].tolist() for row in output]
-
-
-def used(one: Intervention, row: int = 0) -> oracle.Use:
-    vector = one.vector
-    strength = one.strengths[row if len(one.strengths) > 1 else 0]
-    direction = torch.from_numpy(vector.direction)
-    return oracle.Use(vector.layer, direction, strength, one.positions, one.operation)
 
 
 def expected(

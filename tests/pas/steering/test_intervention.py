@@ -23,7 +23,7 @@ from pas.steering.intervention import (
 )
 from pas.steering.vector import SteeringVector
 from tests.helpers import oracle
-from tests.pas.steering.test_apply import TEXTS, a_vector, tokens_of, used
+from tests.helpers.steering import TEXTS, a_vector, tokens_of, used
 
 Tiny = Callable[..., LoadedModel]
 

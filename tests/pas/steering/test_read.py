@@ -12,8 +12,8 @@ from pas.models.loading import LoadedModel
 from pas.steering.apply import steer
 from pas.steering.intervention import Intervention
 from tests.helpers import oracle
+from tests.helpers.steering import TEXTS, a_vector
 from tests.helpers.tiny_models import ARCHITECTURES
-from tests.pas.steering.test_apply import TEXTS, a_vector
 
 Tiny = Callable[..., LoadedModel]
 

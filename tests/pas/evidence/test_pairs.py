@@ -7,28 +7,15 @@ from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
-from statsmodels.stats.proportion import proportion_confint
 
 from pas.errors import UserError
-from pas.evidence.judging import (
-    Pair,
-    by_endpoint,
-    by_function,
-    by_score,
-    fluency,
-    judged,
-    length,
-    pairs_of,
-    read_verdicts,
-    refusal,
-    repetition,
-    win_rate,
-    write_pairs,
-)
+from pas.evidence.blind_csv import read_verdicts, write_pairs
+from pas.evidence.judges import by_function, by_score, fluency, length, refusal, repetition
+from pas.evidence.pairs import Pair, judged, pairs_of, win_rate
 from pas.models.loading import LoadedModel
 from pas.steering.generate import generate
 from tests.helpers import oracle
-from tests.pas.steering.test_apply import a_vector
+from tests.helpers.steering import a_vector
 
 Tiny = Callable[..., LoadedModel]
 PROMPTS = [f"Where does the heron sleep {n}?" for n in range(8)]
@@ -63,8 +50,10 @@ def test_the_win_rate() -> None:
     assert (found.n, found.wins, found.losses, found.ties) == (12, 7, 3, 2)
     assert found.rate == 8 / 12
     assert found.p_value == pytest.approx(binomtest(7, 10).pvalue)
-    low, high = proportion_confint(8, 12, method="wilson")
-    assert (found.low, found.high) == pytest.approx((low, high))
+    z, p, n = 1.959964, 8 / 12, 12  # Wilson (1927)
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    ends = tuple((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-5)
     ties = win_rate(pairs, ["tie"] * 12)
     assert (ties.rate, ties.p_value) == (0.5, 1.0)
 
@@ -109,14 +98,6 @@ def test_functions_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for reference in ("my_judges:alone", "my_judges:none", "no_such_module:f", "my_judges:"):
         with pytest.raises(UserError, match=f"--by {reference}"):
             by_function(reference)
-
-
-def test_nobody_answers() -> None:
-    with pytest.raises(UserError, match="give the address"):
-        by_endpoint("ftp://here", "m", "is better")
-    judge = by_endpoint("http://127.0.0.1:9/v1", "m", "is better")
-    with pytest.raises(UserError, match="the judge does not answer"):
-        judge(some(1)[0])
 
 
 def test_people(tmp_path: Path) -> None:
