@@ -31,7 +31,7 @@ test-whole: .venv/dev  ## the demo, studies, every snippet of the docs, benchmar
 	$(PYTEST) -m "whole and not (faults or team or exports)" --durations=15
 
 test-faults: .venv/dev  ## processes killed and stopped, files damaged, stores away: nothing lost
-	$(PYTEST) -m "faults and not (team or exports)" --durations=15 --fault-table docs/reliability.md
+	$(PYTEST) -m "faults and not (team or exports)" --durations=15 --fault-table=docs/reliability.md
 
 # `make test-team TESTS=tests/team/test_installation.py` runs one of its files.
 test-team: .venv/dev  ## a team's installation on real servers: schedules, promotion, faults
