@@ -19,7 +19,7 @@ from storage.registry.runs import REPORT_FOLDER
 from storage.registry.versions import VectorVersion
 from storage.settings import settings
 from tasks.promote import Decision
-from tasks.record import report_file
+from tasks.reports.page import report_file
 from tasks.upkeep import Garbage
 from tasks.watch import Watch
 

@@ -117,6 +117,14 @@ def findings(
             f"{damage.kl:.3f}",
             "nats per token; perplexity {:.1f} unsteered, {:.1f} steered".format(*perplexity),
         ),
+        *(
+            (
+                f"asked in words ({one.way})",
+                f"{one.asked.steered_accuracy:.3f}",
+                f"accuracy without the vector; {one.both.steered_accuracy:.3f} with it",
+            )
+            for one in evaluation.controls.asking
+        ),
         *doubts(evaluation.doubts, resources.resolved(recipe).rule.ties),
         ("protocol", recipe.protocol, f"choice order {shared}; vector read at {read}"),
         ("prompt", *prompt),

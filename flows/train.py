@@ -23,6 +23,7 @@ from storage.lake.stages import read_split
 from storage.registry.move import refuse_moved
 from storage.settings import settings
 from tasks import resources
+from tasks.asking import asked_in_words
 from tasks.damage import read_damage
 from tasks.estimate import estimate, read_directions
 from tasks.evaluate import (
@@ -127,11 +128,17 @@ def training(recipe: Recipe, candidate: bool = True, share: Share | None = None)
         swept, measure = read_sweep(recipe, vectors, answers), partial(read_damage, recipe, vectors)
         selection = select_measuring(measure, swept, recipe.protocol, recipe.select, recipe.max_kl)
         selected = selection.selected.configuration
-        log.info("sweep: %d configurations, %s selected", len(swept.cells), selected)
+        log.info(
+            "sweep: %d configurations; %s, layer %d, strength %g selected",
+            len(swept.cells),
+            *selected,
+        )
 
     with watch.step("evaluate"):
         tested = answer_test_items(recipe, split, vectors, selection)
-        test_answers = read_test_answers(tested, selection)
+        test_answers = read_test_answers(tested, selection)._replace(
+            asked=asked_in_words(recipe, split, vectors, selection)
+        )
         [damage] = swept.damage_of([selected], measure)
         evaluation = evaluate(
             parts, selection, test_answers, damage, validation=swept.answers, seed=recipe.seed

@@ -33,6 +33,13 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     _sync_folder(path.parent)
 
 
+def existing(name: str) -> Path | None:
+    """Return the file or folder that a user's text names; None if there is none of that name."""
+    # Unlike `Path.exists`, this takes a text that cannot be a path, such as a too long one.
+    path = os.path.expanduser(name)
+    return Path(path) if os.path.exists(path) else None
+
+
 def _sync_folder(folder: Path) -> None:
     """Have the names in a folder written to the disk."""
     if os.name != "posix":

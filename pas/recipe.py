@@ -19,7 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from pas.characters import HALF_CHARACTERS, has_half_characters
 from pas.data.chat import PromptOption, prompt_style
+from pas.data.fewshot import WORKED_EXAMPLES
 from pas.data.prompts import Scoring
 from pas.data.splits import Protocol, SplitRule
 from pas.errors import UserError
@@ -166,6 +168,17 @@ class Recipe(BaseModel):
     shots: int = Field(
         0, ge=0, description="Worked examples before every prompt, of items answered wrongly."
     )
+    instruction: str | None = Field(
+        None,
+        description="Text that asks for the behaviour, such as 'Be brief.'; the report says what "
+        "the vector adds to it.",
+    )
+    asked_examples: int = Field(
+        WORKED_EXAMPLES,
+        ge=0,
+        description="Worked examples in the prompt that the report compares the vector with; 0 for "
+        "no such comparison.",
+    )
     select: Rule = Field(
         "best",
         description="Selection on the validation items: best, or among those within one "
@@ -195,6 +208,15 @@ class Recipe(BaseModel):
         if not _TASK.fullmatch(task):
             raise ValueError("give a lower-case name of letters, digits, '.', '_', '-'")
         return task
+
+    @field_validator("instruction")
+    @classmethod
+    def _asks(cls, instruction: str | None) -> str | None:
+        if instruction is not None and not instruction.strip():
+            raise ValueError("say what the model should do")
+        if instruction is not None and has_half_characters(instruction):
+            raise ValueError(HALF_CHARACTERS)
+        return instruction
 
     @field_validator("methods")
     @classmethod

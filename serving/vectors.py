@@ -4,10 +4,10 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from pas.errors import UserError
+from pas.files import existing
 from pas.models.loading import LoadedModel
 from pas.steering.compatibility import fit
 from pas.steering.intervention import Composition, interventions_of
@@ -62,8 +62,8 @@ def _calibrated(version: VectorVersion, steering: Composition) -> float | None:
 
 def reference_of(named: str) -> str:
     """Return what requests call a vector that was named by reference or by folder."""
-    path = Path(named).expanduser()
-    return path.resolve().name.removesuffix(".safetensors") if path.exists() else named
+    path = existing(named)
+    return named if path is None else path.resolve().name.removesuffix(".safetensors")
 
 
 class Vectors:

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from pas.engine.scoring import ScoringRule
 from pas.errors import UserError
-from pas.evidence.asking import Asking, compare_with_asking, instructed, shown_examples
+from pas.evidence.asking import compare_with_asking, instructed, shown_examples
 from pas.evidence.calibration import Calibration, calibrate
+from pas.evidence.controls import Asking
 from pas.steering.compatibility import require_fit
 from storage.lake.stages import read_split
 from storage.lake.verification import intact
@@ -63,22 +64,20 @@ def calibrate_version(
     model = resources.model(vector.model)
     require_fit(vector, model)
     rule = ScoringRule(**vector.provenance["rule"], prompt=vector.prompt)
-    told = {f"instruction: {text}": instructed(parts.test, text) for text in instructions}
+    ways = [instructed(parts.test, text) for text in instructions]
     if shots:
         if len(parts.train) < shots:
             raise UserError(f"--shots {shots}: there are {len(parts.train)} training items")
-        shown = parts.train[:shots]
-        told[f"{shots} worked examples"] = shown_examples(parts.test, shown, rule)
+        ways.append(shown_examples(parts.test, parts.train[:shots], rule))
     found = calibrate(model, vector, parts.val, rule, budget=budget)
-    asking = [
-        compare_with_asking(model, vector, parts.test, items, how, rule=rule)
-        for how, items in told.items()
-    ]
+    asking = compare_with_asking(model, vector, parts.test, ways, rule=rule)
+    # Matplotlib takes a while to import.
     from tasks.reports.calibration_figure import calibration_figure
+    from tasks.reports.later import show_calibration
 
-    log_calibration(
-        registry, version, found, [as_row(one) for one in asking], calibration_figure(found)
-    )
+    rows = [as_row(one) for one in asking]
+    log_calibration(registry, version, found, rows, calibration_figure(found))
+    show_calibration(version, vector.strength, found, rows)
     return Calibrated(version, vector.strength, found, asking)
 
 

@@ -12,6 +12,7 @@ from pas.reading import mapped, take_in
 from pas.recipe import Recipe
 from pas.study.plan import StudyCell
 from tasks import resources
+from tasks.asking import ways_of
 from tasks.extract import Plan, plan, question
 from tasks.load import load_split
 from tasks.scorable import scorable
@@ -73,7 +74,8 @@ def forecast(recipe: Recipe, taken: Intake | None = None) -> Forecast:
     recipe = mapped(recipe, taken)
     parts, _ = scorable(recipe, load_split(recipe, taken.examples))
     todo = plan(recipe, parts.train)
-    asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test)]
+    told = [way.items for way in ways_of(recipe, parts)]
+    asked = [[question(recipe, e) for e in part] for part in (parts.val, parts.test, *told)]
     setup = resources.resolved(recipe)
     directions = len(recipe.methods) * len(setup.write_layers)
     rows = _steered(asked[0]) * directions * sum(s != 0 for s in setup.strengths)

@@ -1,6 +1,5 @@
 """Record: a training's tables in the lake, its MLflow run, and the vector as a candidate."""
 
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -41,6 +40,7 @@ from tasks.evaluate import as_rows
 from tasks.origin import origin_of_split
 from tasks.reports.command import run_facts
 from tasks.reports.notes import notes
+from tasks.reports.page import report_file
 from tasks.reports.run_figures import run_figures
 from tasks.reports.run_page import Cost, RunReport
 from tasks.reports.run_page import run_page as report_page
@@ -142,11 +142,6 @@ def record(
         return log_training(resources.registry(), run_id, training)
 
 
-def report_file(run_id: str) -> Path:
-    """Return the path of a run's report on this machine."""
-    return settings().root / "runs" / f"{run_id}.html"
-
-
 def metrics(evaluation: Evaluation) -> dict[str, float]:
     """Return the run's metrics, each under the split that it was measured on."""
     test, controls, letters = evaluation.test, evaluation.controls, evaluation.letters
@@ -173,6 +168,10 @@ def metrics(evaluation: Evaluation) -> dict[str, float]:
         "damage/kl": evaluation.damage.kl,
         "vector/strength": controls.strength,
     }
+    for one in controls.asking:
+        name = one.way.replace(" ", "_")
+        values[f"test/accuracy_asked_{name}"] = one.asked.steered_accuracy
+        values[f"test/accuracy_asked_{name}_and_steered"] = one.both.steered_accuracy
     values |= {f"test/gain_{name}": m.comparison.delta for name, m in evaluation.methods.items()}
     return {name: float(value) for name, value in values.items() if value is not None}
 

@@ -41,11 +41,12 @@ def calibrate(
     """
     from flows.cli.session import begin, check_stores
     from pas.errors import UserError
+    from pas.files import existing
 
     if not budget > 0:
         raise UserError(f"--budget {budget}: give a positive number of nats per token")
-    folder = Path(reference).expanduser()
-    if folder.is_dir():
+    folder = existing(reference)
+    if folder is not None and folder.is_dir():
         begin(with_server=False)
         _calibrate_folder(folder, budget, json)
         return

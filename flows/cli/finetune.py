@@ -34,6 +34,8 @@ _OF_STEERING = {
     "shots",
     "select",
     "max_kl",
+    "instruction",
+    "asked_examples",
 }
 
 

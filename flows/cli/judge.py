@@ -11,6 +11,7 @@ from flows.cli.references import Reference
 if TYPE_CHECKING:
     from pas.evidence.pairs import Judge
     from pas.models.loading import LoadedModel
+    from storage.registry.versions import VectorVersion
 
 _BUILT_IN = ("length", "repetition", "fluency", "refusal")
 
@@ -58,13 +59,14 @@ def judge(
 
     pas judge NAME --prompts prompts.txt --csv pairs.csv, then pas judge NAME --verdicts pairs.csv
 
-    PAS_JUDGE_KEY holds the API key of a URL. Results of a registered vector are kept with its run.
+    PAS_JUDGE_KEY holds the API key of a URL. Results of a registered vector are kept with its run
+    and on its page.
     """
     from flows.cli.references import named
     from pas.errors import UserError
 
     if verdicts is not None:
-        _people(verdicts, json)
+        _people(reference, verdicts, json)
         return
     if prompts is None or not (by or csv):
         raise UserError("give --prompts FILE with --by or --csv, or --verdicts FILE")
@@ -86,18 +88,15 @@ def judge(
         pairs = pairs_of(
             model, steering, texts, strength=factor, max_new_tokens=max_new_tokens, seed=seed
         )
-        if csv is not None:
-            key = write_pairs(pairs, csv)
-            say(f"pairs: {csv}; keep {key.name} from those who judge")
         used = (vector.strength if steering is vector else 1.0) if factor is None else factor
+        if csv is not None:
+            key = write_pairs(pairs, used, csv)
+            say(f"pairs: {csv}; keep {key.name} from those who judge")
         rows += [
             {"by": name, "strength": used} | win_rate(pairs, judged(pairs, one))._asdict()
             for name, one in judges.items()
         ]
-    if version is not None and rows:
-        from storage.registry.judgements import log_judgements
-
-        log_judgements(resources.registry(), version, rows)
+    _keep(version, rows)
     _show(rows, json)
 
 
@@ -111,12 +110,27 @@ def _lines(file: Path) -> list[str]:
     return lines
 
 
-def _people(file: Path, json: bool) -> None:
+def _people(reference: str, file: Path, json: bool) -> None:
+    from flows.cli.references import named
     from pas.evidence.blind_csv import read_verdicts
     from pas.evidence.pairs import win_rate
 
-    pairs, choices = read_verdicts(file)
-    _show([{"by": "people", "strength": None} | win_rate(pairs, choices)._asdict()], json)
+    found = read_verdicts(file)
+    rate = win_rate(found.pairs, found.choices)
+    rows = [{"by": "people", "strength": found.strength} | rate._asdict()]
+    _keep(named(reference).version, rows)
+    _show(rows, json)
+
+
+def _keep(version: "VectorVersion | None", rows: list[dict[str, Any]]) -> None:
+    if version is None or not rows:
+        return
+    from storage.registry.judgements import log_judgements
+    from tasks import resources
+    from tasks.reports.later import show_judgements
+
+    log_judgements(resources.registry(), version, rows)
+    show_judgements(version)
 
 
 def _judge(name: str, model: "LoadedModel", criterion: str, judge_model: str) -> "Judge":

@@ -41,9 +41,10 @@ def named(reference: str) -> Named:
         UserError: If there is none, or it is damaged.
     """
     from flows.cli.session import begin, check_stores
+    from pas.files import existing
 
-    path = Path(reference).expanduser()
-    if path.exists():
+    path = existing(reference)
+    if path is not None:
         begin(with_server=False)
         from pas.steering.intervention import load_steering
 

@@ -144,7 +144,7 @@ def retrain(
 
 def show(trained: Any) -> None:
     """Print a training's evidence."""
-    from tasks.record import report_file
+    from tasks.reports.page import report_file
 
     outcome = trained.outcome
     print_table(outcome.title, ("evidence", "measured", "how to read it"), trained.findings)

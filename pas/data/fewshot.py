@@ -15,6 +15,9 @@ from pas.data.prompts import Scoring, full_prompt, statement, user_text
 from pas.data.splits import Split
 from pas.errors import UserError
 
+WORKED_EXAMPLES = 3
+"""Worked examples that a training compares its vector with. More make every prompt longer, and the
+first few change the answers most."""
 _GAP = "\n\n"
 
 

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 from pas.errors import UserError
 from pas.evidence.pairs import Choice, Pair
@@ -15,11 +15,26 @@ _COLUMNS = ("id", "prompt", "first", "second", "better")
 _KEY = ".key.json"
 
 
-def write_pairs(pairs: Sequence[Pair], file: Path) -> Path:
+class Verdicts(NamedTuple):
+    """What people chose.
+
+    Attributes:
+        pairs: The pairs.
+        choices: What was chosen in each.
+        strength: Factor on the vector.
+    """
+
+    pairs: list[Pair]
+    choices: list[Choice]
+    strength: float
+
+
+def write_pairs(pairs: Sequence[Pair], strength: float, file: Path) -> Path:
     """Write pairs for people as CSV, and which text was steered into a file beside it.
 
     Args:
         pairs: The pairs.
+        strength: Factor on the vector.
         file: CSV to write; the column `better` is empty, for "first", "second" or "tie".
 
     Returns:
@@ -34,14 +49,15 @@ def write_pairs(pairs: Sequence[Pair], file: Path) -> Path:
     table.writerows((p.id, p.prompt, p.first, p.second, "") for p in pairs)
     key = file.with_name(file.name + _KEY)
     try:
-        write_whole(key, (json.dumps({p.id: p.steered for p in pairs}) + "\n").encode())
+        held = {"strength": strength, "steered": {p.id: p.steered for p in pairs}}
+        write_whole(key, (json.dumps(held) + "\n").encode())
         write_whole(file, text.getvalue().encode())
     except OSError as error:
         raise UserError(f"--csv {file}: cannot be written ({error.strerror})") from error
     return key
 
 
-def read_verdicts(file: Path) -> tuple[list[Pair], list[Choice]]:
+def read_verdicts(file: Path) -> Verdicts:
     """Read what people chose.
 
     Raises:
@@ -49,9 +65,10 @@ def read_verdicts(file: Path) -> tuple[list[Pair], list[Choice]]:
             names the row.
     """
     try:
-        key: dict[str, Any] = json.loads(file.with_name(file.name + _KEY).read_bytes())
+        held = json.loads(file.with_name(file.name + _KEY).read_bytes())
+        key, strength = dict(held["steered"]), float(held["strength"])
         rows = list(csv.DictReader(io.StringIO(file.read_text("utf-8-sig"), newline="")))
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise UserError(
             f"--verdicts {file}: it or its key {file.name}{_KEY} cannot be read ({error})"
         ) from error
@@ -73,4 +90,4 @@ def read_verdicts(file: Path) -> tuple[list[Pair], list[Choice]]:
         raise UserError(
             f"--verdicts {file}: it has {len(pairs)} of {len(key)} pairs; keep every row"
         )
-    return pairs, choices
+    return Verdicts(pairs, choices, strength)

@@ -13,7 +13,7 @@ from pas.evidence.controls import Controls
 from pas.evidence.paired import Comparison
 from pas.methods.selection import MAX_KL
 
-VERSION = 1
+VERSION = 2
 """Version of the table. It increases when a check, its limit or the order changes."""
 
 REAL, UNPROVEN = "real", "unproven"
@@ -456,8 +456,33 @@ def _groups(c: Controls) -> Reading | None:
     return c.clustered.n_groups >= LIMITS.groups, f"{c.clustered.n_groups} groups"
 
 
+@_check(
+    "asking",
+    "no better than asking",
+    measures="Test accuracy against asking for the behaviour in words",
+    limit="steering, alone or with asking, above asking with p below {alpha:g} (exact McNemar)",
+    passes="Steering does what asking in words does not.",
+    fails="Asking in words does as well; the vector adds nothing to it beyond chance.",
+    blocks=False,
+)
+def _asking(c: Controls) -> Reading | None:
+    if not c.asking or not c.strength:
+        return None
+    passed = all(
+        any(gain.delta > 0 and gain.p_value < LIMITS.alpha for gain in (one.both, one.steered))
+        for one in c.asking
+    )
+    parts = [
+        f"{one.how}: accuracy {one.asked.steered_accuracy:.4f}, "
+        f"with the vector {one.both.steered_accuracy:.4f} (p {one.both.p_value:.2g})"
+        for one in c.asking
+    ]
+    return passed, f"{'; '.join(parts)}; vector alone {c.test.steered_accuracy:.4f}"
+
+
 # First whether there is a gain. Then whether it consists of something other than better answers,
 # whether a random direction or the split explains it, what it costs, and what was not measured.
+# Warnings are last.
 CHECKS = (
     _chosen,
     _harm,
@@ -476,4 +501,5 @@ CHECKS = (
     _damage,
     _controls,
     _groups,
+    _asking,
 )

@@ -4,10 +4,32 @@ docs/method.md, "Controls".
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pas.evidence.bias import BiasScores
 from pas.evidence.clusters import ClusteredTest
 from pas.evidence.paired import Comparison
+
+
+class Asking(NamedTuple):
+    """The same behaviour asked for in words, on the same items, and what steering is worth then.
+
+    Attributes:
+        how: Such as "instruction: Be brief." or "3 worked examples".
+        asked: Asking, without the vector, against the unsteered model.
+        both: Asking and steering against asking alone: what the vector adds to asking.
+        steered: Steering without asking against asking alone: what the vector is worth instead.
+    """
+
+    how: str
+    asked: Comparison
+    both: Comparison
+    steered: Comparison
+
+    @property
+    def way(self) -> str:
+        """`how` without the text of an instruction."""
+        return self.how.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,7 @@ class Controls:
         neutral_kl: Mean KL divergence of the steered from the unsteered next-token distribution
             on neutral text, in nats per token.
         other_task: Comparison on a task that the vector is not for.
+        asking: The same behaviour asked for in words, in one or more ways.
     """
 
     test: Comparison
@@ -59,3 +82,4 @@ class Controls:
     outside_after: float | None = None
     neutral_kl: float | None = None
     other_task: Comparison | None = None
+    asking: tuple[Asking, ...] = ()

@@ -7,6 +7,7 @@ nothing from the answers.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from pas.data.examples import Example
 from pas.data.splits import Split, order_choices
 from pas.engine.decisions import UNDECIDED
+from pas.evidence.asking import Told, asking
 from pas.evidence.bias import UNKNOWN, BiasScores, bias_scores
 from pas.evidence.clusters import clustered_test
 from pas.evidence.controls import Controls
@@ -37,11 +39,14 @@ class EvaluationAnswers(NamedTuple):
         random: Answers under random directions of the winner's norm, one value per direction.
         reshuffled: Answers unsteered and under the winner, with the choices in another order;
             None under choice scoring, where the model sees no order.
+        asked: Answers unsteered and under the winner, with the behaviour asked for in words, by
+            how it was asked for.
     """
 
     chosen: Answers
     random: tuple[Answers, ...]
     reshuffled: Answers | None
+    asked: Mapping[str, Answers] = MappingProxyType({})
 
 
 class MethodResult(NamedTuple):
@@ -166,8 +171,13 @@ def random_controls(
     ]
 
 
+Ask = Callable[[Sequence[Example], list[tuple[Configuration, np.ndarray]]], Answers]
+"""Answers items unsteered and under each (configuration, [d_model] float32). Scores of letters must
+be log-probabilities over the vocabulary."""
+
+
 def answer_test(
-    ask: Callable[[Sequence[Example], list[tuple[Configuration, np.ndarray]]], Answers],
+    ask: Ask,
     test: Sequence[Example],
     directions: Directions,
     selection: Selection,
@@ -178,8 +188,7 @@ def answer_test(
     """Answer the test items under the selected configurations and the controls.
 
     Args:
-        ask: Answers items unsteered and under each (configuration, [d_model] float32). Scores of
-            letters must be log-probabilities over the vocabulary.
+        ask: Answers items.
         test: The test items, with their choices in the order shown.
         directions: The training's directions.
         selection: The cells selected on the validation items.
@@ -203,6 +212,24 @@ def answer_test(
         other = [order_choices(example, f"reshuffled:{seed}", "sound") for example in test]
         reshuffled = ask(other, directions.deltas([winner.configuration]))
     return EvaluationAnswers(own, tuple(draws), reshuffled)
+
+
+def answer_asked(
+    ask: Ask, ways: Sequence[Told], directions: Directions, selection: Selection
+) -> dict[str, Answers]:
+    """Answer test items with the behaviour asked for in words, unsteered and under the winner.
+
+    Args:
+        ask: Answers items.
+        ways: From `pas.evidence.asking.ways_to_ask`.
+        directions: The training's directions.
+        selection: The cells selected on the validation items.
+
+    Returns:
+        Answers by how the behaviour was asked for.
+    """
+    deltas = directions.deltas([selection.selected.configuration])
+    return {told.how: ask(told.items, deltas) for told in ways}
 
 
 def evaluate(
@@ -261,6 +288,9 @@ def evaluate(
         outside_before=outside_share(chosen.scores_of()) if letters else None,
         outside_after=outside_share(chosen.scores_of(winner)) if letters else None,
         neutral_kl=damage.kl,
+        asking=tuple(
+            asking(how, chosen, told, winner, seed) for how, told in answers.asked.items()
+        ),
     )
     return Evaluation(
         selected=winner,

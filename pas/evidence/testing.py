@@ -10,7 +10,8 @@ import numpy as np
 
 from pas.data.examples import Example
 from pas.data.splits import Split
-from pas.evidence.evaluation import Evaluation, answer_test, evaluate
+from pas.evidence.asking import Told, ways_to_ask
+from pas.evidence.evaluation import Evaluation, answer_asked, answer_test, evaluate
 from pas.methods.answers import Answers
 from pas.methods.grid import Configuration
 from pas.methods.selection import Selection
@@ -29,13 +30,19 @@ class ModelReference(NamedTuple):
 
 
 def test(
-    model: LoadedModel, split: Split, swept: Sweep, selection: Selection, seed: int = 0
+    model: LoadedModel,
+    split: Split,
+    swept: Sweep,
+    selection: Selection,
+    seed: int = 0,
+    ways: Sequence[Told] | None = None,
 ) -> Evaluation:
     """Test the selected configuration on the test items, with its controls and a verdict.
 
     The controls are ten random directions of the same norm, a test over groups of items, groups
-    shared with the training items, and damage to neutral text. Under letter scoring there are also
-    the test items with the choices in another order, and the best constant letter.
+    shared with the training items, damage to neutral text, and asking for the behaviour in words.
+    Under letter scoring there are also the test items with the choices in another order, and the
+    best constant letter.
 
     Args:
         model: The model.
@@ -43,6 +50,8 @@ def test(
         swept: From `pas.sweep`, on the validation items.
         selection: From `pas.select`.
         seed: Seed of the random directions, the other order and the bootstrap.
+        ways: The test items with the behaviour asked for in words, from
+            `pas.evidence.asking.ways_to_ask`; by default with three worked examples.
 
     Raises:
         UserError: If a prompt exceeds the context window.
@@ -57,6 +66,9 @@ def test(
     answers = answer_test(
         ask, split.test, swept.directions, selection, letters=rule.kind == "letter", seed=seed
     )
+    if ways is None:
+        ways = ways_to_ask(model.info, split, rule)
+    answers = answers._replace(asked=answer_asked(ask, ways, swept.directions, selection))
     [harm] = swept.damage_of([selection.selected.configuration], damage_meter(model, swept))
     return evaluate(split, selection, answers, harm, validation=swept.answers, seed=seed)
 

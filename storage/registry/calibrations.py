@@ -32,7 +32,7 @@ def log_calibration(
         registry: The store.
         version: The version that was calibrated.
         found: The calibration.
-        asking: What asking for the behaviour does, see `pas.evidence.asking.Asking`.
+        asking: What asking for the behaviour does, see `pas.evidence.controls.Asking`.
         figure: The curve.
     """
     store = client(registry)

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pas.errors import UserError
 from storage.http import redacted
-from storage.registry.client import client
+from storage.registry.client import client, download
 from storage.registry.versions import VectorVersion
 from storage.settings import Registry
+
+FOLDER = "judgements"  # among a run's artifacts
 
 
 def log_judgements(
@@ -35,4 +38,24 @@ def log_judgements(
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / f"{stamp}.json"
         file.write_text(json.dumps(kept, indent=2) + "\n")
-        store.log_artifact(version.run_id, str(file), "judgements")
+        store.log_artifact(version.run_id, str(file), FOLDER)
+
+
+def read_judgements(registry: Registry, version: VectorVersion) -> list[dict[str, Any]]:
+    """Return the rows that were stored for a version, the oldest first, each with its `day`.
+
+    Raises:
+        UserError: If a file of them is damaged.
+    """
+    store = client(registry)
+    rows: list[dict[str, Any]] = []
+    for name in sorted(file.path for file in store.list_artifacts(version.run_id, FOLDER)):
+        root = store.get_run(version.run_id).info.artifact_uri
+        with tempfile.TemporaryDirectory() as scratch:
+            file = download(registry, f"{root}/{name}", Path(scratch))
+            try:
+                day = datetime.strptime(file.stem[:8], "%Y%m%d").date().isoformat()
+                rows += [row | {"day": day} for row in json.loads(file.read_text())]
+            except (ValueError, TypeError) as error:
+                raise UserError(f"{root}/{name}: {error}; delete this artifact") from error
+    return rows

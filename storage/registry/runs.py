@@ -274,6 +274,33 @@ def read_lineage(registry: Registry, run_id: str) -> dict[str, Any]:
     return lineage
 
 
+def rewrite_page(
+    registry: Registry, run_id: str, name: str, change: Callable[[str], str | None]
+) -> str | None:
+    """Replace a page of a run.
+
+    Args:
+        registry: The store.
+        run_id: The run.
+        name: The page's own name, see `TrainingRecord.pages`.
+        change: Returns the new text for the old one, or None to leave it.
+
+    Returns:
+        The new text; None if the run has no such page or it was left.
+    """
+    store, place = client(registry), f"{REPORT_FOLDER}/{name}"
+    if place not in {file.path for file in store.list_artifacts(run_id, REPORT_FOLDER)}:
+        return None
+    root = store.get_run(run_id).info.artifact_uri
+    with tempfile.TemporaryDirectory() as folder:
+        file = download(registry, f"{root}/{place}", Path(folder))
+        text = change(file.read_text("utf-8"))
+        if text is not None:
+            file.write_text(text, "utf-8")
+            store.log_artifact(run_id, str(file), REPORT_FOLDER)
+    return text
+
+
 def log_study(
     registry: Registry,
     experiment: str,

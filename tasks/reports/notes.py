@@ -55,6 +55,12 @@ def _numbers(evaluation: Evaluation) -> str:
             f"p {p_value(test.p_value)}, {plural(test.n, 'item')} |",
             f"| validation accuracy | {plain(evaluation.validation_unsteered)} | "
             f"{plain(evaluation.validation_accuracy)} | the vector was selected on these items |",
+            *(
+                f"| test accuracy, {one.way} | {plain(one.asked.steered_accuracy)} | "
+                f"{plain(one.both.steered_accuracy)} | "
+                f"the vector adds {signed(one.both.delta)}, p {p_value(one.both.p_value)} |"
+                for one in evaluation.controls.asking
+            ),
             f"| perplexity of neutral text | {before} | {after} | "
             f"damage {damage.kl:.3f} nats per token |",
         ]

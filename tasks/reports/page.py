@@ -1,9 +1,17 @@
-"""What the pages have in common: how a template is found, and how values are written in it."""
+"""What the pages have in common: where they are, and how templates are found and filled."""
+
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from storage.settings import settings
 from tasks.reports import words
 from tasks.reports.figures import PALETTE
+
+
+def report_file(run_id: str) -> Path:
+    """Return the path of a run's report on this machine."""
+    return settings().root / "runs" / f"{run_id}.html"
 
 
 def render(template: str, **values: object) -> str:

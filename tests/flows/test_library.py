@@ -70,6 +70,7 @@ def test_library_and_pipeline_make_the_same_vector(
     mine, theirs = evaluation.controls, trained.evaluation.controls
     assert (mine.test, mine.reshuffled) == (theirs.test, theirs.reshuffled)
     assert mine.random_accuracies == theirs.random_accuracies
+    assert mine.asking == theirs.asking and [a.how for a in mine.asking] == ["3 worked examples"]
     assert mine.neutral_kl == pytest.approx(theirs.neutral_kl, rel=1e-4, abs=1e-7)
     assert evaluation.verdict.label == trained.evaluation.verdict.label
 

@@ -31,7 +31,14 @@ def started(arguments: list[str], home: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *arguments], env=environment(home), text=True,
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=_default_signals,
     )  # fmt: skip
+
+
+def _default_signals() -> None:
+    """Undo what nohup, or a shell that runs the tests in the background, has had ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def until(process: subprocess.Popen, moment: Callable[[], object]) -> None:

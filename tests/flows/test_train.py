@@ -26,7 +26,7 @@ from tasks import resources
 from tasks.extract import plan
 from tasks.load import load, split_stage
 from tasks.predict import predictions_stage
-from tasks.record import report_file
+from tasks.reports.page import report_file
 from tests.helpers import oracle
 from tests.helpers.data_files import write_toy
 from tests.helpers.recipes import toy

@@ -79,6 +79,7 @@ def test_a_recipe_stored_before_it_was_nested_is_read() -> None:
     again = json.loads(json.dumps(Recipe.model_validate(stored).as_dict()))
     unsaid = ("data_revision", "data_config", "data_split", "group_col", "id_col")
     new = {"max_kl": 0.1, "prompt": "auto", "system": None, "close_thinking": False}
+    new |= {"instruction": None, "asked_examples": 3}
     assert again == {k: v for k, v in stored.items() if k not in unsaid} | new
 
 
@@ -113,6 +114,9 @@ def test_changes_keep_the_rest_and_are_checked() -> None:
         ({"max_kl": "inf"}, "--max-kl inf: give a finite number, or none$"),
         ({"seed": "x"}, "--seed x: give a whole number$"),
         ({"shots": -1}, "--shots -1: give 0 or more$"),
+        ({"instruction": " "}, "--instruction  : say what the model should do$"),
+        ({"instruction": "\ud83d"}, "--instruction .*half a character"),
+        ({"asked_examples": -1}, "--asked-examples -1: give 0 or more$"),
         ({"seed": "x", "shots": -1}, "--seed x: .*; --shots -1: "),
         ({"strenghts": "1"}, "there is no field strenghts"),
         ({"model": {"id": "x", "dtyp": "auto"}}, "there is no field model.dtyp"),
@@ -131,7 +135,7 @@ def test_a_task_is_needed() -> None:
 def test_every_option_is_described_and_named_once() -> None:
     options = options_of(Recipe)
     assert all(option.description.endswith(".") for option in options)
-    assert len({option.name for option in options}) == len(options) == 55
+    assert len({option.name for option in options}) == len(options) == 57
 
 
 def test_the_documentation_has_the_table() -> None:

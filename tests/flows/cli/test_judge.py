@@ -49,7 +49,7 @@ def test_texts_are_judged(pas, vector: SteeringVector, base: LoadedModel, tmp_pa
         (tmp_path / "pairs.csv").read_text().replace(",\n", ",tie\n").replace(",\r\n", ",tie\r\n")
     )
     (tmp_path / "pairs.csv").write_text(text)
-    ran = pas("judge", "x", "--verdicts", tmp_path / "pairs.csv")
+    ran = pas("judge", tmp_path / "cheerful", "--verdicts", tmp_path / "pairs.csv")
     assert ran.code == 0, ran.err
     assert "people" in ran.out and "0.50" in ran.out
 

@@ -46,6 +46,8 @@ CASES: dict[str, Case] = {
         begins=True
     ),
     "an unknown rule of selection": option("--select", "worst", words=("--select", "one-se")),
+    "an instruction without a word": option("--instruction", " ", words=("--instruction",)),
+    "worked examples below 0": option("--asked-examples=-1", words=("--asked-examples",)),
     "no damage allowed": option("--max-kl", "0", words=("--max-kl 0", "none")),
     "damage that is no number": option("--max-kl", "nan", words=("--max-kl",)),
     "an unknown dtype": option("--dtype", "float8", words=("--dtype", "bfloat16")),

@@ -22,7 +22,7 @@ from pas.evidence.calibration import (
     read_calibration,
 )
 from pas.evidence.damage import neutral_texts
-from pas.methods.strengths import answers_at
+from pas.methods.strengths import answers_at, configuration_of
 from pas.models.loading import LoadedModel
 from pas.steering.vector import SteeringVector
 from tests.helpers import oracle
@@ -127,14 +127,24 @@ def test_asking_in_words(tiny: Tiny) -> None:
     def accuracy(told: Sequence[Example]) -> float:
         return float(answers_at(model, vector, told, RULE, []).correct().mean())
 
-    for told in (instructed(asked, "Be brief."), shown_examples(asked, shown, RULE)):
-        found = compare_with_asking(model, vector, asked, told, "so")
-        assert found.asked.n == found.both.n == 6
-        assert found.asked.baseline_accuracy == accuracy(asked)
-        assert found.asked.steered_accuracy == accuracy(told)
-        assert found.both.baseline_accuracy == found.asked.steered_accuracy
-    assert all(t.question == f"Be brief.\n\n{a.question}" for t, a in
-               zip(instructed(asked, " Be brief. "), asked, strict=True))  # fmt: skip
+    def steered(told: Sequence[Example]) -> float:
+        at = configuration_of(vector)
+        return answers_at(model, vector, told, RULE, [vector.strength]).accuracy(at)
+
+    ways = [instructed(asked, " Be brief. "), shown_examples(asked, shown, RULE)]
+    assert [t.question for t in ways[0].items] == [f"Be brief.\n\n{a.question}" for a in asked]
+    assert all(t.prefix.count("\n\n") == 2 for t in ways[1].items)
+    found = compare_with_asking(model, vector, asked, ways)
+    assert [one.how for one in found] == ["instruction: Be brief.", "2 worked examples"]
+    assert [one.way for one in found] == ["instruction", "2 worked examples"]
+    for one, told in zip(found, ways, strict=True):
+        assert one.asked.n == one.both.n == one.steered.n == 6
+        assert one.asked.baseline_accuracy == accuracy(asked)
+        assert one.asked.steered_accuracy == accuracy(told.items)
+        assert one.both.baseline_accuracy == one.steered.baseline_accuracy == accuracy(told.items)
+        assert one.both.steered_accuracy == steered(told.items)
+        assert one.steered.steered_accuracy == steered(asked)
+    assert compare_with_asking(model, vector, asked, []) == []
     with pytest.raises(UserError, match="the text is empty"):
         instructed(asked, " ")
 

@@ -103,7 +103,7 @@ def test_functions_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_people(tmp_path: Path) -> None:
     pairs = [Pair("1", 'p,\n"q"', "=a", "b\nc", "second"), Pair("2", "é", "x", "y", "first")]
     file = tmp_path / "pairs.csv"
-    key = write_pairs(pairs, file)
+    key = write_pairs(pairs, 1.5, file)
     assert key.exists() and "second" not in file.read_text().splitlines()[1]
     rows = list(csv.DictReader(file.open(newline="")))
     assert [row["better"] for row in rows] == ["", ""]
@@ -119,7 +119,7 @@ def test_people(tmp_path: Path) -> None:
             )
 
     fill("Second ", "TIE")
-    assert read_verdicts(file) == (pairs, ["second", "tie"])
+    assert read_verdicts(file) == (pairs, ["second", "tie"], 1.5)
     fill("second", kept=1)
     with pytest.raises(UserError, match="keep every row"):
         read_verdicts(file)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pas.evidence.bias import BiasScores, bias_scores
 from pas.evidence.checks import CHECKS, markdown
 from pas.evidence.clusters import ClusteredTest
-from pas.evidence.controls import Controls
+from pas.evidence.controls import Asking, Controls
 from pas.evidence.paired import Comparison
 from pas.evidence.verdict import Verdict, verdict
 
@@ -22,12 +22,16 @@ TEST = Comparison(
 GROUPS = ClusteredTest(25, 0.10, 0.003)
 BEFORE = BiasScores(400, 0.50, 0.70, 0.10, 0.05, 0.40)
 AFTER = BiasScores(400, 0.68, 0.72, 0.08, 0.05, 0.50)
+ASKED = replace(TEST, steered_accuracy=0.62, delta=0.02, p_value=0.4)
+ADDS = replace(TEST, baseline_accuracy=0.62, steered_accuracy=0.72)
+ADDS_NOTHING = replace(ADDS, steered_accuracy=0.63, delta=0.01, p_value=0.6)
 GOOD = Controls(
     test=TEST, strength=4.0, clustered=GROUPS, constant_accuracy=0.35, top_letter_before=0.40,
     top_letter_after=0.38, reshuffled=replace(TEST, delta=0.09), reshuffled_constant=0.36,
     random_accuracies=(0.58, 0.61, 0.60, 0.59, 0.60, 0.62, 0.60, 0.57, 0.60, 0.61),
     leaked_groups=0, test_groups=25, bias_before=BEFORE, bias_after=AFTER, outside_before=0.02,
     outside_after=0.03, neutral_kl=0.01, other_task=replace(TEST, delta=-0.005, p_value=0.6),
+    asking=(Asking("3 worked examples", ASKED, ADDS, ADDS),),
 )  # fmt: skip
 CHOICE = Controls(
     TEST, 4.0, letters=False, random_accuracies=GOOD.random_accuracies, neutral_kl=0.01
@@ -98,6 +102,30 @@ def test_each_check_fires_alone_at_its_limit(
     assert [f.check for f in found.failures if f.check != "controls"] == [check]
     assert found.explanation == found.failures[0].explanation
     assert verdict(replace(GOOD, **passes)).label == "real"
+
+
+@pytest.mark.parametrize(
+    ("both", "steered", "adds"),
+    [
+        (ADDS, ADDS_NOTHING, True),  # to asking
+        (ADDS_NOTHING, ADDS, True),  # alone, where both together disturb each other
+        (ADDS_NOTHING, ADDS_NOTHING, False),
+        (replace(ADDS, p_value=0.05), ADDS_NOTHING, False),
+        (replace(ADDS, p_value=0.0499), ADDS_NOTHING, True),
+        (replace(ADDS, delta=-0.1), replace(ADDS, delta=-0.1), False),
+    ],
+)
+def test_a_vector_that_adds_nothing_to_asking_is_promoted_with_a_warning(
+    both: Comparison, steered: Comparison, adds: bool
+) -> None:
+    way = Asking("instruction: Be brief.", ASKED, both, steered)
+    found = verdict(replace(GOOD, asking=(*GOOD.asking, way)))
+    assert found.label == "real"
+    assert [f.check for f in found.warnings] == ([] if adds else ["asking"])
+    finding = found.findings[-1]
+    assert (finding.check, finding.result) == ("asking", "passed" if adds else "warning")
+    assert "instruction: Be brief.: accuracy 0.6200, with the vector" in finding.measured
+    assert verdict(replace(GOOD, asking=(way,), strength=0.0)).findings[-1].check != "asking"
 
 
 def test_a_significant_loss_is_harmful() -> None:
