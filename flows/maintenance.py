@@ -8,7 +8,8 @@ from prefect import flow
 
 from flows.artifacts import publish_maintenance
 from flows.states import ended
-from tasks.upkeep import Garbage, back_up, collect_garbage
+from storage.lake.compaction import Merge
+from tasks.upkeep import Garbage, back_up, collect_garbage, compact
 
 log = logging.getLogger("pas")
 
@@ -18,10 +19,12 @@ class Upkeep(NamedTuple):
 
     Attributes:
         removed: Files of the lake, with the reasons; not removed yet if `dry_run` was asked for.
+        merged: Small files that became one; not yet if `dry_run` was asked for.
         backup: Where the home's stores were copied to; None where they were not.
     """
 
     removed: list[Garbage]
+    merged: list[Merge]
     backup: Path | None
 
 
@@ -29,7 +32,7 @@ class Upkeep(NamedTuple):
 def maintenance(
     older_than_days: float | None = None, backup: str | None = None, dry_run: bool = False
 ) -> Upkeep:
-    """Check every shard, remove what is broken, left over or old, and back up an embedded home.
+    """Check the lake, remove what is broken, left over or old, merge small files, and back up.
 
     Args:
         older_than_days: Remove activations that were written longer ago, too; they can be computed
@@ -44,10 +47,12 @@ def maintenance(
     removed = collect_garbage(older_than_days, dry_run=dry_run)
     for entry in removed:
         log.info("maintenance: %s: %s", entry.address, entry.reason)
+    merged = compact(dry_run=dry_run)
+    log.info("maintenance: %d small files merged", sum(len(m.addresses) for m in merged))
     copied = None if backup is None else back_up(Path(backup))
     if copied is not None:
         log.info("maintenance: the home was copied to %s", copied)
-    done = Upkeep(removed, copied)
+    done = Upkeep(removed, merged, copied)
     publish_maintenance(removed, copied, dry_run=dry_run)
     size = sum(entry.bytes for entry in removed) / 1e6
     verb = "to remove" if dry_run else "removed"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from pas.errors import UserError
+from storage.lake.compaction import ACTIVATIONS, TARGET_BYTES, Merge, merge, small_files
 from storage.lake.files import QUARANTINE, Lake
 from storage.lake.verification import FileReport, verify
 from storage.settings import DATABASE, settings
@@ -17,7 +18,6 @@ from tasks import resources
 from tasks.shares import FOLDER
 from tasks.sweep import SWEEP_SHARES
 
-ACTIVATIONS = "activations"
 _ABANDONED_DAYS = 1.0  # after which nobody is at shared work any more
 
 
@@ -71,12 +71,25 @@ def _not_written_for(days: float, lake: Lake, folder: str) -> dict[str, int]:
     """Return address and bytes of the files of a folder that are as old as that."""
     before = datetime.now(UTC) - timedelta(days=days)
     files = lake.files(folder, suffix="")
-    return {a: version.size for a, version in files.items() if _written(lake, a) < before}
+    return {a: version.size for a, version in files.items() if lake.written(a) < before}
 
 
-def _written(lake: Lake, address: str) -> datetime:
-    when: datetime = lake.fs.modified(lake.path(address))
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+def compact(target: int = TARGET_BYTES, *, dry_run: bool) -> list[Merge]:
+    """Merge small files of activations and answers.
+
+    Args:
+        target: Bytes of a merged file.
+        dry_run: Only list what would be merged.
+
+    Returns:
+        What was (or would be) merged.
+    """
+    lake = resources.lake()
+    found = small_files(lake, target)
+    if dry_run:
+        return found
+    merged = tqdm(found, desc="merged files", disable=None, delay=2)
+    return [chosen for chosen in merged if merge(lake, chosen) is not None]
 
 
 def back_up(folder: Path) -> Path:

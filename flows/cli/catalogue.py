@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     cache.command("why", help=why.__doc__)(why)
     cache.command("verify", help=verify.__doc__)(verify)
     cache.command("gc", help=gc.__doc__)(gc)
+    cache.command("compact", help=compact.__doc__)(compact)
     app.add_typer(cache, name="cache")
 
 
@@ -140,3 +141,27 @@ def gc(
         print_table("Garbage", ("file", "reason", "bytes"), removed)
     freed = sum(entry.bytes for entry in removed) / 1e6
     say(f"{'would free' if dry_run else 'freed'} {freed:.1f} MB in {len(removed)} files")
+
+
+def compact(
+    target: Annotated[
+        float, typer.Option(help="Size of a merged file, in MB.", min=0.001, max=2000)
+    ] = 64,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be merged.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Merge small files of activations and answers, which makes every later look faster.
+
+    Trainings may run meanwhile. Files of the last ten minutes and large ones stay as they are.
+    """
+    from tasks.upkeep import compact as merge
+
+    merged = merge(round(target * 1e6), dry_run=dry_run)
+    if json:
+        print_json([entry._asdict() for entry in merged])
+        return
+    files, size = sum(len(m.addresses) for m in merged), sum(m.bytes for m in merged) / 1e6
+    verb = "would become" if dry_run else "became"
+    say(f"{files} files of {size:.1f} MB {verb} {len(merged)}")

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -157,6 +157,11 @@ class Lake:
         except FileNotFoundError:
             return None
         return _version(info) if info.get("type") == "file" else None
+
+    def written(self, address: str) -> datetime:
+        """When the file at an address was written."""
+        when: datetime = self.fs.modified(self.path(address))
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
 
     def size(self, address: str) -> int:
         """Bytes of one file."""

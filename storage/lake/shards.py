@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
@@ -107,19 +108,80 @@ def write_shard(
         )
         for i in layer_order
     )
-    name = shard_key(keys, activations.layers)
     footer = {
         "schema_version": SCHEMA_VERSION,
-        "key": name,
         "fingerprint": fingerprint,
         "site": site,
         "model": dict(model_meta),
         "libraries": _library_versions(),
         "dtype": dtype,
-        "n_prompts": len(keys),
         "n_tokens": [activations.n_tokens[i] for i in rows],
     }
-    address = f"{shard_folder(lake, fingerprint, site)}/{name}.parquet"
+    return _put(lake, table, keys, activations.layers, footer)
+
+
+def merge_shards(lake: Lake, addresses: Sequence[str]) -> str:
+    """Write the rows of shards into one shard, and return its address; the others stay.
+
+    Args:
+        lake: Where they are.
+        addresses: Shards of one model and site that agree in `kind_of`. Of a prompt that several
+            have, the first is kept.
+
+    Raises:
+        FileNotFoundError: If one is gone.
+        DamagedError: If one is damaged.
+    """
+    footers = [read_footer(lake, address) for address in addresses]
+    first: dict[bytes, int] = {}  # place among the rows of the first layer
+    n_tokens = list[int]()
+    by_layer = defaultdict[int, list[pa.Table]](list)
+    for address, footer in zip(addresses, footers, strict=True):
+        table = lake.read_table(address)
+        n_prompts = footer["n_prompts"]
+        for start in range(0, len(table), n_prompts):
+            part = table.slice(start, n_prompts)
+            by_layer[part["layer"][0].as_py()].append(part)
+        for index, key in enumerate(table["prompt_key"].slice(0, n_prompts).to_pylist()):
+            first.setdefault(key, len(n_tokens) + index)
+        n_tokens += footer["n_tokens"]
+    keys = sorted(first)
+    rows = [first[key] for key in keys]
+    merged = pa.concat_tables(
+        pa.concat_tables(by_layer[layer]).combine_chunks().take(rows) for layer in sorted(by_layer)
+    )
+    footer = footers[0] | {"n_tokens": [n_tokens[row] for row in rows]}
+    return _put(lake, merged.replace_schema_metadata(None), keys, [*by_layer], footer)
+
+
+def kind_of(lake: Lake, address: str) -> tuple[Any, ...]:
+    """Return what shards must have in common to be merged: layers, types, and the model's facts.
+
+    Raises:
+        ValueError: If the footer cannot be read or is not one of a shard.
+    """
+    footer = read_footer(lake, address)
+    with lake.open(address) as handle:
+        parquet = pq.ParquetFile(handle)
+        column = parquet.schema_arrow.get_field_index("layer")
+        groups = (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups))
+        layers = tuple(group.column(column).statistics.min for group in groups)
+        stored = str(parquet.schema_arrow.field("vector").type)
+    facts = (footer[name] for name in ("model", "libraries", "dtype"))
+    return (layers, stored, *(json.dumps(fact, sort_keys=True) for fact in facts))
+
+
+def _put(
+    lake: Lake,
+    table: pa.Table,
+    keys: Sequence[bytes],
+    layers: Iterable[int],
+    footer: dict[str, Any],
+) -> str:
+    """Write the rows of a shard, sorted by layer and key, under the name of its content."""
+    name = shard_key(keys, layers)
+    footer |= {"key": name, "n_prompts": len(keys)}
+    address = f"{shard_folder(lake, footer['fingerprint'], footer['site'])}/{name}.parquet"
     metadata = {FOOTER_KEY: json.dumps(footer, sort_keys=True)}
     return lake.write_table(
         address, table, metadata, row_group_rows=len(keys), uncoded=("prompt_key", "vector")
