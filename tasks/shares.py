@@ -14,10 +14,10 @@ from typing import Literal, NamedTuple
 from uuid import uuid4
 
 from pas.recipe import Recipe
+from storage.lake.stages import SHARES
 from storage.lake.verification import intact
 from tasks import resources
 
-FOLDER = "shares"
 _DOCUMENT = "work.json"
 WAIT = 5.0  # seconds without progress after which a claimed unit is filled again
 _POLL = 0.5  # seconds
@@ -61,7 +61,7 @@ Share = Callable[[Work], None]
 
 def new_folder() -> str:
     """Return a place in the lake for the work of one training."""
-    return resources.lake().address(FOLDER, uuid4().hex)
+    return resources.lake().address(SHARES, uuid4().hex)
 
 
 def write_work(folder: str, work: Work) -> str:

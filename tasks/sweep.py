@@ -10,7 +10,7 @@ from pas.methods.grid import grid
 from pas.methods.selection import count
 from pas.methods.sweep import Sweep
 from pas.recipe import Recipe
-from storage.lake.stages import STAGES, Stage, read_split
+from storage.lake.stages import SWEEP_SHARES, Stage, read_split
 from storage.lake.verification import intact
 from tasks import resources
 from tasks.answers import VALIDATION, answer_items, answers_stage, answers_table, read_answers
@@ -19,7 +19,6 @@ from tasks.estimate import read_directions
 from tasks.shares import Share, Unit, Work
 
 SHARE_ITEMS = 16  # validation items of a unit
-SWEEP_SHARES = f"{STAGES}/sweep-shares"
 
 
 def sweep_stage(recipe: Recipe, split: str, vectors: str) -> Stage:

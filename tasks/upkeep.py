@@ -12,11 +12,9 @@ from tqdm.auto import tqdm
 from pas.errors import UserError
 from storage.lake.compaction import ACTIVATIONS, TARGET_BYTES, Merge, merge, small_files
 from storage.lake.files import QUARANTINE, Lake
+from storage.lake.stages import SHARES, SWEEP_SHARES
 from storage.lake.verification import FileReport, verify
 from storage.settings import DATABASE, settings
-from tasks import resources
-from tasks.shares import FOLDER
-from tasks.sweep import SWEEP_SHARES
 
 _ABANDONED_DAYS = 1.0  # after which nobody is at shared work any more
 
@@ -31,7 +29,7 @@ class Garbage(NamedTuple):
 
 def verify_files() -> list[FileReport]:
     """Read and check every file of the lake."""
-    lake, reports = resources.lake(), list[FileReport]()
+    lake, reports = settings().open_lake(), list[FileReport]()
     for address in tqdm(lake.list(), desc="files", disable=None, delay=2):
         with suppress(FileNotFoundError):  # removed since it was listed
             reports.append(verify(lake, address))
@@ -48,13 +46,13 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
     Returns:
         What was (or would be) removed.
     """
-    lake = resources.lake()
+    lake = settings().open_lake()
     found = [Garbage(a, "left by an interrupted writer", lake.size(a)) for a in lake.stray_files()]
     found += [Garbage(r.address, r.reason, r.bytes) for r in verify_files() if not r.ok]
     aside = lake.files(QUARANTINE, suffix="")
     found += [Garbage(a, "damaged, was set aside", v.size) for a, v in aside.items()]
     known = {entry.address for entry in found}
-    for folder in (FOLDER, SWEEP_SHARES):
+    for folder in (SHARES, SWEEP_SHARES):
         abandoned = _not_written_for(_ABANDONED_DAYS, lake, folder)
         found += [Garbage(a, "part of work that was abandoned", n) for a, n in abandoned.items()]
     if older_than_days is not None:
@@ -84,7 +82,7 @@ def compact(target: int = TARGET_BYTES, *, dry_run: bool) -> list[Merge]:
     Returns:
         What was (or would be) merged.
     """
-    lake = resources.lake()
+    lake = settings().open_lake()
     found = small_files(lake, target)
     if dry_run:
         return found
@@ -112,7 +110,7 @@ def back_up(folder: Path) -> Path:
         raise UserError(f"PAS_HOME {home}: there is nothing to back up; every store is elsewhere")
     copy = folder / f"pas-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     unfinished = copy.with_name(f".{copy.name}")
-    lake = resources.lake()
+    lake = settings().open_lake()
     left_out = {home / "prefect", Path(lake.path(ACTIVATIONS))}
 
     def ignored(at: str, names: list[str]) -> set[str]:

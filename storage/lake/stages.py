@@ -19,6 +19,8 @@ from pas.errors import UserError
 from storage.lake.files import Lake
 
 STAGES = "stages"
+SWEEP_SHARES = f"{STAGES}/sweep-shares"  # parts of a sweep that processes share
+SHARES = "shares"  # what processes need to know to share work
 _VERSION = 4
 FOOTER_KEY = "pas.stage"
 ITEMS = "items"  # kept with a split's ingredients, though the data's digest determines it
