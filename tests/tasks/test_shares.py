@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from storage.lake.stages import SHARES
 from tasks import resources, shares
 from tasks.shares import Unit, Work, fill, find_work, new_folder, read_work, remove_work, write_work
 from tests.helpers.places import ROOT
@@ -33,7 +34,7 @@ def test_work_comes_back_as_it_was_written(work: str, tmp_path: Path, tiny_folde
     assert find_work(folder) == [work]
     remove_work(folder)
     assert find_work(folder) == []
-    assert resources.lake().list(shares.FOLDER, suffix="") == []
+    assert resources.lake().list(SHARES, suffix="") == []
 
 
 def test_of_two_at_once_each_fills_units_of_its_own(work: str) -> None:
