@@ -17,6 +17,10 @@ from flows.cli import main
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 # Out of the full screen, and with a cursor: what was drawn last may have left it otherwise.
 _TERMINAL = b"\x1b[?1049l\x1b[?25h\r"
+_OUT_OF_MEMORY = (
+    "error: this process has no memory left. Give it more, end others, or lower PAS_BATCH_TOKENS "
+    "and PAS_MEMORY_LIMIT; what was finished is kept for the next run.\n"
+)
 _code = 0
 
 
@@ -46,6 +50,9 @@ def _command() -> None:
         if isinstance(end.code, str):
             sys.stderr.write(end.code + "\n")
         _code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except MemoryError:
+        sys.stderr.write(_OUT_OF_MEMORY)
+        _code = 1
     except BaseException:
         import traceback
 

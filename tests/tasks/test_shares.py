@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -60,20 +61,27 @@ def test_of_two_at_once_each_fills_units_of_its_own(work: str) -> None:
     assert min(map(len, filled.values())) >= 5
 
 
-def test_units_that_a_dead_process_had_claimed_are_filled_by_the_one_that_finishes(
-    work: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGSTOP"])
+def test_units_that_a_dead_or_hanging_process_had_claimed_are_filled_by_the_one_that_finishes(
+    work: str, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     monkeypatch.setattr(shares, "WAIT", 0.2)
     claim = (
         "import sys; from tasks import shares, resources\n"
         "work = shares.read_work(sys.argv[1])\n"
-        "def die(unit): import os; os._exit(9)\n"
-        "shares.fill(sys.argv[1], work.units, die, finish=False)"
+        f"def end(unit): import os, signal; os.kill(os.getpid(), signal.{end})\n"
+        "shares.fill(sys.argv[1], work.units, end, finish=False)"
     )
-    died = subprocess.run([sys.executable, "-c", claim, work], cwd=ROOT, check=False)
-    assert died.returncode == 9
-    assert fill(work, UNITS, mark, finish=False) == len(UNITS) - 1
-    assert fill(work, UNITS, mark, finish=True) == 1
+    process = subprocess.Popen([sys.executable, "-c", claim, work], cwd=ROOT)
+    states = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    while psutil.Process(process.pid).status() not in states:
+        time.sleep(0.05)
+    try:
+        assert fill(work, UNITS, mark, finish=False) == len(UNITS) - 1
+        assert fill(work, UNITS, mark, finish=True) == 1
+    finally:
+        process.kill()
+        process.wait()
     assert all(resources.lake().exists(unit.address) for unit in UNITS)
 
 
