@@ -9,10 +9,16 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import IO
 
 from pas.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+
+LIMIT = 2 << 30
+"""Most bytes that a container may unpack to. A few kilobytes can be packed so that they unpack to
+more than any memory holds."""
+_Unpacking = gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File
 
 
 def unpacked(data: bytes, member: str | None, place: str) -> tuple[bytes, dict[str, str]]:
@@ -30,14 +36,15 @@ def unpacked(data: bytes, member: str | None, place: str) -> tuple[bytes, dict[s
         UserError: If the container is damaged or unknown, or does not say which file is meant.
     """
     facts: dict[str, str] = {}
-    for magic, kind, unpack in (
-        (b"\x1f\x8b", "gzip", gzip.decompress),
-        (b"\xfd7zXZ\x00", "xz", lzma.decompress),
-        (b"BZh", "bzip2", bz2.decompress),
+    for magic, kind, opened in (
+        (b"\x1f\x8b", "gzip", gzip.open),
+        (b"\xfd7zXZ\x00", "xz", lzma.open),
+        (b"BZh", "bzip2", bz2.open),
     ):
         if data.startswith(magic):
             try:
-                data, facts = unpack(data), {"compression": kind}
+                with opened(io.BytesIO(data)) as file:
+                    data, facts = _whole(file, place), {"compression": kind}
             except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                 raise _damaged(place, kind, error) from error
             break
@@ -70,14 +77,25 @@ def _of_zip(data: bytes, member: str | None, place: str) -> tuple[str, bytes]:
         name = _member(names, member, place)
         if archive.getinfo(name).flag_bits & 1:
             raise UserError(f"{place}: {name} is encrypted; unpack it first")
-        return name, archive.read(name)
+        with archive.open(name) as file:
+            return name, _whole(file, place)
 
 
 def _of_tar(data: bytes, member: str | None, place: str) -> tuple[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         name = _member([m.name for m in tar.getmembers() if m.isfile()], member, place)
-        handle = tar.extractfile(name)
-        return name, handle.read() if handle else b""
+        file = tar.extractfile(name)
+        return name, _whole(file, place) if file else b""
+
+
+def _whole(file: IO[bytes] | _Unpacking, place: str) -> bytes:
+    data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise UserError(
+            f"{place}: unpacked it has more than {LIMIT / 2**30:g} GiB; unpack the file, and give "
+            "the part that holds the items"
+        )
+    return data
 
 
 def _damaged(place: str, kind: str, error: Exception) -> UserError:
