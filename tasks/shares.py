@@ -136,6 +136,9 @@ def fill(
         if time.monotonic() - since < max(WAIT, 2 * longest):
             time.sleep(_POLL)
         else:
-            timed(units[left[0]])
+            again = units[left[0]]
+            timed(again)
+            if not intact(lake, again.address):
+                raise RuntimeError(f"{again.address} was filled, but what it holds cannot be used")
             since = 0.0  # nobody else is at work: the rest at once
     return filled

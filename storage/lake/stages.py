@@ -23,6 +23,7 @@ SWEEP_SHARES = f"{STAGES}/sweep-shares"  # parts of a sweep that processes share
 SHARES = "shares"  # what processes need to know to share work
 _VERSION = 4
 FOOTER_KEY = "pas.stage"
+SPLITS_KIND = "splits"
 ITEMS = "items"  # kept with a split's ingredients, though the data's digest determines it
 _EXAMPLES = pa.schema(
     [
@@ -85,8 +86,9 @@ def check_stage(address: str, parquet: pq.ParquetFile, *, values: bool) -> None:
     """
     metadata = parquet.schema_arrow.metadata or {}
     ingredients = json.loads(metadata.get(FOOTER_KEY.encode(), b"{}"))
-    ingredients.pop(ITEMS, None)
     path = PurePosixPath(address)
+    if path.parent.name == SPLITS_KIND:
+        ingredients.pop(ITEMS, None)
     names = (_name(version, path.parent.name, ingredients) for version in range(1, _VERSION + 1))
     # Older files did not keep their ingredients.
     if ingredients and path.stem not in names:
