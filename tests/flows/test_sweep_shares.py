@@ -1,4 +1,4 @@
-"""A sweep in units, as processes share it: each one can be used, and together they are the sweep."""
+"""A sweep in units, as processes share it: each can be used, and together they are the sweep."""
 
 from pathlib import Path
 
