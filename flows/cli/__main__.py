@@ -21,6 +21,10 @@ _OUT_OF_MEMORY = (
     "error: this process has no memory left. Give it more, end others, or lower PAS_BATCH_TOKENS "
     "and PAS_MEMORY_LIMIT; what was finished is kept for the next run.\n"
 )
+_LOCKED = (
+    "error: another program has locked a database of the home for too long. End it, or wait, and "
+    "run the command again; what was finished is kept.\n"
+)
 _code = 0
 
 
@@ -53,12 +57,13 @@ def _command() -> None:
     except MemoryError:
         sys.stderr.write(_OUT_OF_MEMORY)
         _code = 1
-    except BaseException:
+    except BaseException as error:
         import traceback
 
         from storage.http import redacted
 
-        sys.stderr.write(redacted(traceback.format_exc()))
+        locked = "database is locked" in str(error)  # by whichever library
+        sys.stderr.write(_LOCKED if locked else redacted(traceback.format_exc()))
         _code = 1
 
 

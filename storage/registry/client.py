@@ -44,6 +44,8 @@ def client(registry: Registry) -> "MlflowClient":
     from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # It logs with a traceback what it raises too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     file = database_file(registry)
     if file is None:
         try:
