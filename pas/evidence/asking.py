@@ -1,6 +1,6 @@
 """The same behaviour asked for in words: what a vector adds to an instruction or worked examples.
 
-docs/method.md, "Asking in words".
+docs/method.md, "Controls".
 """
 
 import logging

@@ -73,6 +73,13 @@ def unreliable(
             with suppress(OSError):
                 end.close()
 
+    async def end() -> None:
+        server.close()
+        open_ones = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in open_ones:
+            one.cancel()
+        await asyncio.gather(*open_ones, return_exceptions=True)
+
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(serve, "127.0.0.1", 0)
 
@@ -83,9 +90,10 @@ def unreliable(
     try:
         yield proxy
     finally:
-        loop.call_soon_threadsafe(server.close)
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 def _reset(end: asyncio.StreamWriter) -> None:
