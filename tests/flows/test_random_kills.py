@@ -78,6 +78,7 @@ def test_a_training_survives_kills_at_random_moments(
         else:
             process.communicate()
     resumed = _finished(begin(home))
+    tally.add("faults", silently_wrong=sum(resumed[name] != whole[name] for name in SAME))
     assert [resumed[name] for name in SAME] == [whole[name] for name in SAME]
     np.testing.assert_array_equal(
         _directions(home, resumed["run_id"]), _directions(other, whole["run_id"])

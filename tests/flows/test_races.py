@@ -1,0 +1,98 @@
+"""Trainings that share prompts run at once, while others verify, tidy and merge the same lake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.catalogue.views import query
+from storage.lake.files import open_lake
+from storage.lake.verification import verify
+from tests.helpers.data_files import write_toy
+from tests.helpers.places import ROOT
+from tests.helpers.processes import PATIENCE, environment
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+SEEDS = (0, 1, 2)
+SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "verdict")
+# Without mercy: files are merged as soon as they are written.
+MERGE = """
+from storage.lake.compaction import merge, small_files
+from storage.settings import settings
+print("ready", flush=True)
+while True:
+    lake = settings().open_lake()
+    for chosen in small_files(lake, 64_000_000, 0):
+        if merge(lake, chosen) is not None:
+            print("merged", flush=True)
+"""
+TIDY = """
+from tasks.upkeep import collect_garbage, verify_files
+print("ready", flush=True)
+while True:
+    assert [report for report in verify_files() if not report.ok] == []
+    assert collect_garbage(None, dry_run=False) == []
+"""
+
+
+def test_trainings_at_once_while_others_tidy_and_merge_their_lake(
+    tmp_path: Path, tiny_folder: Path, tally: Any
+) -> None:
+    data = str(write_toy(tmp_path / "toy.jsonl", 60))
+
+    def begin(home: Path, *command: str) -> subprocess.Popen[str]:
+        # Small shards, so that there is something to merge.
+        own = environment(home) | {"PYTHONPATH": str(ROOT), "PAS_SHARD_TOKENS": "300"}
+        return subprocess.Popen(
+            [sys.executable, *command], env=own, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def training(home: Path, seed: int) -> subprocess.Popen[str]:
+        return begin(
+            home, "-m", "flows.cli", "train", "--task", "toy", "--data", data, "--model",
+            str(tiny_folder), "--group-col", "topic", "--layers", "1,2", "--strengths", "1,4",
+            "--seed", str(seed), "--json",
+        )  # fmt: skip
+
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    expected = {seed: finished(training(alone, seed)) for seed in SEEDS}
+    others = [begin(shared, "-c", text) for text in (MERGE, TIDY)]
+    try:
+        for other in others:
+            assert other.stdout is not None and other.stdout.readline() == "ready\n"
+        begun = {seed: training(shared, seed) for seed in SEEDS}
+        found = {seed: finished(process) for seed, process in begun.items()}
+        assert [other.poll() for other in others] == [None, None]
+    finally:
+        for other in others:
+            other.kill()
+    said = [other.communicate() for other in others]
+    assert "merged" in said[0][0], said
+    tally.add("races", run=1)
+    lake = open_lake(str(shared / "lake"))
+    wrong = sum(found[s][name] != expected[s][name] for s in SEEDS for name in SAME)
+    wrong += sum(not verify(lake, address).ok for address in lake.list())
+    tally.add("races", violations=wrong)
+    assert not wrong
+    for seed in SEEDS:
+        # Cut into other shards, the last bit of a value may differ.
+        np.testing.assert_allclose(
+            directions(shared, found[seed]), directions(alone, expected[seed]), atol=1e-6
+        )
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def directions(home: Path, run: dict[str, Any]) -> np.ndarray:
+    sql = f"SELECT direction FROM vectors WHERE run_id = '{run['run_id']}' ORDER BY method, layer"
+    return np.array(query(open_lake(str(home / "lake")), sql)["direction"].to_pylist())
