@@ -6,15 +6,17 @@ import math
 from typing import TYPE_CHECKING
 
 from pas.evidence.calibration import Calibration
-from tasks.reports.figures import PALETTE
+from tasks.reports.figures import PALETTE, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@styled()
 def calibration_figure(found: Calibration) -> Figure:
     """Draw accuracy above and damage below, with the budget and the chosen strength."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -36,12 +38,14 @@ def calibration_figure(found: Calibration) -> Figure:
     below.set_ylabel("damage, nats per token")
     below.set_xlabel("strength")
     below.set_yscale("symlog", linthresh=0.01)
-    below.set_ylim(bottom=0)
-    below.legend(frameon=False, fontsize=8)
+    highest = max(found.budget, *(p.kl_p95 for p in found.points))
+    below.set_ylim(0, 2 * highest)  # of a logarithmic axis that is a little
+    below.yaxis.set_major_formatter(FuncFormatter(lambda nats, _: f"{nats:g}"))
+    below.legend(frameon=False)
     for axes in (above, below):
         axes.axvline(found.strength, color=PALETTE["series-3"], linewidth=1)
         axes.spines[["top", "right"]].set_visible(False)
-    above.set_title(f"strength {found.strength:.3g} is the strongest within the budget", fontsize=9)
+    above.set_title(f"strength {found.strength:.3g} is the strongest within the budget")
     figure.set_label(
         f"Accuracy and damage against strength; {found.strength:.3g} is the strongest with a "
         f"damage of at most {found.budget:g} nats per token."

@@ -84,7 +84,12 @@ class Interval(NamedTuple):
 
 
 @contextmanager
-def _styled(salt: str | None = None) -> Iterator[None]:
+def styled(salt: str | None = None) -> Iterator[None]:
+    """Draw in the style of the pages; also the decorator of what draws.
+
+    Args:
+        salt: What makes the ids within a picture differ from those of another one.
+    """
     import matplotlib
 
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": salt}):
@@ -99,7 +104,7 @@ def as_svg(figure: Figure) -> str:
     out = io.StringIO()
     label = str(figure.get_label())
     # The salt makes the ids within a picture differ from those of the page's other pictures.
-    with _styled(label):
+    with styled(label):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", metadata=nothing, transparent=True)
     svg = out.getvalue()
@@ -162,7 +167,7 @@ def reach_of(cells: Sequence[Cell], baseline: float) -> float:
     return max([0.01, *(abs(c.correct / c.n - baseline) for c in cells)])
 
 
-@_styled()
+@styled()
 def heat_map(
     name: str,
     cells: Sequence[Cell],
@@ -230,7 +235,7 @@ def _short(difference: float) -> str:
     return "0" if float(text.replace("−", "-")) == 0 else text.replace("0.", ".", 1)
 
 
-@_styled()
+@styled()
 def curves(
     along: str,
     series: Mapping[str, Mapping[float, float]],
@@ -314,7 +319,7 @@ def _round_ticks(axes: Axes, direction: Literal["x", "y"]) -> None:
     axes.grid(axis=direction, color=_LINE, lw=0.8)
 
 
-@_styled()
+@styled()
 def forest(rows: Sequence[Interval], draws: Sequence[float] = (), draws_label: str = "") -> Figure:
     """Draw gains in test accuracy with their 95 % intervals.
 

@@ -45,6 +45,8 @@ def test_a_calibration_and_judgements_are_on_the_page_of_the_run(
     strength = json.loads(ran.out)["strength"]
     told = page().text
     assert told.count("Calibration") == 1, "a later one takes the place of an earlier one"
+    source = file.read_text("utf-8")
+    assert "mathdefault" not in source and "#000000" not in source, "as the page's own pictures"
     assert f"at most 0.05 nats per token is {strength:.3g} ;" in told
 
     (tmp_path / "prompts.txt").write_text("Where does it sleep?\nIt eats\n")
