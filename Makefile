@@ -67,6 +67,7 @@ bench: .venv/dev .bench  ## speed against the published loop, careful hooks and 
 	$(BIN)/python -m benchmarks.growth --out bench/growth.json
 	$(BIN)/python -m benchmarks.overhead --out bench/overhead.json
 	$(BIN)/python -m benchmarks.workers --out bench/workers.json
+	$(BIN)/python -m benchmarks.load --out bench/load.json
 	$(BIN)/python -m benchmarks.estimator --gigabytes 4 --out bench/estimator
 
 # As for `.bench`: they pin older releases of what they run on.

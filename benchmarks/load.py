@@ -112,10 +112,12 @@ def fill_queue(queue: Team, runs: int) -> None:
     flow = queue.api.post("/flows/", json={"name": "train"}).raise_for_status().json()["id"]
     deployment = {"name": "train", "flow_id": flow, "work_pool_name": "cpu"}
     made = queue.api.post("/deployments/", json=deployment).raise_for_status().json()["id"]
+    address = f"/deployments/{made}/create_flow_run"
     for _ in range(runs):
         # Its database is a file, which is locked now and then.
-        while queue.api.post(f"/deployments/{made}/create_flow_run", json={}).status_code == 503:
+        while (answer := queue.api.post(address, json={})).status_code == 503:
             sleep(0.1)
+        answer.raise_for_status()
 
 
 def taken(command: Sequence[str], env: Mapping[str, str], codes: Sequence[int] = (0,)) -> Cost:

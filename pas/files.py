@@ -1,4 +1,4 @@
-"""Files that are written whole, reach the disk, and can be read by others as the umask allows."""
+"""Files: found by the name that a user gives, written whole, on the disk, readable by others."""
 
 import os
 from pathlib import Path

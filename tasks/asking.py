@@ -1,6 +1,7 @@
 """Asking: the test items with the behaviour asked for in words, without and with the vector."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pyarrow as pa
 
@@ -49,7 +50,7 @@ def ask_in_words(recipe: Recipe, split: str, vectors: str, selection: Selection)
     """
     return answers_table(
         answer_asked(
-            lambda items, deltas: answer_items(recipe, items, deltas, normalise=True),
+            partial(answer_items, recipe, normalise=True),
             ways_of(recipe, read_split(resources.lake(), split)),
             read_directions(vectors),
             selection,

@@ -77,7 +77,7 @@ def calibrate_version(
 
     rows = [as_row(one) for one in asking]
     log_calibration(registry, version, found, rows, calibration_figure(found))
-    show_calibration(version, vector.strength, found, rows)
+    show_calibration(version, vector.strength, found, asking)
     return Calibrated(version, vector.strength, found, asking)
 
 

@@ -1,6 +1,7 @@
 """Evaluate: the chosen vectors and their controls on the test items, once."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -49,7 +50,7 @@ def answer_test_items(recipe: Recipe, split: str, vectors: str, selection: Selec
     choices in an order that no earlier step has seen).
     """
     answers = answer_test(
-        lambda items, deltas: answer_items(recipe, items, deltas, normalise=True),
+        partial(answer_items, recipe, normalise=True),
         read_split(resources.lake(), split).test,
         read_directions(vectors),
         selection,

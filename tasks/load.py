@@ -11,7 +11,7 @@ from pas.errors import UserError
 from pas.intake.items import Intake
 from pas.reading import take_in
 from pas.recipe import Recipe
-from storage.lake.stages import ITEMS, Stage, split_table, stage
+from storage.lake.stages import ITEMS, SPLITS_KIND, Stage, split_table, stage
 from storage.lake.verification import intact
 from tasks import resources
 from tasks.scorable import scorable
@@ -58,7 +58,7 @@ def split_stage(recipe: Recipe, taken: Intake, unscorable: Sequence[str] = ()) -
         unusual["rule"] = recipe.split_rule
     return stage(
         resources.lake(),
-        "splits",
+        SPLITS_KIND,
         data=digest(taken.examples),
         seed=recipe.seed,
         protocol=recipe.protocol,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from pas.errors import UserError
+from storage.lake.files import ACTIVATIONS_FOLDER
 from storage.registry.server import check_server
 from storage.settings import Settings
 from tasks.prefect_api import PrefectServer
@@ -142,7 +143,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
 
     with ThreadPoolExecutor() as threads:
         vectors = threads.submit(ask, "MLflow store", lambda: read_vectors(settings), ())
-        files = threads.submit(ask, "lake", lambda: lake.files("activations"), {})
+        files = threads.submit(ask, "lake", lambda: lake.files(ACTIVATIONS_FOLDER), {})
         pools = threads.submit(ask, "Prefect", lambda: read_pools(server), ())
         schedules = threads.submit(ask, "Prefect", lambda: read_schedules(server), ())
     return Status(

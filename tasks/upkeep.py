@@ -10,8 +10,8 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from pas.errors import UserError
-from storage.lake.compaction import ACTIVATIONS, TARGET_BYTES, Merge, merge, small_files
-from storage.lake.files import QUARANTINE, Lake
+from storage.lake.compaction import TARGET_BYTES, Merge, merge, small_files
+from storage.lake.files import ACTIVATIONS_FOLDER, QUARANTINE, Lake
 from storage.lake.stages import SHARES, SWEEP_SHARES
 from storage.lake.verification import FileReport, verify
 from storage.settings import DATABASE, settings
@@ -57,7 +57,7 @@ def collect_garbage(older_than_days: float | None, *, dry_run: bool) -> list[Gar
         found += [Garbage(a, "part of work that was abandoned", n) for a, n in abandoned.items()]
     if older_than_days is not None:
         reason = f"not written for {older_than_days:g} days"
-        old = _not_written_for(older_than_days, lake, ACTIVATIONS)
+        old = _not_written_for(older_than_days, lake, ACTIVATIONS_FOLDER)
         found += [Garbage(a, reason, n) for a, n in old.items() if a not in known]
     if not dry_run:
         for entry in found:
@@ -111,7 +111,7 @@ def back_up(folder: Path) -> Path:
     copy = folder / f"pas-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     unfinished = copy.with_name(f".{copy.name}")
     lake = settings().open_lake()
-    left_out = {home / "prefect", Path(lake.path(ACTIVATIONS))}
+    left_out = {home / "prefect", Path(lake.path(ACTIVATIONS_FOLDER))}
 
     def ignored(at: str, names: list[str]) -> set[str]:
         paths = {name: Path(at) / name for name in names}

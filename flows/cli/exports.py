@@ -45,7 +45,7 @@ def export(
 
     found = named(reference)
     steering: Any = found.steering
-    factor = None if strength is None else strength_of(strength, reference, found)
+    factor = None if strength is None else strength_of(strength, found)
     from pas.steering.export.formats import export as run
     from storage.settings import settings
 

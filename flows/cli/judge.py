@@ -73,7 +73,7 @@ def judge(
     if csv is not None and len(strength or []) > 1:
         raise UserError("--csv: give one --strength, for one file of pairs")
     texts = _lines(prompts)
-    steering, version = named(reference)
+    steering, version, _ = named(reference)
     from pas.evidence.blind_csv import write_pairs
     from pas.evidence.pairs import judged, pairs_of, win_rate
     from pas.steering.vector import SteeringVector

@@ -25,10 +25,12 @@ class Named(NamedTuple):
     Attributes:
         steering: The vector or composition.
         version: Its version; None for a folder or file.
+        path: The folder or file; None for a version.
     """
 
     steering: "SteeringVector | Composition"
     version: "VectorVersion | None"
+    path: Path | None
 
 
 def named(reference: str) -> Named:
@@ -48,22 +50,21 @@ def named(reference: str) -> Named:
         begin(with_server=False)
         from pas.steering.intervention import load_steering
 
-        return Named(load_steering(path), None)
+        return Named(load_steering(path), None, path)
     check_stores()
     begin(with_server=False)
     from storage.registry.versions import load_vector, resolve
     from tasks import resources
 
     version = resolve(resources.registry(), reference)
-    return Named(load_vector(resources.registry(), version), version)
+    return Named(load_vector(resources.registry(), version), version, None)
 
 
-def strength_of(given: str | None, reference: str, found: Named) -> float:
+def strength_of(given: str | None, found: Named) -> float:
     """Return the strength that an option asks for: a number, auto, or the vector's own.
 
     Args:
         given: The option.
-        reference: What the user called the vector.
         found: The vector. The own strength of a composition is a factor of 1.
 
     Raises:
@@ -72,7 +73,7 @@ def strength_of(given: str | None, reference: str, found: Named) -> float:
     from pas.errors import UserError
     from pas.steering.vector import SteeringVector
 
-    steering, version = found
+    steering = found.steering
     if given is None:
         return steering.strength if isinstance(steering, SteeringVector) else 1.0
     if given != "auto":
@@ -82,10 +83,11 @@ def strength_of(given: str | None, reference: str, found: Named) -> float:
             raise UserError(f"--strength {given}: give a number, or auto") from None
     if not isinstance(steering, SteeringVector):
         raise UserError("--strength auto: a composition is not calibrated; give a number")
-    if version is None:
+    if found.path is not None:
         from pas.evidence.calibration import read_calibration
 
-        return read_calibration(Path(reference).expanduser(), steering)
+        return read_calibration(found.path, steering)
     from storage.registry.calibrations import auto_strength
 
-    return auto_strength(version, steering)
+    assert found.version is not None
+    return auto_strength(found.version, steering)

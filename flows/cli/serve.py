@@ -142,14 +142,14 @@ def load_served(references: list[str], model: str | None) -> "tuple[LoadedModel,
     calibrated: dict[str, float] = {}
     of_vectors: list[SteeringVector] = []
     for reference in references:
-        steering, version = named(reference)
+        steering, _, path = named(reference)
         composition = interventions_of(steering)
         of_vectors += [one.vector for one in composition]
-        if version is None:
-            folders[reference_of(reference)] = composition
-            folder = Path(reference).expanduser()
-            if (folder / CALIBRATION_FILE).is_file():
-                calibrated[reference_of(reference)] = read_calibration(folder, of_vectors[-1])
+        if path is not None:
+            name = reference_of(reference)
+            folders[name] = composition
+            if (path / CALIBRATION_FILE).is_file():
+                calibrated[name] = read_calibration(path, of_vectors[-1])
     if model is not None:
         spec = ModelSpec(model)
     elif of_vectors:

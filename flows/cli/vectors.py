@@ -219,7 +219,7 @@ def steer(
     from pas.steering.intervention import Composition, Intervention, interventions_of
     from tasks import resources
 
-    used = strength_of(strength, reference, found)
+    used = strength_of(strength, found)
     done = cast("Operation", operation)  # an intervention refuses any other word
     if isinstance(found.steering, Composition):
         if (positions, operation) != ("generated", "add"):

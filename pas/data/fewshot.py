@@ -16,8 +16,7 @@ from pas.data.splits import Split
 from pas.errors import UserError
 
 WORKED_EXAMPLES = 3
-"""Worked examples that a training compares its vector with. More make every prompt longer, and the
-first few change the answers most."""
+"""Worked examples that a training compares its vector with. More make every prompt longer."""
 _GAP = "\n\n"
 
 

@@ -26,6 +26,7 @@ from storage.catalogue.session import (
     too_little_memory,
     uris,
 )
+from storage.lake.files import ACTIVATIONS_FOLDER
 from storage.lake.tables import ACTIVATIONS, TABLES, RunTable, table_folder
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def connect(lake: Lake, *, memory_limit: str | None = None) -> Iterator[duckdb.D
     with open_session(lake, memory_limit) as connection:
         for table in TABLES.values():
             _create_view(connection, lake, table, table_folder(lake, table.name), "*.parquet")
-        _create_view(connection, lake, ACTIVATIONS, "activations", "*/*/*.parquet")
+        _create_view(connection, lake, ACTIVATIONS, ACTIVATIONS_FOLDER, "*/*/*.parquet")
         yield connection
 
 
@@ -144,7 +145,7 @@ def cache_stats(lake: Lake) -> list[CacheStats]:
     """Count the activations in the lake by model and site; damaged files are set aside."""
     from storage.lake.shards import parse_address, read_footer
 
-    files = lake.files("activations")
+    files = lake.files(ACTIVATIONS_FOLDER)
     groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for address in files:
         parts = parse_address(address)

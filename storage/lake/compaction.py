@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from storage.lake.answers import ANSWERS, answers_address, write_answers
-from storage.lake.files import STRAY_AGE_SECONDS, DamagedError, Lake
+from storage.lake.files import ACTIVATIONS_FOLDER, STRAY_AGE_SECONDS, DamagedError, Lake
 from storage.lake.shards import kind_of, merge_shards
 from storage.lake.verification import intact
 
 log = logging.getLogger("pas")
 
-ACTIVATIONS = "activations"
 TARGET_BYTES = 64_000_000
 """Size of a merged file. A layer of it is read at once, so several fit into a query's memory."""
 
@@ -51,8 +50,8 @@ def small_files(
     """
     newest = time.time() - min_age_seconds
     merges = []
-    for folder, kind in ((ACTIVATIONS, _kind_of_shard), (ANSWERS, _kind_of_answers)):
-        groups = defaultdict[Any, list[tuple[str, int]]](list)
+    for folder, kind in ((ACTIVATIONS_FOLDER, _kind_of_shard), (ANSWERS, _kind_of_answers)):
+        groups = defaultdict[Hashable, list[tuple[str, int]]](list)
         for address, version in lake.files(folder).items():
             if version.size < target / 2 and lake.written(address).timestamp() <= newest:
                 group = kind(lake, address)
@@ -96,14 +95,14 @@ def _filled(files: Iterable[tuple[str, int]], target: int) -> Iterator[Merge]:
     yield Merge(tuple(held), size)
 
 
-def _kind_of_shard(lake: Lake, address: str) -> Any:
+def _kind_of_shard(lake: Lake, address: str) -> Hashable | None:
     try:
         return str(PurePosixPath(address).parent), kind_of(lake, address)
-    except (ValueError, KeyError, FileNotFoundError, AttributeError):
+    except (ValueError, KeyError, AttributeError):
         return None  # damaged or gone: `pas cache verify` tells
 
 
-def _kind_of_answers(_: Lake, address: str) -> Any:
+def _kind_of_answers(_: Lake, address: str) -> Hashable | None:
     return str(PurePosixPath(address).parent)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Named here because inside the class `list` is the method.
 Addresses = list[str]
 
+ACTIVATIONS_FOLDER = "activations"  # where shards are
 QUARANTINE = "quarantine"  # where damaged files are set aside, under their own addresses
 # Serialising happens in memory, so a temporary file lives only as long as one write call; an
 # older one belongs to a writer that was killed.

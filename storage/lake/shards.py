@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pas.errors import UserError
+from storage.lake.files import ACTIVATIONS_FOLDER
 from storage.lake.shard_checks import check, check_schema, read_group
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def shard_key(keys: Iterable[bytes], layers: Iterable[int]) -> str:
 
 def shard_folder(lake: Lake, fingerprint: str, site: str) -> str:
     """The folder of one model's shards at one site."""
-    return lake.address("activations", f"model={fingerprint}", f"site={site}")
+    return lake.address(ACTIVATIONS_FOLDER, f"model={fingerprint}", f"site={site}")
 
 
 def parse_address(address: str) -> tuple[str, str, str] | None:
@@ -160,13 +161,14 @@ def kind_of(lake: Lake, address: str) -> tuple[Any, ...]:
     Raises:
         ValueError: If the footer cannot be read or is not one of a shard.
     """
-    footer = read_footer(lake, address)
-    with lake.open(address) as handle:
-        parquet = pq.ParquetFile(handle)
-        column = parquet.schema_arrow.get_field_index("layer")
-        groups = (parquet.metadata.row_group(i) for i in range(parquet.num_row_groups))
-        layers = tuple(group.column(column).statistics.min for group in groups)
-        stored = str(parquet.schema_arrow.field("vector").type)
+    try:
+        with lake.open(address) as handle, pq.ParquetFile(handle) as parquet:
+            footer, schema = _footer(parquet.metadata), parquet.schema_arrow
+            groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"shard {address}: {error}") from error
+    column, stored = schema.get_field_index("layer"), str(schema.field("vector").type)
+    layers = tuple(group.column(column).statistics.min for group in groups)
     facts = (footer[name] for name in ("model", "libraries", "dtype"))
     return (layers, stored, *(json.dumps(fact, sort_keys=True) for fact in facts))
 

@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from storage.lake import answers, shards, stages, tables
 from storage.lake.checksum import is_damaged
-from storage.lake.files import QUARANTINE, FileVersion, Lake
+from storage.lake.files import ACTIVATIONS_FOLDER, QUARANTINE, FileVersion, Lake
 from storage.lake.schema import require_known
 
 log = logging.getLogger("pas")
 
 _CHECKS = {
-    "activations": shards.check_shard,
+    ACTIVATIONS_FOLDER: shards.check_shard,
     answers.ANSWERS: answers.check_answers,
     stages.STAGES: stages.check_stage,
     tables.TABLES_FOLDER: tables.check_run_table,

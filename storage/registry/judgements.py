@@ -49,8 +49,8 @@ def read_judgements(registry: Registry, version: VectorVersion) -> list[dict[str
     """
     store = client(registry)
     rows: list[dict[str, Any]] = []
+    root = store.get_run(version.run_id).info.artifact_uri
     for name in sorted(file.path for file in store.list_artifacts(version.run_id, FOLDER)):
-        root = store.get_run(version.run_id).info.artifact_uri
         with tempfile.TemporaryDirectory() as scratch:
             file = download(registry, f"{root}/{name}", Path(scratch))
             try:

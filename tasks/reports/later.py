@@ -5,10 +5,11 @@ The page has a place for each, which stays empty until something is measured.
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pas.evidence.calibration import Calibration
+from pas.evidence.controls import Asking
 from storage.registry.judgements import read_judgements
 from storage.registry.runs import rewrite_page
 from storage.registry.versions import VectorVersion
@@ -22,7 +23,7 @@ log = logging.getLogger("pas")
 
 
 def show_calibration(
-    version: VectorVersion, own: float, found: Calibration, asking: Sequence[Mapping[str, Any]]
+    version: VectorVersion, own: float, found: Calibration, asking: Sequence[Asking]
 ) -> None:
     """Put a calibration on the page of the run that trained a version, in place of an earlier one.
 
@@ -30,7 +31,7 @@ def show_calibration(
         version: The version.
         own: Its own strength.
         found: The calibration.
-        asking: What asking for the behaviour does, see `tasks.calibrate.as_row`.
+        asking: What asking for the behaviour in words does on the test items.
     """
     picture = figures.as_svg(calibration_figure(found))
     _put(

@@ -2,7 +2,6 @@
 
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment
+from tests.helpers.processes import PATIENCE, environment, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
@@ -33,11 +32,8 @@ def test_the_database_is_locked_in_the_middle(
     tmp_path: Path, tiny_folder: Path, tally: Any
 ) -> None:
     home = tmp_path / "home"
-    command = [
-        sys.executable, "-m", "flows.cli", "train", "--task", "toy", "--data",
-        str(write_toy(tmp_path / "toy.jsonl", 40)), "--model", str(tiny_folder), "--group-col",
-        "topic", "--layers", "1", "--strengths", "4", "--json",
-    ]  # fmt: skip
+    data = write_toy(tmp_path / "toy.jsonl", 40)
+    command = training(data, tiny_folder, "--layers", "1", "--strengths", "4")
     given = {"env": environment(home) | {"PYTHONPATH": str(ROOT)}, "text": True}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given)
     end = time.monotonic() + PATIENCE

@@ -3,7 +3,6 @@
 import json
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import environment
+from tests.helpers.processes import environment, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 # Of address space: with the least of them Python's libraries hardly load.
@@ -24,11 +23,7 @@ SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", 
 def test_a_training_survives_too_little_memory(
     tmp_path: Path, tiny_folder: Path, tally: Any
 ) -> None:
-    command = [
-        sys.executable, "-m", "flows.cli", "train", "--task", "toy", "--data",
-        str(write_toy(tmp_path / "toy.jsonl", 40)), "--model", str(tiny_folder), "--group-col",
-        "topic", "--layers", "1,2", "--strengths", "1,4", "--json",
-    ]  # fmt: skip
+    command = training(write_toy(tmp_path / "toy.jsonl", 40), tiny_folder)
 
     def run(home: Path, gigabytes: float | None = None) -> subprocess.CompletedProcess[str]:
         def limit() -> None:

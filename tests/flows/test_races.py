@@ -1,6 +1,5 @@
 """Trainings that share prompts run at once, while others verify, tidy and merge the same lake."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment
+from tests.helpers.processes import environment, result_of, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 SEEDS = (0, 1, 2)
@@ -42,31 +41,26 @@ while True:
 def test_trainings_at_once_while_others_tidy_and_merge_their_lake(
     tmp_path: Path, tiny_folder: Path, tally: Any
 ) -> None:
-    data = str(write_toy(tmp_path / "toy.jsonl", 60))
+    data = write_toy(tmp_path / "toy.jsonl", 60)
 
-    def begin(home: Path, *command: str) -> subprocess.Popen[str]:
+    def begin(home: Path, command: list[str]) -> subprocess.Popen[str]:
         # Small shards, so that there is something to merge.
         own = environment(home) | {"PYTHONPATH": str(ROOT), "PAS_SHARD_TOKENS": "300"}
         return subprocess.Popen(
-            [sys.executable, *command], env=own, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
-    def training(home: Path, seed: int) -> subprocess.Popen[str]:
-        return begin(
-            home, "-m", "flows.cli", "train", "--task", "toy", "--data", data, "--model",
-            str(tiny_folder), "--group-col", "topic", "--layers", "1,2", "--strengths", "1,4",
-            "--seed", str(seed), "--json",
-        )  # fmt: skip
+    def seeded(home: Path, seed: int) -> subprocess.Popen[str]:
+        return begin(home, training(data, tiny_folder, "--seed", str(seed)))
 
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    expected = {seed: finished(training(alone, seed)) for seed in SEEDS}
-    others = [begin(shared, "-c", text) for text in (MERGE, TIDY)]
+    expected = {seed: result_of(seeded(alone, seed)) for seed in SEEDS}
+    others = [begin(shared, [sys.executable, "-c", text]) for text in (MERGE, TIDY)]
     try:
         for other in others:
             assert other.stdout is not None and other.stdout.readline() == "ready\n"
-        begun = {seed: training(shared, seed) for seed in SEEDS}
-        found = {seed: finished(process) for seed, process in begun.items()}
+        begun = {seed: seeded(shared, seed) for seed in SEEDS}
+        found = {seed: result_of(process) for seed, process in begun.items()}
         assert [other.poll() for other in others] == [None, None]
     finally:
         for other in others:
@@ -84,13 +78,6 @@ def test_trainings_at_once_while_others_tidy_and_merge_their_lake(
         np.testing.assert_allclose(
             directions(shared, found[seed]), directions(alone, expected[seed]), atol=1e-6
         )
-
-
-def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    result: dict[str, Any] = json.loads(out)
-    return result
 
 
 def directions(home: Path, run: dict[str, Any]) -> np.ndarray:

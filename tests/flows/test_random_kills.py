@@ -1,11 +1,9 @@
 """A training that is killed or stopped at any moment, again and again, ends as one that was not."""
 
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment
+from tests.helpers.processes import PATIENCE, environment, result_of, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 SEED = int(os.environ.get("KILLS_SEED", "0"))
@@ -39,11 +37,8 @@ def test_a_training_survives_kills_at_random_moments(
     tmp_path: Path, tiny_folder: Path, tally: Any
 ) -> None:
     """With damage, evaluation and registration; the moments are a share of a whole training."""
-    command = [
-        sys.executable, "-m", "flows.cli", "train", "--task", "toy", "--data",
-        str(write_toy(tmp_path / "toy.jsonl", 40)), "--model", str(tiny_folder), "--group-col",
-        "topic", "--layers", "1,2", "--strengths", "1,4", "--max-kl", "0.1", "--json",
-    ]  # fmt: skip
+    data = write_toy(tmp_path / "toy.jsonl", 40)
+    command = training(data, tiny_folder, "--max-kl", "0.1")
     home, other = tmp_path / "killed", tmp_path / "whole"
 
     def begin(at: Path) -> subprocess.Popen[str]:
@@ -53,7 +48,7 @@ def test_a_training_survives_kills_at_random_moments(
         )  # fmt: skip
 
     began = time.monotonic()
-    whole = _finished(begin(other))
+    whole = result_of(begin(other))
     usual = time.monotonic() - began
     moments = random.Random(SEED)
     for number in range(KILLS):
@@ -77,7 +72,7 @@ def test_a_training_survives_kills_at_random_moments(
             tally.add("faults", survived=1)
         else:
             process.communicate()
-    resumed = _finished(begin(home))
+    resumed = result_of(begin(home))
     tally.add("faults", silently_wrong=sum(resumed[name] != whole[name] for name in SAME))
     assert [resumed[name] for name in SAME] == [whole[name] for name in SAME]
     np.testing.assert_array_equal(
@@ -94,10 +89,3 @@ def _directions(home: Path, run: str) -> np.ndarray:
     """The vectors of one run; a training that was stopped after its end has recorded another."""
     sql = f"SELECT direction FROM vectors WHERE run_id = '{run}' ORDER BY method, layer"
     return np.array(query(open_lake(str(home / "lake")), sql)["direction"].to_pylist())
-
-
-def _finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    result: dict[str, Any] = json.loads(out)
-    return result

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,13 @@ import pytest
 from storage.catalogue.views import query
 from storage.lake.files import open_lake
 from tests.helpers.data_files import write_toy
-from tests.helpers.processes import PATIENCE, environment
+from tests.helpers.processes import PATIENCE, environment, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 
 
 def command(data: Path, model: Path) -> list[str]:
-    return [
-        sys.executable, "-m", "flows.cli", "train", "--task", "toy", "--data", str(data),
-        "--model", str(model), "--group-col", "topic", "--layers", "0,1,2,3", "--strengths", "1",
-        "--json",
-    ]  # fmt: skip
+    return training(data, model, "--layers", "0,1,2,3", "--strengths", "1")
 
 
 def directions(home: Path) -> np.ndarray:

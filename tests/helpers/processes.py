@@ -1,8 +1,12 @@
 """Trainings in processes of their own."""
 
 import ctypes
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 240  # seconds, for a cold machine with two busy cores
 
@@ -11,6 +15,23 @@ def environment(home: Path) -> dict[str, str]:
     own = {k: v for k, v in os.environ.items() if not k.startswith(("PAS_", "PREFECT_", "MLFLOW_"))}
     # Two forward passes a shard: slow enough on any machine to be caught in the middle.
     return own | {"PAS_HOME": str(home), "PAS_SHARD_TOKENS": "60", "PAS_BATCH_TOKENS": "60"}
+
+
+def training(data: Path, model: Path, *options: str) -> list[str]:
+    """The command of a training on toy questions; options take the place of those given here."""
+    return [
+        sys.executable, "-m", "flows.cli", "train", "--task", "toy", "--data", str(data),
+        "--model", str(model), "--group-col", "topic", "--layers", "1,2", "--strengths", "1,4",
+        "--json", *options,
+    ]  # fmt: skip
+
+
+def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a command printed as JSON; it must end well."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    result: dict[str, Any] = json.loads(out)
+    return result
 
 
 def bound_by_rights() -> None:
