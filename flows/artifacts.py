@@ -1,5 +1,6 @@
 """Prefect artifacts: what a run's page shows."""
 
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pas.evidence.drift import Drift
 from pas.evidence.verdict import Verdict
 from pas.methods.grid import Cell
 from pas.study.summary import Summary
+from storage.lake.compaction import Merge
 from storage.registry.links import run_page, version_page
 from storage.registry.origin import ORIGIN_TAG
 from storage.registry.promotion import Promotion
@@ -156,14 +158,26 @@ def publish_decision(decision: Decision) -> None:
     )
 
 
-def publish_maintenance(removed: Sequence[Garbage], backup: Path | None, *, dry_run: bool) -> None:
-    """Show what was removed from the lake, and where the home was copied to."""
-    verb = "to remove" if dry_run else "removed"
-    copied = f"home copied to {backup}" if backup else "no back-up was asked for"
+def publish_maintenance(
+    removed: Sequence[Garbage], merged: Sequence[Merge], backup: Path | None, *, dry_run: bool
+) -> None:
+    """Show what was removed from the lake, what was merged, and where the home was copied to."""
+    to, copied = "to be " if dry_run else "", "no back-up was asked for"
+    if backup:
+        copied = f"home copied to {backup}"
+    rows = [{"file": e.address, "reason": e.reason, "bytes": str(e.bytes)} for e in removed]
+    for one in merged:
+        folder = posixpath.dirname(one.addresses[0])
+        reason = f"{to}merged into one file"
+        rows.append(
+            {"file": f"{len(one.addresses)} files in {folder}", "reason": reason,
+             "bytes": str(one.bytes)}
+        )  # fmt: skip
+    n = sum(len(one.addresses) for one in merged)
     create_table_artifact(
-        [{"file": e.address, "reason": e.reason, "bytes": str(e.bytes)} for e in removed],
+        rows,
         key="maintenance",
-        description=f"Summary: {len(removed)} files {verb}; {copied}",
+        description=f"Summary: {len(removed)} files {to}removed, {n} {to}merged; {copied}",
     )
 
 

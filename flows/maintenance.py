@@ -53,7 +53,7 @@ def maintenance(
     if copied is not None:
         log.info("maintenance: the home was copied to %s", copied)
     done = Upkeep(removed, merged, copied)
-    publish_maintenance(removed, copied, dry_run=dry_run)
+    publish_maintenance(removed, merged, copied, dry_run=dry_run)
     size = sum(entry.bytes for entry in removed) / 1e6
     verb = "to remove" if dry_run else "removed"
     return ended("Completed", f"{len(removed)} files {verb}, {size:.1f} MB", done)

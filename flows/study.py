@@ -21,7 +21,7 @@ from flows.study_cell import blank, study_cell
 from pas.errors import UserError
 from pas.study.file import read_study
 from pas.study.plan import Study, StudyCell, cells
-from pas.study.results import StudyResult
+from pas.study.results import SCHEMA, StudyResult
 from pas.study.summary import Summary, summarise
 from storage.catalogue.views import cache_stats
 from storage.lake.lineage import versions
@@ -99,7 +99,8 @@ def study(plan: Study | str, command: str = "", workers: int = 0) -> StudyOutcom
     page, table = folder / "report.html", folder / "results.json"
     html = study_page(plan.name, results, summary, facts, gather(results))
     page.write_text(html, encoding="utf-8")
-    table.write_text(json.dumps([result.as_dict() for result in results], indent=1) + "\n")
+    document = {"schema": SCHEMA, "study": plan.name, "results": [r.as_dict() for r in results]}
+    table.write_text(json.dumps(document, indent=1) + "\n")
     run_id = log_study(
         resources.registry(),
         settings().experiment,

@@ -23,7 +23,8 @@ from storage.lake.stages import read_split
 from storage.registry.move import refuse_moved
 from storage.settings import settings
 from tasks import resources
-from tasks.asking import asked_in_words
+from tasks.answers import read_answers
+from tasks.asking import ask_in_words, asks
 from tasks.damage import read_damage
 from tasks.estimate import estimate, read_directions
 from tasks.evaluate import (
@@ -136,9 +137,10 @@ def training(recipe: Recipe, candidate: bool = True, share: Share | None = None)
 
     with watch.step("evaluate"):
         tested = answer_test_items(recipe, split, vectors, selection)
-        test_answers = read_test_answers(tested, selection)._replace(
-            asked=asked_in_words(recipe, split, vectors, selection)
-        )
+        test_answers, asked = read_test_answers(tested, selection), None
+        if asks(recipe):
+            asked = ask_in_words(recipe, split, vectors, selection)
+            test_answers = test_answers._replace(asked=read_answers(asked))
         [damage] = swept.damage_of([selected], measure)
         evaluation = evaluate(
             parts, selection, test_answers, damage, validation=swept.answers, seed=recipe.seed
@@ -146,7 +148,7 @@ def training(recipe: Recipe, candidate: bool = True, share: Share | None = None)
         write_evaluation(tested, evaluation)
 
     with watch.step("record"):
-        trail = Trail(split, predictions, vectors, answers, tested)
+        trail = Trail(split, predictions, vectors, answers, tested, asked)
         cost = Cost(watch.read(), plan.total, extracted)
         registration = record(recipe, trail, evaluation, cost, candidate)
         if candidate and not registration.is_new:

@@ -1,6 +1,5 @@
 """Asking: the test items with the behaviour asked for in words, without and with the vector."""
 
-from collections.abc import Mapping
 from functools import partial
 
 import pyarrow as pa
@@ -8,12 +7,11 @@ import pyarrow as pa
 from pas.data.splits import Split
 from pas.evidence.asking import Told, ways_to_ask
 from pas.evidence.evaluation import answer_asked
-from pas.methods.answers import Answers
 from pas.methods.selection import Selection
 from pas.recipe import Recipe
 from storage.lake.stages import Stage, read_split
 from tasks import resources
-from tasks.answers import answer_items, answers_stage, answers_table, read_answers
+from tasks.answers import answer_items, answers_stage, answers_table
 from tasks.caching import step
 from tasks.estimate import read_directions
 
@@ -58,10 +56,6 @@ def ask_in_words(recipe: Recipe, split: str, vectors: str, selection: Selection)
     )
 
 
-def asked_in_words(
-    recipe: Recipe, split: str, vectors: str, selection: Selection
-) -> Mapping[str, Answers]:
-    """Return the answers of `ask_in_words` by way of asking; empty where the recipe asks none."""
-    if recipe.instruction is None and not recipe.asked_examples:
-        return {}
-    return read_answers(ask_in_words(recipe, split, vectors, selection))
+def asks(recipe: Recipe) -> bool:
+    """Return whether a recipe has the behaviour asked for in words."""
+    return recipe.instruction is not None or recipe.asked_examples > 0

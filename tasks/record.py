@@ -48,13 +48,14 @@ from tasks.sweep import read_sweep
 
 
 class Trail(NamedTuple):
-    """Lake addresses of a training's intermediate results."""
+    """Lake addresses of a training's intermediate results; `asking` if the recipe asks in words."""
 
     split: str
     predictions: str
     vectors: str
     sweep: str
     evaluation: str
+    asking: str | None
 
 
 @task(name="record", task_run_name="record {recipe.task}", retries=2, retry_delay_seconds=[1, 10])
@@ -255,7 +256,7 @@ def _lineage(recipe: Recipe, trail: Trail) -> dict[str, Any]:
         "model_fingerprint": fingerprint,
         "data_digest": _digest(trail),
         "skipped_rows": skipped_rows(lake, trail.split),
-        "stages": trail._asdict(),
+        "stages": {stage: at for stage, at in trail._asdict().items() if at is not None},
         "shards": shards_holding(lake, fingerprint, recipe.site, keys),
         "lake": lake.name,
         "code_digest": code_digest(),

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 Setting = Literal["main", "icl", "sft", "sites", "samples", "forgetting"]
 SETTINGS: tuple[Setting, ...] = ("main", "icl", "sft", "sites", "samples", "forgetting")
 """The settings, in the order in which they are run and shown."""
+SCHEMA = 1
+"""The schema number of `results.json`; it rises when what a field means changes."""
 
 
 class CurvePoint(NamedTuple):

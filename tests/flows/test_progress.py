@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from flows import progress
 from flows.progress import progress_shown, said
 from pas.progress import counted
+from tests.helpers.artifacts import artifacts
 
 
 @pytest.mark.server
@@ -29,7 +29,7 @@ def test_a_long_step_has_one_artifact_and_a_short_one_none(
                         advance(1)
         return str(flow_run.id)
 
-    shown = _artifacts(steps())
+    shown = artifacts(flow_run_id=steps())
     assert [(a["data"], a["description"]) for a in shown] == [
         (100.0, "Progress: 100 of 100 items scored; it took 99 s")
     ]
@@ -52,12 +52,3 @@ def test_a_server_that_is_away_does_not_end_the_step(monkeypatch: pytest.MonkeyP
     with progress_shown(), counted(2, "items") as advance:
         advance(1)
         advance(1)
-
-
-def _artifacts(run: str) -> list[dict[str, Any]]:
-    with get_client(sync_client=True) as client:
-        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}}}
-        found: list[dict[str, Any]] = client.request(
-            "POST", "/artifacts/filter", json=wanted
-        ).json()
-    return found

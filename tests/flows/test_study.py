@@ -12,6 +12,7 @@ from flows.study import study
 from pas.errors import UserError
 from pas.study.file import read_study
 from pas.study.plan import cells
+from pas.study.results import SCHEMA
 from storage.catalogue.views import query
 from storage.lake.stages import read_split
 from storage.registry.client import client
@@ -75,7 +76,9 @@ def test_a_study_runs_resumes_and_outlives_a_failed_cell(home: Path, file: Path)
     assert set(done[0].method_deltas) == {"pasf", "ipasa", "ipaswo", "caa"}
     page = first.page.read_text()
     assert "toy-study" in page and "few" in page and done[0].verdict in page
-    assert json.loads((first.page.parent / "results.json").read_text())[0] == done[0].as_dict()
+    document = json.loads((first.page.parent / "results.json").read_text())
+    assert (document["schema"], document["study"]) == (SCHEMA, "toy-study")
+    assert document["results"] == [result.as_dict() for result in first.results]
     shards = resources.lake().list("activations")
 
     again = study(read_study(file))

@@ -223,7 +223,12 @@ def test_tables_and_registry_tell_one_story(home, recipe):
     )
     assert np.array_equal(vector.direction, np.array(kept["direction"], np.float32))
     lineage = client(resources.registry()).download_artifacts(outcome.run_id, "lineage.json")
-    assert json.loads(Path(lineage).read_text())["shards"] == lake.list("activations")
+    lineage = json.loads(Path(lineage).read_text())
+    assert lineage["shards"] == lake.list("activations")
+    assert sorted(lineage["stages"].values()) == sorted(
+        address for stage in ("splits", "predictions", "vectors", "sweeps", "evaluations", "asking")
+        for address in lake.list(f"stages/{stage}")
+    )  # fmt: skip
 
 
 def test_extract_runs_ahead_of_train(home, recipe):

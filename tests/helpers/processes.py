@@ -26,9 +26,9 @@ def training(data: Path, model: Path, *options: str) -> list[str]:
     ]  # fmt: skip
 
 
-def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+def result_of(process: subprocess.Popen[str], patience: float = PATIENCE) -> dict[str, Any]:
     """What a command printed as JSON; it must end well."""
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=patience)
     assert process.returncode == 0, err
     result: dict[str, Any] = json.loads(out)
     return result
