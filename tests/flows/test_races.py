@@ -1,4 +1,4 @@
-"""Eight trainings that share prompts run at once, while others verify, tidy and merge their lake."""
+"""Eight trainings that share prompts run at once, beside others that tidy and merge their lake."""
 
 import subprocess
 import sys
