@@ -1,8 +1,8 @@
 """How much faster workers are that share an extraction and a sweep, and what sharing costs.
 
 The workers are runs of the flow `share` on a Prefect server and a process worker of their own, each
-with one thread. What is timed begins with the first unit that is filled: a worker's start and the
-loading of its model are not in it.
+with one thread. What is timed begins when the work is put before workers that have loaded the model
+and ends with the last unit: a worker's start is not in it.
 """
 
 import json
@@ -12,13 +12,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from statistics import median
+from time import perf_counter, time
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks.material import arguments, data_file
-from benchmarks.timing import save, show
+from benchmarks.timing import ratio, save, show
 from tests.helpers.places import ROOT
 from tests.helpers.servers import Team, filtered, finished, team, wait_for
 
@@ -28,7 +29,10 @@ _TINY = pa.table({"n": [1]})
 
 
 def prepare(step: str, recipe: dict[str, Any]) -> None:
-    """Write the work of a step to the lake and print its address, in a process of its own."""
+    """Write the work of a step to a folder that no worker looks at, and print where.
+
+    Into another folder, `training`, goes work without units, for which workers load the model.
+    """
     from prefect import flow
 
     from pas.recipe import Recipe
@@ -53,7 +57,13 @@ def prepare(step: str, recipe: dict[str, Any]) -> None:
     [work] = prepared()
     folder = new_folder()
     write_work(folder, work)
-    print(json.dumps({"training": folder, "files": [u.address for u in work.units]}))
+    training = new_folder()
+    write_work(f"{training}/opening", work._replace(units=()))
+    print(
+        json.dumps(
+            {"folder": folder, "training": training, "files": [u.address for u in work.units]}
+        )
+    )
 
 
 def coordinate(address: str) -> None:
@@ -136,47 +146,59 @@ def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> 
     environment = installation.environment | {"PAS_LAKE": str(lake)}
     [deployed] = filtered(installation.api, "deployments")
     seconds: dict[str, Any] = {"workers": n}
+    work = {"extract": _call(environment, "extract", json.dumps(recipe))}
+    training = work["extract"]["training"]
+    asked = {
+        "parameters": {"training": training},
+        "job_variables": {"env": {"PAS_LAKE": str(lake), "OMP_NUM_THREADS": "1"}},
+    }
+    address = f"/deployments/{deployed['id']}/create_flow_run"
+    runs = [
+        installation.api.post(address, json=asked).raise_for_status().json()["id"] for _ in range(n)
+    ]
+    wait_for("the workers", lambda: _ready(installation, runs) == n)
     for step in ("extract", "sweep"):
-        given = _call(environment, step, json.dumps(recipe))
-        asked = {
-            "parameters": {"training": given["training"]},
-            "job_variables": {"env": {"PAS_LAKE": str(lake), "OMP_NUM_THREADS": "1"}},
-        }
-        address = f"/deployments/{deployed['id']}/create_flow_run"
-        runs = [
-            installation.api.post(address, json=asked).raise_for_status().json()["id"]
-            for _ in range(n)
-        ]
+        # The sweep's work needs what was extracted.
+        given = work.get(step) or _call(environment, step, json.dumps(recipe))
         files = [lake / file for file in given["files"]]
+        (lake / given["folder"] / step).rename(lake / training / step)
+        began = time()
         wait_for("the units", lambda files=files: all(file.exists() for file in files))
-        shutil.rmtree(lake / given["training"])  # no more help is needed
-        for run in runs:
-            finished(installation.api, run)
-        times = sorted(file.stat().st_mtime for file in files)
-        # The first file ends the first unit, which is one of as many as there are files.
-        seconds[step] = (times[-1] - times[0]) * len(times) / (len(times) - 1)
-        seconds[f"{step} units"] = len(times)
+        seconds[step] = max(file.stat().st_mtime for file in files) - began
+        seconds[f"{step} units"] = len(files)
+    shutil.rmtree(lake / training)  # no more help is needed
+    for run in runs:
+        finished(installation.api, run)
     return seconds
+
+
+def _ready(installation: Team, runs: Sequence[str]) -> int:
+    """Return how many workers have loaded the model, for the work without units."""
+    logs = filtered(installation.api, "logs", logs={"flow_run_id": {"any_": list(runs)}})
+    return sum("0 of 0 units" in log["message"] for log in logs)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     parser = arguments(
-        "workers", __doc__ or "", "python -m benchmarks.workers --items 120 --out workers.json"
+        "workers",
+        __doc__ or "",
+        "python -m benchmarks.workers --items 480 --repeats 2 --out workers.json",
     )
-    parser.add_argument("--items", type=int, default=120, help="items of the training (120)")
+    parser.add_argument("--items", type=int, default=480, help="items of the training (480)")
     options = parser.parse_args(given)
     recipe = {
         "task": "bbq_age",
         "data": str(data_file().resolve()),
         "max_items": options.items,
         "prompt": "plain",
+        "strengths": (1.0, 4.0),
     }
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="pas-workers-") as scratch:
         folder = Path(scratch)
         with team(folder) as installation:
             del installation.environment["PAS_CACHE_DIR"]  # the converted model
-            installation.environment |= {"PAS_SHARD_TOKENS": "2048", "OMP_NUM_THREADS": "1"}
+            installation.environment |= {"PAS_SHARD_TOKENS": "1024", "OMP_NUM_THREADS": "1"}
             costs = coordination(installation.environment | {"PAS_LAKE": str(folder / "tiny")})
             show(f"coordination of {UNITS} tiny units", costs)
             installation.prefect("work-pool", "create", "gpu", "--type", "process")
@@ -186,8 +208,21 @@ def main(given: Sequence[str] | None = None) -> None:
                 rows += [
                     shared(installation, folder / str(len(rows)), n, recipe) for n in PROCESSES
                 ]
-    show(f"{options.items} items of BBQ Age, one thread a worker", rows)
-    save(options.out, {"coordination": costs, "workers": rows})
+    table = [_summary(n, rows) for n in PROCESSES]
+    notes = [f"medians of {options.repeats}; ratios are to one worker in the same round"]
+    show(f"{options.items} items of BBQ Age, one thread a worker", table, notes)
+    save(options.out, {"coordination": costs, "table": table, "workers": rows})
+
+
+def _summary(n: int, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians of `n` workers, and how much faster than one worker they are."""
+    one, these = ([r for r in rows if r["workers"] == k] for k in (1, n))
+    row: dict[str, Any] = {"workers": n}
+    for step in ("extract", "sweep"):
+        times = [[r[step] for r in each] for each in (one, these)]
+        row |= {f"{step}, s": median(times[1]), f"{step}, one / these": ratio(*times)}
+        row[f"{step} units"] = these[0][f"{step} units"]
+    return row
 
 
 if __name__ == "__main__":

@@ -49,18 +49,23 @@ def main(stays: bool, port: int) -> None:
     os.environ["PREFECT__SERVER_FINAL"] = "1"  # one app in this process: it starts faster
     import uvicorn
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
+    app = create_app()
     if not stays and not sys.stdin.readline():
         return
     try:
-        _ensure_database()
+        migrated = _ensure_database()
     except (OSError, UserError) as error:
         sys.exit(str(error))
-    server = uvicorn.Server(uvicorn.Config(create_app, factory=True, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     Thread(target=_announce, args=(server, address, stays), daemon=True).start()
     if not stays:
         Thread(target=_end_with_command, args=(server,), daemon=True).start()
-    server.run(sockets=[listening])
+    # To see that nothing is to be migrated takes Alembic half a second.
+    known = {PREFECT_API_DATABASE_MIGRATE_ON_START: False} if migrated else {}
+    with temporary_settings(known):
+        server.run(sockets=[listening])
 
 
 def _say(line: str) -> None:
@@ -84,8 +89,11 @@ def _end_with_command(server: "uvicorn.Server") -> None:
     server.should_exit = True
 
 
-def _ensure_database() -> None:
+def _ensure_database() -> bool:
     """See that the home has a database that is whole and of this version of Prefect.
+
+    Returns False where Prefect is to look at the version itself: on a server of databases, or where
+    the cache folder cannot be used.
 
     One of another version is migrated. That fails where an earlier migration was cut off, such as
     by a full disk: some of its steps are not undone.
@@ -104,17 +112,17 @@ def _ensure_database() -> None:
 
     url = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
     if not url.startswith(_SQLITE):
-        return
+        return False
     file, prepared = Path(url.removeprefix(_SQLITE)), _prepared()
     if _is_ready(file, prepared):
-        return
+        return prepared is not None
     with FileLock(file.with_suffix(".lock")):
         if _is_ready(file, prepared):
-            return
+            return prepared is not None
         if file.exists():
             reason = damage(file) or _migrate(file)
             if reason is None:
-                return
+                return True
             aside = set_aside(file)
             _say(f"{_NOTE}Prefect's database was damaged ({reason}): it is now {aside}, and a new "
                  "one takes its place; nothing that pas needs is lost")  # fmt: skip
@@ -124,6 +132,7 @@ def _ensure_database() -> None:
             unfinished = file.with_suffix(".new")
             shutil.copyfile(prepared, unfinished)
             unfinished.rename(file)
+    return True
 
 
 def _is_ready(file: Path, prepared: Path | None) -> bool:

@@ -258,6 +258,10 @@ class Recipe(BaseModel):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return self.read(flat(type(self), fields) | flat(type(self), changes))
 
+    def seeded(self, seed: int) -> Self:
+        """Return the recipe with another seed; its fields are not checked again."""
+        return self.model_copy(update={"seed": seed})
+
     @cached_property
     def benchmark(self) -> "Benchmark | None":
         """The built-in task of this name, if there is one."""

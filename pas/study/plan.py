@@ -4,7 +4,7 @@ docs/method.md, "Studies".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pas.finetune.settings import FineTuning
@@ -99,20 +99,23 @@ def _models_of(study: Study, setting: Setting) -> set[str]:
 
 def _of(study: Study, setting: Setting, model: Mapping[str, Any]) -> list[StudyCell]:
     """Return one model's cells of one setting."""
-    options = study.settings[setting]
-    return [
-        cell
-        for task in study.tasks
-        if task["task"] in options.get("tasks", (task["task"],))
-        for seed in options.get("seeds", study.seeds)
-        for cell in _expanded(
-            setting,
-            options,
-            Recipe.read(
-                {**study.recipe, **model, **task, **options.get("recipe", {}), "seed": seed}
-            ),
-        )
-    ]
+    options, result = study.settings[setting], list[StudyCell]()
+    for task in study.tasks:
+        if task["task"] in options.get("tasks", (task["task"],)):
+            # Read once for all seeds: a study may have ten thousand cells.
+            recipe = Recipe.read({**study.recipe, **model, **task, **options.get("recipe", {})})
+            expanded = _expanded(setting, options, recipe)
+            result += [
+                _seeded(cell, seed)
+                for seed in options.get("seeds", study.seeds)
+                for cell in expanded
+            ]
+    return result
+
+
+def _seeded(cell: StudyCell, seed: int) -> StudyCell:
+    target = None if cell.target is None else cell.target.seeded(seed)
+    return replace(cell, recipe=cell.recipe.seeded(seed), target=target)
 
 
 def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[StudyCell]:
@@ -129,9 +132,7 @@ def _expanded(setting: Setting, own: Mapping[str, Any], recipe: Recipe) -> list[
         return [StudyCell("samples", str(size), recipe.but(train_items=size)) for size in sizes]
     if setting == "forgetting":
         strengths = tuple(map(float, own.get("strengths", _FORGETTING_STRENGTHS)))
-        common = {
-            name: getattr(recipe, name) for name in ("model", "protocol", "seed", "max_items")
-        }
+        common = {name: getattr(recipe, name) for name in ("model", "protocol", "max_items")}
         return [
             StudyCell(
                 "forgetting",
