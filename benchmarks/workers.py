@@ -198,7 +198,11 @@ def main(given: Sequence[str] | None = None) -> None:
         folder = Path(scratch)
         with team(folder) as installation:
             del installation.environment["PAS_CACHE_DIR"]  # the converted model
-            installation.environment |= {"PAS_SHARD_TOKENS": "1024", "OMP_NUM_THREADS": "1"}
+            installation.environment |= {
+                "PAS_SHARD_TOKENS": "1024",
+                "OMP_NUM_THREADS": "1",
+                "PREFECT_LOGGING_EXTRA_LOGGERS": "pas",
+            }
             costs = coordination(installation.environment | {"PAS_LAKE": str(folder / "tiny")})
             show(f"coordination of {UNITS} tiny units", costs)
             installation.prefect("work-pool", "create", "gpu", "--type", "process")

@@ -1,5 +1,6 @@
 """What runs, in which order: one module for each flow, and the command line."""
 
-from flows.logs import tell_mistakes_once
+from flows.logs import show_steps, tell_mistakes_once
 
+show_steps()
 tell_mistakes_once()

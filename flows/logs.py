@@ -1,4 +1,4 @@
-"""What a run's log shows of a user's mistake: one line, not the tracebacks of task and flow."""
+"""What a run's log shows: our own lines, and of a user's mistake one line without tracebacks."""
 
 import logging
 
@@ -19,6 +19,14 @@ class _OneLine(logging.Filter):
             return True
         record.exc_info, record.msg, record.args = None, f"error: {error}", ()
         return self._keep
+
+
+def show_steps() -> None:
+    """Show what our flows say of their steps.
+
+    Prefect adds its handler to our logger but leaves it at the root's level, which hides them.
+    """
+    logging.getLogger("pas").setLevel(logging.INFO)
 
 
 def tell_mistakes_once() -> None:

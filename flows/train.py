@@ -42,8 +42,6 @@ from tasks.shots import with_worked_examples
 from tasks.sweep import read_sweep, share_sweep, sweep
 
 log = logging.getLogger("pas")
-# Prefect adds its handler to our logger but leaves it at the root's level, which hides these lines.
-log.setLevel(logging.INFO)
 
 
 class Training(NamedTuple):

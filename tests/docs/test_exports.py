@@ -24,7 +24,7 @@ PAGE = "docs/exports.md"
 NAME = "pas-smollm2-135m-instruct-demo"
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_page_runs(
     home: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,13 @@
 """What a run's log shows of an error."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
 from pas.errors import UserError
+from tests.helpers.places import ROOT
 
 
 def record(name: str, error: Exception) -> logging.LogRecord:
@@ -13,6 +16,12 @@ def record(name: str, error: Exception) -> logging.LogRecord:
         name, logging.ERROR, __file__, 1, "Encountered exception during execution: %r", (error,),
         (type(error), error, None),
     )  # fmt: skip
+
+
+def test_what_flows_say_of_their_steps_is_shown() -> None:
+    asked = "import logging, flows; print(logging.getLogger('pas').isEnabledFor(logging.INFO))"
+    ran = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout == "True\n", ran.stderr
 
 
 def test_a_mistake_is_one_line_of_the_flow_run() -> None:

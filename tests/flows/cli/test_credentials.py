@@ -44,7 +44,7 @@ def test_the_password_of_a_lake_shows_nowhere(
     assert [file for file in kept if SECRET.encode() in file.read_bytes()] == []
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("variable", "address", "commands"),
     [

@@ -61,6 +61,7 @@ def test_a_home_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
     assert "is no folder" in problems(environment)["home"]
 
 
+@pytest.mark.faults
 def test_servers_that_are_down_end_a_command_in_one_line(tmp_path: Path, tiny_folder: Path) -> None:
     data = write_toy(tmp_path / "toy.jsonl")
     train = ["train", "--task", "toy", "--data", str(data), "--model", str(tiny_folder)]

@@ -62,6 +62,7 @@ def test_reconcile_tells_what_it_cannot_judge(pas, steering) -> None:
     assert f"{NAME} version 2 cannot be judged: " in ran.err and "no evaluation" in ran.err
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("harm", ["garbage", "truncated", "locked"])
 def test_a_registry_that_cannot_be_read_is_told_in_a_line(
     home: Path, empty_database: Path, tmp_path: Path, tiny_folder: Path, harm: str

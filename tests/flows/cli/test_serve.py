@@ -44,6 +44,7 @@ def start(home: Path, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.mark.faults
 def test_a_server_drains_on_sigterm(vector: Path, base: LoadedModel, tmp_path: Path) -> None:
     process = start(tmp_path, "serve", str(vector), "--port", "0", PAS_API_KEYS="one, two")
     assert process.stderr is not None
@@ -74,6 +75,7 @@ def test_a_server_drains_on_sigterm(vector: Path, base: LoadedModel, tmp_path: P
     assert not any(tmp_path.iterdir()), "a server of a folder's vector writes nothing"
 
 
+@pytest.mark.faults
 def test_a_second_signal_ends_it_at_once(vector: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "serve", str(vector), "--port", "0", "--drain", "600")
     assert process.stderr is not None

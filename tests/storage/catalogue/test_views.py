@@ -412,7 +412,7 @@ def _write_all(url: str) -> None:
         store(Lake(url), list(range(start, start + 8)))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_two_runs_at_once_never_corrupt_each_other(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
     context = multiprocessing.get_context("spawn")

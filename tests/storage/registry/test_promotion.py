@@ -199,7 +199,14 @@ ACTIONS: dict[str, Callable[[Registry], Any]] = {
 }
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    "action",
+    [
+        "first promotion",
+        pytest.param("promotion", marks=pytest.mark.faults),
+        pytest.param("rollback", marks=pytest.mark.faults),
+    ],
+)
 def test_a_death_between_two_writes_is_made_good(
     three: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
