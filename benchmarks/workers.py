@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, time
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx
 import pyarrow as pa
 
 from benchmarks.material import arguments, data_file
@@ -23,6 +25,7 @@ from benchmarks.timing import ratio, save, show
 from tests.helpers.places import ROOT
 from tests.helpers.servers import Team, filtered, finished, team, wait_for
 
+T = TypeVar("T")
 PROCESSES = (1, 2, 4)
 UNITS = 1000
 _TINY = pa.table({"n": [1]})
@@ -153,10 +156,12 @@ def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> 
         "job_variables": {"env": {"PAS_LAKE": str(lake), "OMP_NUM_THREADS": "1"}},
     }
     address = f"/deployments/{deployed['id']}/create_flow_run"
-    runs = [
-        installation.api.post(address, json=asked).raise_for_status().json()["id"] for _ in range(n)
-    ]
-    wait_for("the workers", lambda: _ready(installation, runs) == n)
+
+    def begun() -> Any:
+        return installation.api.post(address, json=asked).raise_for_status().json()["id"]
+
+    runs = [wait_for("a run", _unless_busy(begun)) for _ in range(n)]
+    wait_for("the workers", _unless_busy(lambda: _ready(installation, runs) == n))
     for step in ("extract", "sweep"):
         # The sweep's work needs what was extracted.
         given = work.get(step) or _call(environment, step, json.dumps(recipe))
@@ -168,8 +173,22 @@ def shared(installation: Team, folder: Path, n: int, recipe: dict[str, Any]) -> 
         seconds[f"{step} units"] = len(files)
     shutil.rmtree(lake / training)  # no more help is needed
     for run in runs:
-        finished(installation.api, run)
+        wait_for("its end", _unless_busy(partial(finished, installation.api, run)))
     return seconds
+
+
+def _unless_busy(ask: Callable[[], T]) -> Callable[[], T | None]:
+    """Have a question answered with None while the server's SQLite is locked."""
+
+    def asked() -> T | None:
+        try:
+            return ask()
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                raise
+        return None
+
+    return asked
 
 
 def _ready(installation: Team, runs: Sequence[str]) -> int:
