@@ -24,6 +24,7 @@ import flows.train
 from prefect import flow
 call(flow(lambda: print(time()), name="ready"))
 """
+AFTER_UP = "a flow begins, pas up"
 SQL = "SELECT method, max(accuracy) AS best FROM sweeps GROUP BY 1"
 # The same by the bare library.
 DUCKDB = """
@@ -107,10 +108,14 @@ def main() -> None:
             "the same by DuckDB": lambda env: taken(["-c", DUCKDB], env),
         }
         costs: dict[str, dict[str, list[Cost]]] = {m: {n: [] for n in homes} for m in measures}
+        costs[AFTER_UP] = {"this": []}
         for turn in range(options.repeats):
             for measure, run in measures.items():
                 for name in list(homes)[:: 1 if turn % 2 else -1]:
                     costs[measure][name].append(run(homes[name]))
+            _ran(["-m", "flows.cli", "up"], homes["this"])
+            costs[AFTER_UP]["this"].append(ready(homes["this"]))
+            _ran(["-m", "flows.cli", "down"], homes["this"])
     rows = []
     for measure, found in costs.items():
         row: dict[str, object] = {"seconds until": measure}
