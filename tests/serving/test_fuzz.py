@@ -15,7 +15,7 @@ from serving.prompts import Limits
 from serving.vectors import Vectors
 from tests.helpers.running_server import chat_model, serving, vector_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -59,6 +59,7 @@ def test_damage_is_known_and_nothing_is_changed(file: Path, harm: Callable[[Path
     assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("lock", "writing"), [("EXCLUSIVE", False), ("IMMEDIATE", True)])
 def test_a_lock_is_told(file: Path, lock: str, writing: bool) -> None:
     with closing(sqlite3.connect(file)) as other:

@@ -108,6 +108,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_refused(case: str, vector: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.txt"
