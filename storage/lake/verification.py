@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -29,6 +31,7 @@ _CHECKS = {
 }
 # What pyarrow and a check raise for content that is not what they expect.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError)
+_READERS = 4  # files that are verified at a time
 # What this process has verified. Written anew, a file has another version.
 _verified: set[tuple[str, str, FileVersion]] = set()
 
@@ -94,8 +97,12 @@ def intact_files(lake: Lake, files: Mapping[str, FileVersion]) -> list[str]:
         UserError: If the lake cannot be read, or a damaged file not be moved.
     """
     good = []
-    for address, version in files.items():
-        damage = _damage(lake, address, version)
+    new = {a: version for a, version in files.items() if (lake.url, a, version) not in _verified}
+    # Hashing leaves the interpreter to other threads, and an object store answers several at once.
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = dict(zip(new, pool.map(partial(_damage, lake), new, new.values()), strict=True))
+    for address in files:
+        damage = found.get(address, "")
         if damage == "":
             good.append(address)
         elif damage is not None:
@@ -108,13 +115,10 @@ def intact_files(lake: Lake, files: Mapping[str, FileVersion]) -> list[str]:
 
 def _damage(lake: Lake, address: str, version: FileVersion) -> str | None:
     """Return what is wrong with a file, empty if nothing; None if it is gone."""
-    known = (lake.url, address, version)
-    if known in _verified:
-        return ""
     try:
         report = verify(lake, address, values=False)
     except FileNotFoundError:
         return None
     if report.ok:
-        _verified.add(known)
+        _verified.add((lake.url, address, version))
     return report.reason
