@@ -160,6 +160,7 @@ def test_the_whole_cycle(pas, toy, tiny_folder, home) -> None:
     assert not shard.exists() and pas("cache", "verify").code == 0
 
 
+@pytest.mark.whole
 @pytest.mark.server
 def test_paper_and_sound_reports_say_how_they_differ(pas, toy, tiny_folder) -> None:
     options = ["train", "--task", "toy", "--data", toy, "--model", tiny_folder,

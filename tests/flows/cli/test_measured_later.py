@@ -18,6 +18,7 @@ from tests.helpers.recipes import toy
 pytestmark = pytest.mark.server
 
 
+@pytest.mark.whole
 def test_a_calibration_and_judgements_are_on_the_page_of_the_run(
     pas, home: Path, tmp_path: Path, tiny_folder: Path
 ) -> None:
