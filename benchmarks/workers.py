@@ -34,7 +34,7 @@ _TINY = pa.table({"n": [1]})
 def prepare(step: str, recipe: dict[str, Any]) -> None:
     """Write the work of a step to a folder that no worker looks at, and print where.
 
-    Into another folder, `training`, goes work without units, for which workers load the model.
+    Into another folder, `training`, goes work without units: workers load the model for it.
     """
     from prefect import flow
 

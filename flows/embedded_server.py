@@ -92,9 +92,6 @@ def _end_with_command(server: "uvicorn.Server") -> None:
 def _ensure_database() -> bool:
     """See that the home has a database that is whole and of this version of Prefect.
 
-    Returns False where Prefect is to look at the version itself: on a server of databases, or where
-    the cache folder cannot be used.
-
     One of another version is migrated. That fails where an earlier migration was cut off, such as
     by a full disk: some of its steps are not undone.
 
@@ -102,6 +99,10 @@ def _ensure_database() -> bool:
     Both files get their names when they are whole, so a kill or a full disk leaves nothing that a
     later start would take for a database. One that is damaged is set aside: all that it holds are
     runs that have been.
+
+    Returns:
+        Whether its version is known to be Prefect's. It is not on a server of databases, nor where
+        the cache folder cannot be used; Prefect then looks itself.
     """
     import shutil
 
