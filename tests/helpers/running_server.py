@@ -1,5 +1,6 @@
 """`pas serve` within the test's process: the real application on a port of loopback."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +21,16 @@ from tests.helpers.chat_templates import CHATML
 from tests.helpers.tiny_models import D_MODEL, save_tiny
 
 
-def chat_model(folder: Path) -> LoadedModel:
-    """Return a tiny model with a chat template, made in the folder."""
+def chat_model(folder: Path, ends: bool = True) -> LoadedModel:
+    """Return a tiny model with a chat template, made in the folder.
+
+    One that does not end a text by itself generates as long as it may.
+    """
     made = save_tiny("llama", folder / "base", chat_template=CHATML.text)
+    if not ends:
+        settings = made / "generation_config.json"
+        kept = json.loads(settings.read_text()) | {"eos_token_id": None}
+        settings.write_text(json.dumps(kept))
     return load_model(ModelSpec(str(made), device="cpu"), folder / "cache")
 
 

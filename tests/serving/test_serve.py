@@ -384,9 +384,11 @@ def test_the_log_has_no_text(
 ) -> None:
     with caplog.at_level(logging.INFO, "pas.access"):
         secret = "The badger sat by the mill"
-        client.completions.create(model=f"base@{NAME}:1", prompt=secret, max_tokens=5)
+        answer = client.completions.create(model=f"base@{NAME}:1", prompt=secret, max_tokens=5)
     [line] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "pas.access"]
-    assert line["vector"] == f"{NAME}:1" and line["generated_tokens"] == 5
+    assert answer.usage is not None and line["vector"] == f"{NAME}:1"
+    # A sampled text may end early: the log has what the client was told.
+    assert line["generated_tokens"] == answer.usage.completion_tokens > 0
     assert line["status"] == 200 and line["seconds"] > 0
     assert "badger" not in caplog.text
 

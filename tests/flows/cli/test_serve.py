@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     home = tmp_path_factory.mktemp("served")
-    return chat_model(home)
+    return chat_model(home, ends=False)
 
 
 @pytest.fixture(scope="module")
