@@ -28,6 +28,9 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a failed write names no file, a failed rename the wrong one
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -144,9 +144,13 @@ class Settings(BaseModel):
         """Whether there is an MLflow store; the embedded one is made by the first training."""
         return self.tracking_uri is not None or (self.root / DATABASE).exists()
 
-    def open_lake(self) -> Lake:
-        """Return the lake; nothing is created before something is written."""
-        return open_lake(self.lake or str(self.root / "lake"))
+    def open_lake(self, *, reading: bool = False) -> Lake:
+        """Return the lake, to read only if so said; nothing is created before something is written.
+
+        Raises:
+            UserError: As `storage.lake.files.open_lake`.
+        """
+        return open_lake(self.lake or str(self.root / "lake"), reading=reading)
 
     def open_registry(self) -> Registry:
         """Return the MLflow store; a server keeps artifacts itself."""

@@ -131,7 +131,7 @@ def gather(settings: Settings, server: PrefectServer | None) -> Status:
         server: Prefect's server; None if there is none to ask.
     """
     problems: list[str] = []
-    lake = settings.open_lake()
+    lake = settings.open_lake(reading=True)
 
     def ask(what: str, part: Callable[[], T], otherwise: T) -> T:
         try:

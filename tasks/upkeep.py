@@ -29,7 +29,7 @@ class Garbage(NamedTuple):
 
 def verify_files() -> list[FileReport]:
     """Read and check every file of the lake."""
-    lake, reports = settings().open_lake(), list[FileReport]()
+    lake, reports = settings().open_lake(reading=True), list[FileReport]()
     for address in tqdm(lake.list(), desc="files", disable=None, delay=2):
         with suppress(FileNotFoundError):  # removed since it was listed
             reports.append(verify(lake, address))

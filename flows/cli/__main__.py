@@ -6,6 +6,7 @@ command is doing: a library in the middle of a long call, or an engine with hand
 
 import atexit
 import os
+import shutil
 import signal
 import sys
 from io import TextIOWrapper
@@ -25,6 +26,13 @@ _LOCKED = (
     "error: another program has locked a database of the home for too long. End it, or wait, and "
     "run the command again; what was finished is kept.\n"
 )
+_FULL = (
+    "\nerror: no space is left {where}. Make room, `pas cache gc` may help, or name "
+    "another disk, and run the command again; what was finished is kept.\n"
+)
+# As the system, SQLite and MLflow's database say it; safetensors and pyarrow pass the first one on.
+_FULL_WORDS = ("No space left on device", "disk is full", "Disk quota exceeded")
+_NOTHING = 2**20  # free bytes, with which a database of a server can go no further
 _code = 0
 
 
@@ -62,9 +70,35 @@ def _command() -> None:
 
         from storage.http import redacted
 
-        locked = "database is locked" in str(error)  # by whichever library
-        sys.stderr.write(_LOCKED if locked else redacted(traceback.format_exc()))
+        sys.stderr.write(_known(error) or redacted(traceback.format_exc()))
         _code = 1
+
+
+def _known(error: BaseException) -> str | None:
+    """Return the line for an error that says where the machine, not the command, is at fault."""
+    if "database is locked" in str(error):  # by whichever library
+        return _LOCKED
+    where = _full_disk(error)
+    return _FULL.format(where=where) if where is not None else None
+
+
+def _full_disk(error: BaseException) -> str | None:
+    """Say where a disk is full; None if the error has another reason."""
+    from storage.settings import settings
+
+    told: BaseException | None = error
+    said = False
+    while told is not None and not said:
+        said = any(words in str(told) for words in _FULL_WORDS)
+        if said and isinstance(told, OSError) and told.filename:
+            return f"for {told.filename}"
+        told = told.__cause__ or told.__context__
+    # Prefect's server has its database in the home, and answers only that something went wrong.
+    home = settings().root
+    standing = next(path for path in (home, *home.parents) if path.exists())
+    if shutil.disk_usage(standing).free < _NOTHING:
+        return f"on the disk of {home}"
+    return "on one of the disks that it writes to" if said else None
 
 
 def _answer(number: signal.Signals) -> None:

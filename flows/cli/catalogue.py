@@ -39,7 +39,8 @@ def sql(
     if query is None:
         sys.stdout.write(describe_tables())
         return
-    names, rows = query_rows(settings().open_lake(), query, memory_limit=settings().memory_limit)
+    lake, limit = settings().open_lake(reading=True), settings().memory_limit
+    names, rows = query_rows(lake, query, memory_limit=limit)
     if json:
         print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
@@ -51,7 +52,7 @@ def stats(json: Json = False) -> None:
     from storage.catalogue.views import cache_stats
     from storage.settings import settings
 
-    lake = settings().open_lake()
+    lake = settings().open_lake(reading=True)
     found = cache_stats(lake)
     if json:
         print_json([entry._asdict() for entry in found])
@@ -88,7 +89,7 @@ def why(
     from storage.lake.stages import read_ingredients
     from storage.settings import settings
 
-    ingredients = read_ingredients(settings().open_lake(), address)
+    ingredients = read_ingredients(settings().open_lake(reading=True), address)
     if json:
         print_json(ingredients)
     elif ingredients:

@@ -1,6 +1,7 @@
 """`pas doctor`: checks of what a training needs, all at once and within a time limit."""
 
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -199,15 +200,16 @@ def _try_writing(folder: Path, setting: str) -> None:
         file.write_text("a file to try writing; may be removed")
         file.unlink()
     except OSError as error:
+        remedy = "make room" if error.errno == errno.ENOSPC else "change its owner or rights"
         raise UserError(
-            f"{setting}: {folder} cannot be written ({error.strerror}); change its owner or rights"
+            f"{setting}: {folder} cannot be written ({error.strerror}); {remedy}"
         ) from error
 
 
 def _lake() -> str:
     from storage.settings import settings
 
-    lake = settings().open_lake()
+    lake = settings().open_lake(reading=True)
     if lake.is_local:
         _try_writing(_nearest(Path(lake.root)), f"PAS_LAKE {lake.name}")
     else:

@@ -365,8 +365,12 @@ def _wait_for_s3() -> None:
     s3fs.core.set_custom_error_handler(lambda error: isinstance(error, Unreachable))
 
 
-def open_lake(url: str) -> Lake:
+def open_lake(url: str, *, reading: bool = False) -> Lake:
     """Open a lake; its folder is made by the first write.
+
+    Args:
+        url: A local folder, or the address of a file system that fsspec knows.
+        reading: The lake is read only, so a folder without the right to write will do.
 
     Raises:
         UserError: For a URL without a usable file system, or a folder that cannot be written.
@@ -394,7 +398,7 @@ def open_lake(url: str) -> Lake:
         standing = next((p for p in (root, *root.parents) if p.exists()), root)
     except OSError as error:
         raise UserError(f"lake {lake.name[:80]!r}: {error.strerror}; choose a folder.") from error
-    if local and not (standing.is_dir() and os.access(standing, os.W_OK)):
+    if local and not (standing.is_dir() and (reading or os.access(standing, os.W_OK))):
         raise UserError(f"lake {lake.name!r}: choose a folder that you may write to.")
     return lake
 
