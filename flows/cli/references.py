@@ -42,7 +42,7 @@ def named(reference: str) -> Named:
     Raises:
         UserError: If there is none, or it is damaged.
     """
-    from flows.cli.session import begin, check_stores
+    from flows.cli.session import begin, check_registry
     from pas.files import existing
 
     path = existing(reference)
@@ -51,7 +51,7 @@ def named(reference: str) -> Named:
         from pas.steering.intervention import load_steering
 
         return Named(load_steering(path), None, path)
-    check_stores()
+    check_registry()
     begin(with_server=False)
     from storage.registry.versions import load_vector, resolve
     from tasks import resources

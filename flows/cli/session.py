@@ -57,15 +57,9 @@ def check_stores() -> None:
             and the remedy.
     """
     from pas.errors import UserError
-    from storage.registry.database import check_database, database_file
-    from storage.registry.server import check_server
     from storage.settings import settings
 
-    registry = settings().open_registry()
-    check_server(registry)
-    database = database_file(registry)
-    if database is not None and database.exists():
-        check_database(database, writing=True)
+    check_registry(writing=True)
     lake = settings().open_lake()
     if lake.is_local:
         return
@@ -90,6 +84,26 @@ def check_stores() -> None:
             "address and keys where its client reads them, for S3 in AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
+
+
+def check_registry(*, writing: bool = False) -> None:
+    """See that the registry answers, for a command that may need nothing else.
+
+    Args:
+        writing: Also see that it can be written now.
+
+    Raises:
+        UserError: If it does not, or MLflow's SQLite file is damaged or locked.
+    """
+    from storage.registry.database import check_database, database_file
+    from storage.registry.server import check_server
+    from storage.settings import settings
+
+    registry = settings().open_registry()
+    check_server(registry)
+    database = database_file(registry)
+    if database is not None and database.exists():
+        check_database(database, writing=writing)
 
 
 def _find_server() -> None:
