@@ -30,7 +30,7 @@ from tests.helpers.tiny_models import D_MODEL, save_tiny
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(ROOT / "tests" / "fixtures" / "home-0.1.tar.xz") as archive:
+    with tarfile.open(ROOT / "tests" / "fixtures" / "home-before-0.1.0.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
