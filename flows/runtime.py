@@ -1,5 +1,6 @@
 """The process's environment for Prefect: to be set before Prefect is imported."""
 
+import errno
 import logging
 import os
 import warnings
@@ -48,5 +49,18 @@ def make_home(home: Path) -> None:
     """Make the folder that Prefect will not make itself; call before the first flow.
 
     Kept apart from `prepare_environment` so that a mistake found before leaves nothing behind.
+
+    Raises:
+        UserError: If it may not be made there.
+        OSError: If the disk is full.
     """
-    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    from pas.errors import UserError
+
+    try:
+        (home / "prefect").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise UserError(
+            f"PAS_HOME {home}: {error.strerror}; set it to a folder that you may write to"
+        ) from error

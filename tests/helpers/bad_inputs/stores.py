@@ -137,6 +137,9 @@ CASES: dict[str, Case] = {
     "a home that is a file": stored(("home",), *VECTORS, PAS_HOME="{home}/mlflow.db"),
     "a home in a file": trained(("home",), PAS_HOME="{home}/mlflow.db/home"),
     "a home in a device": trained(("home",), PAS_HOME="/dev/null/home"),
+    "a home where nothing can be made": trained(
+        ("PAS_HOME", "may write"), PAS_HOME="/proc/home", PAS_LAKE="{folder}/lake"
+    ),
     "a home of nobody": stored(("PAS_HOME",), *VECTORS, PAS_HOME="~nobody-at-all/home"),
     "an endless home": stored(("PAS_HOME",), *VECTORS, PAS_HOME="/tmp/" + "x" * 5000),
     "a home of stars": trained(("lake",), PAS_HOME="/tmp/no*home"),
