@@ -66,12 +66,12 @@ def _command() -> None:
         sys.stderr.write(_OUT_OF_MEMORY)
         _code = 1
     except BaseException as error:
+        _code = 1  # also if what follows fails
         import traceback
 
         from storage.http import redacted
 
         sys.stderr.write(_known(error) or redacted(traceback.format_exc()))
-        _code = 1
 
 
 def _known(error: BaseException) -> str | None:
@@ -88,10 +88,11 @@ def _full_disk(error: BaseException) -> str | None:
 
     told: BaseException | None = error
     said = False
-    while told is not None and not said:
-        said = any(words in str(told) for words in _FULL_WORDS)
-        if said and isinstance(told, OSError) and told.filename:
-            return f"for {told.filename}"
+    while told is not None:
+        if any(words in str(told) for words in _FULL_WORDS):
+            if isinstance(told, OSError) and told.filename:
+                return f"for {told.filename}"
+            said = True
         told = told.__cause__ or told.__context__
     # Prefect's server has its database in the home, and answers only that something went wrong.
     home = settings().root
