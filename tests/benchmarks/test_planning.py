@@ -109,7 +109,7 @@ def test_estimates_are_near_the_exact_count(
     assert found.steered_rows - n_test * (2 + 10 + 1) == exact.steered_rows
     size = measure(tokens, examples)
     again = n_test * (size["prompt_tokens"] - size["shared_tokens"])
-    assert found.tokens - again == pytest.approx(exact.tokens, rel=0.1)
+    assert found.tokens - again == pytest.approx(exact.tokens, rel=0.2)
     assert found.bytes == pytest.approx(exact.bytes, rel=0.1)
 
 

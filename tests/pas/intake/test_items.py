@@ -155,7 +155,7 @@ def test_public_families_give_the_items_of_their_loaders(shared_data: Path) -> N
     for task, name, template in (
         ("bbq_age", "bbq/Age.jsonl", "{context} {question}"),
         ("arc_challenge", "arc/ARC-Challenge-test.jsonl", None),
-        ("mmlu", "mmlu/philosophy.jsonl", None),
+        ("mmlu", "mmlu/high_school_mathematics.jsonl", None),
         ("persona", "persona/agreeableness.jsonl", None),
         ("sycophancy_agree", "sycophancy/sycophancy_on_nlp_survey.jsonl", None),
         ("lsat_ar", "lsat/lsat-ar.jsonl", "{passage} {question}"),
