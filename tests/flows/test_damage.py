@@ -9,6 +9,7 @@ import pytest
 
 from flows.train import train
 from tasks import resources
+from tests.helpers.processes import SAME
 from tests.helpers.recipes import toy
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
@@ -20,7 +21,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "foreign": lambda _: b"this is no table",
 }
-SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "verdict")
 
 
 def test_every_kind_of_file_is_made_anew(

@@ -14,18 +14,9 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment, training
+from tests.helpers.processes import PATIENCE, SAME, environment, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
-SAME = (
-    "method",
-    "layer",
-    "strength",
-    "baseline_accuracy",
-    "steered_accuracy",
-    "p_value",
-    "verdict",
-)
 PLENTY = 2**30
 
 

@@ -12,12 +12,11 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import environment, training
+from tests.helpers.processes import SAME, environment, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 # Of address space: with the least of them Python's libraries hardly load.
 GIGABYTES = (2.4, 2.65)
-SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "verdict")
 
 
 def test_a_training_survives_too_little_memory(

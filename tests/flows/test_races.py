@@ -13,11 +13,10 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment, result_of, training
+from tests.helpers.processes import PATIENCE, SAME, environment, result_of, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 SEEDS = (0, 0, 0, 1, 1, 1, 2, 2)  # some do the very same work
-SAME = ("method", "layer", "strength", "baseline_accuracy", "steered_accuracy", "verdict")
 # Without mercy: files are merged as soon as they are written.
 MERGE = """
 from storage.lake.compaction import merge, small_files

@@ -16,20 +16,11 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from tests.helpers.data_files import write_toy
 from tests.helpers.places import ROOT
-from tests.helpers.processes import PATIENCE, environment, result_of, training
+from tests.helpers.processes import PATIENCE, SAME, environment, result_of, training
 
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 SEED = int(os.environ.get("KILLS_SEED", "0"))
 KILLS = int(os.environ.get("KILLS", "6"))
-SAME = (
-    "method",
-    "layer",
-    "strength",
-    "baseline_accuracy",
-    "steered_accuracy",
-    "p_value",
-    "verdict",
-)
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 

@@ -16,19 +16,11 @@ from storage.lake.files import open_lake
 from storage.lake.verification import verify
 from storage.registry.versions import load_vector, resolve
 from storage.settings import Registry
+from tests.helpers.processes import SAME
 from tests.helpers.written_home import FIXTURES, NAME, WrittenHome
 
 pytestmark = [pytest.mark.server, pytest.mark.whole]
 HOMES = sorted(FIXTURES.glob("home-[0-9]*.tar.xz"))
-SAME = (
-    "method",
-    "layer",
-    "strength",
-    "baseline_accuracy",
-    "steered_accuracy",
-    "p_value",
-    "verdict",
-)
 
 
 @pytest.mark.parametrize("file", HOMES, ids=lambda file: file.name.removesuffix(".tar.xz"))

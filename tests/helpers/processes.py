@@ -9,6 +9,16 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 240  # seconds, for a cold machine with two busy cores
+# What two trainings of the same inputs tell alike.
+SAME = (
+    "method",
+    "layer",
+    "strength",
+    "baseline_accuracy",
+    "steered_accuracy",
+    "p_value",
+    "verdict",
+)
 
 
 def environment(home: Path) -> dict[str, str]:
