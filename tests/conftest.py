@@ -71,6 +71,14 @@ def shared_data(made_up_data: Path) -> Path:
     return public_files() or made_up_data
 
 
+@pytest.fixture(scope="session", params=["made-up", "public"])
+def each_data(request: pytest.FixtureRequest, made_up_data: Path) -> Path:
+    """The made-up files, then the public ones: whoever has no public files runs the same tests."""
+    if request.param == "made-up":
+        return made_up_data
+    return public_files() or pytest.skip("PAS_SHARED_DATA names no folder of benchmark files")
+
+
 # Tests of a minute or more. Started last, one of them would keep one test process busy alone.
 _LONG = (
     "test_demo",

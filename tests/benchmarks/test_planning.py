@@ -74,9 +74,9 @@ def test_estimates_by_hand(tmp_path: Path, tiny_folder: Path) -> None:
 
 
 def test_estimates_are_near_the_exact_count(
-    tmp_path: Path, home: Path, tiny_folder: Path, shared_data: Path
+    tmp_path: Path, home: Path, tiny_folder: Path, each_data: Path
 ) -> None:
-    data = shared_data / "arc" / "ARC-Challenge-test.jsonl"
+    data = each_data / "arc" / "ARC-Challenge-test.jsonl"
     recipe = Recipe(
         task="arc_challenge",
         data=str(data),

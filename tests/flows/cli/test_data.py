@@ -110,8 +110,8 @@ def test_the_longest_prompt_is_compared_with_the_models_window(
     assert "1 items cannot be scored by this model, such as item 'row-5'" in warning
 
 
-def test_a_built_in_task_reads_its_file(shown: Any, shared_data: Path) -> None:
-    found = shown(shared_data / "bbq" / "Age.jsonl", "--task", "bbq_age")
+def test_a_built_in_task_reads_its_file(shown: Any, each_data: Path) -> None:
+    found = shown(each_data / "bbq" / "Age.jsonl", "--task", "bbq_age")
     assert found["mapping"] is None and found["items"] > 10
 
 

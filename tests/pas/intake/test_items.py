@@ -151,7 +151,7 @@ def test_splits_of_the_data_are_kept(tmp_path: Path) -> None:
         take_in_parts(rows_file(tmp_path / "alone", ROWS))
 
 
-def test_public_families_give_the_items_of_their_loaders(shared_data: Path) -> None:
+def test_public_families_give_the_items_of_their_loaders(each_data: Path) -> None:
     for task, name, template in (
         ("bbq_age", "bbq/Age.jsonl", "{context} {question}"),
         ("arc_challenge", "arc/ARC-Challenge-test.jsonl", None),
@@ -160,7 +160,7 @@ def test_public_families_give_the_items_of_their_loaders(shared_data: Path) -> N
         ("sycophancy_agree", "sycophancy/sycophancy_on_nlp_survey.jsonl", None),
         ("lsat_ar", "lsat/lsat-ar.jsonl", "{passage} {question}"),
     ):
-        source, parse = Source(str(shared_data / name)), benchmarks()[task].parse
+        source, parse = Source(str(each_data / name)), benchmarks()[task].parse
         found = take_in(source, DataMapping(question=template)).examples
         expected = take_in(source, parse=parse).examples
         for one, two in zip(found, expected, strict=True):
