@@ -77,7 +77,7 @@ def coordinate(address: str) -> None:
     lake, work = resources.lake(), read_work(address)
     start = perf_counter()
     filled = fill(
-        address, work.units, lambda unit: lake.write_table(unit.address, _TINY), finish=False
+        address, work.units, lambda unit: lake.write_table(unit.addresses[0], _TINY), finish=False
     )
     print(json.dumps({"seconds": perf_counter() - start, "filled": filled}))
 
@@ -90,7 +90,7 @@ def alone(address: str) -> None:
     lake, work = resources.lake(), read_work(address)
     start = perf_counter()
     for unit in work.units:
-        lake.write_table(unit.address, _TINY)
+        lake.write_table(unit.addresses[0], _TINY)
     print(json.dumps({"seconds": perf_counter() - start, "filled": len(work.units)}))
 
 
@@ -99,7 +99,7 @@ def tiny(address: str) -> None:
     from pas.recipe import Recipe
     from tasks.shares import Unit, Work, new_folder, write_work
 
-    units = tuple(Unit(f"stages/tiny/{address}-{i}.parquet", (), ()) for i in range(UNITS))
+    units = tuple(Unit((f"stages/tiny/{address}-{i}.parquet",), (), ()) for i in range(UNITS))
     print(json.dumps(write_work(new_folder(), Work("extract", Recipe(task="demo"), "", "", units))))
 
 

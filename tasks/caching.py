@@ -35,21 +35,23 @@ def worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., str | State[str]]:
     """Make a task of a function that fills the lake address in its argument `address`.
 
-    If the lake has the file, for example from another machine, the task ends at once, as `Cached`.
+    One that writes several files has the argument `addresses`. If the lake has all of them, for
+    example from another machine, the task ends at once, as `Cached`.
     A damaged file is set aside and filled anew. The lake alone decides: Prefect would keep results
     in files that it takes code from, and trusts whoever can write there.
 
     Args:
         name: Of the task.
-        fill: Returns the address.
+        fill: Returns the address, or the last of several.
         **options: More options of `prefect.task`.
     """
 
     @wraps(fill)
     def run(*args: Any, **kwargs: Any) -> str | State[str]:
-        address: str = signature.bind(*args, **kwargs).arguments["address"]
-        if intact(resources.lake(), address):
-            return Completed(name="Cached", data=address)
+        given = signature.bind(*args, **kwargs).arguments
+        addresses = given["addresses"] if "addresses" in given else (given["address"],)
+        if all(intact(resources.lake(), address) for address in addresses):
+            return Completed(name="Cached", data=addresses[-1])
         return fill(*args, **kwargs)
 
     signature = inspect.signature(fill)

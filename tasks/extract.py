@@ -29,12 +29,14 @@ class Shard(NamedTuple):
     """The work of one pass: activations of texts and answers to items.
 
     Attributes:
-        address: Of the answers if there are any, else of the activations; it is written last.
+        addresses: Of the activations and of the answers, as far as there are any, in the order in
+            which they are written. Another training may have the same answers beside other
+            activations, so neither says that the other is there.
         texts: Prompts whose activations are missing.
         items: Items whose answers are missing.
     """
 
-    address: str
+    addresses: tuple[str, ...]
     texts: list[str]
     items: list[Example]
 
@@ -107,21 +109,20 @@ def plan(
         chosen = [lacking[i] for i in cut.units]
         items = [e for e in chosen if isinstance(e, Example)]
         texts = [p for p in chosen if isinstance(p, Prompt)]
+        addresses = []
+        if texts:
+            addresses.append(f"{folder}/{shard_key([p.key for p in texts], layers)}.parquet")
         if items:
-            address = answers_address(lake, info.fingerprint, rule.name, [keys[e] for e in items])
-        else:
-            address = f"{folder}/{shard_key([p.key for p in texts], layers)}.parquet"
-        shards.append(Shard(address, [p.text for p in texts], items))
+            asked_keys = [keys[e] for e in items]
+            addresses.append(answers_address(lake, info.fingerprint, rule.name, asked_keys))
+        shards.append(Shard(tuple(addresses), [p.text for p in texts], items))
         n_tokens += cut.tokens
     unanswered = sum(isinstance(todo, Example) for todo in lacking)
     return Plan(len(prompts), len(prompts) - len(absent), unanswered, n_tokens, shards)
 
 
 def run_shard(recipe: Recipe, shard: Shard) -> str:
-    """Run the model over a shard's texts and items, and write both; return the address.
-
-    The activations are written first, the answers last.
-    """
+    """Run the model over a shard's texts and items, and write both; return the last address."""
     lake, model, setup = resources.lake(), resources.model(recipe.model), resources.resolved(recipe)
     prompts = [encode(model.info, text) for text in shard.texts]
     questions = [question(recipe, example) for example in shard.items]
@@ -134,27 +135,27 @@ def run_shard(recipe: Recipe, shard: Shard) -> str:
         length_norm=setup.rule.length_norm,
         token_budget=settings().batch_tokens,
     )
-    written = shard.address
+    written = []
     if prompts:
         meta = recipe.model.as_dict()
-        written = write_shard(lake, model.fingerprint, recipe.site, activations, meta)
+        written.append(write_shard(lake, model.fingerprint, recipe.site, activations, meta))
     if questions:
         keys = [query_key(model.fingerprint, q) for q in questions]
         by_key = {
             key: shown[canonical(asked)].tolist()
             for key, asked, shown in zip(keys, questions, scores, strict=True)
         }
-        written = write_answers(lake, shard.address, by_key)
-    if written != shard.address:
-        raise RuntimeError(f"the shard landed at {written} instead of {shard.address}")
-    return written
+        written.append(write_answers(lake, shard.addresses[-1], by_key))
+    if tuple(written) != shard.addresses:
+        raise RuntimeError(f"the shard landed at {written} instead of {shard.addresses}")
+    return written[-1]
 
 
 def _extract(
-    recipe: Recipe, shard: Shard, number: int, total: int, size: int, *, address: str
+    recipe: Recipe, shard: Shard, number: int, total: int, size: int, *, addresses: tuple[str, ...]
 ) -> str:
     """Run a shard as a task."""
-    del number, total, size, address  # for the task's name and its cache
+    del number, total, size, addresses  # for the task's name and its cache
     return run_shard(recipe, shard)
 
 
@@ -183,7 +184,7 @@ def extract_missing(
     todo = plan(recipe, read_split(resources.lake(), split).train, methods)
     if share is not None and len(todo.shards) > 1:
         units = (
-            Unit(shard.address, tuple(shard.texts), tuple(e.id for e in shard.items))
+            Unit(shard.addresses, tuple(shard.texts), tuple(e.id for e in shard.items))
             for shard in todo.shards
         )
         share(Work("extract", recipe, split, "", tuple(units)))
@@ -195,7 +196,7 @@ def extract_missing(
             number,
             len(todo.shards),
             len(shard.texts) + len(shard.items),
-            address=shard.address,
+            addresses=shard.addresses,
         )
         for number, shard in enumerate(todo.shards, start=1)
     ]
@@ -212,6 +213,6 @@ def shard_runner(work: Work) -> Callable[[Unit], str]:
 
     def run(unit: Unit) -> str:
         items = [by_id[item] for item in unit.items]
-        return run_shard(work.recipe, Shard(unit.address, list(unit.texts), items))
+        return run_shard(work.recipe, Shard(unit.addresses, list(unit.texts), items))
 
     return run

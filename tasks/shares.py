@@ -1,9 +1,9 @@
 """Shares of a step's work, for several processes to fill side by side.
 
-A unit of work is a file in the lake. A process claims a unit before it fills it, so that the
-others take other ones. A claim is advice and not a lock: a unit that two processes fill has the
-same content both times. So nothing waits for a process that has died; the one that finishes the
-work fills its units too.
+A unit of work is a file in the lake, or two that one pass gives. A process claims a unit before it
+fills it, so that the others take other ones. A claim is advice and not a lock: a unit that two
+processes fill has the same content both times. So nothing waits for a process that has died; the
+one that finishes the work fills its units too.
 """
 
 import json
@@ -24,17 +24,22 @@ _POLL = 0.5  # seconds
 
 
 class Unit(NamedTuple):
-    """A file to fill.
+    """What one pass fills.
 
     Attributes:
-        address: In the lake.
+        addresses: Files in the lake; the unit is filled when all of them are there.
         texts: Prompts to have activations of.
         items: Ids of the items to answer.
     """
 
-    address: str
+    addresses: tuple[str, ...]
     texts: tuple[str, ...]
     items: tuple[str, ...]
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether all its files are there and can be used; damaged ones are set aside."""
+        return all(intact(resources.lake(), address) for address in self.addresses)
 
 
 class Work(NamedTuple):
@@ -84,7 +89,7 @@ def read_work(address: str) -> Work:
     with resources.lake().open(address) as handle:
         document = json.load(handle)
     units = tuple(
-        Unit(unit["address"], tuple(unit["texts"]), tuple(unit["items"]))
+        Unit(tuple(unit["addresses"]), tuple(unit["texts"]), tuple(unit["items"]))
         for unit in document.pop("units")
     )
     return Work(**document | {"recipe": Recipe.read(document["recipe"]), "units": units})
@@ -127,10 +132,10 @@ def fill(
     order = [*range(start, len(units)), *range(start)]
     for i in order:
         claim = f"{folder}/{i}.claim"
-        if not intact(lake, units[i].address) and lake.claim(claim):
+        if not units[i].is_filled and lake.claim(claim):
             timed(units[i])
     lacking, since = len(units), time.monotonic()
-    while finish and (left := [i for i in order if not intact(lake, units[i].address)]):
+    while finish and (left := [i for i in order if not units[i].is_filled]):
         if len(left) < lacking:
             lacking, since = len(left), time.monotonic()
         if time.monotonic() - since < max(WAIT, 2 * longest):
@@ -138,7 +143,9 @@ def fill(
         else:
             again = units[left[0]]
             timed(again)
-            if not intact(lake, again.address):
-                raise RuntimeError(f"{again.address} was filled, but what it holds cannot be used")
+            if not again.is_filled:
+                raise RuntimeError(
+                    f"{', '.join(again.addresses)}: filled, but what it holds cannot be used"
+                )
             since = 0.0  # nobody else is at work: the rest at once
     return filled

@@ -39,7 +39,7 @@ def sweep_units(recipe: Recipe, split: str, vectors: str) -> tuple[Unit, ...]:
     ids = [example.id for example in read_split(resources.lake(), split).val]
     parts = [tuple(ids[i : i + SHARE_ITEMS]) for i in range(0, len(ids), SHARE_ITEMS)]
     return tuple(
-        Unit(share_stage(recipe, split, vectors, part).address, (), part) for part in parts
+        Unit((share_stage(recipe, split, vectors, part).address,), (), part) for part in parts
     )
 
 
@@ -50,13 +50,13 @@ def sweep(recipe: Recipe, split: str, vectors: str) -> pa.Table:
     Units that processes have shared among themselves are put together from the lake.
     """
     lake, units = resources.lake(), sweep_units(recipe, split, vectors)
-    if not any(intact(lake, unit.address) for unit in units):
+    if not any(unit.is_filled for unit in units):
         return _answered(recipe, vectors, read_split(lake, split).val)
     run = unit_runner(Work("sweep", recipe, split, vectors, units))
     for unit in units:
-        if not intact(lake, unit.address):
+        if not unit.is_filled:
             run(unit)
-    return pa.concat_tables([lake.read_table(unit.address) for unit in units])
+    return pa.concat_tables([lake.read_table(a) for unit in units for a in unit.addresses])
 
 
 def share_sweep(recipe: Recipe, split: str, vectors: str, share: Share) -> None:

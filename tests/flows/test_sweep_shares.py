@@ -7,7 +7,6 @@ import pytest
 
 import tasks.sweep
 from flows.train import train
-from storage.lake.verification import intact
 from storage.registry.runs import read_lineage
 from tasks import resources, shares
 from tasks.shares import Work, fill
@@ -29,8 +28,8 @@ def test_the_units_of_a_sweep_are_the_sweep(
     assert len(units) > 2
     work = Work("sweep", recipe, stages["split"], stages["vectors"], units)
     assert fill("shares/x/work.json", units, unit_runner(work), finish=True) == len(units)
-    assert all(intact(lake, unit.address) for unit in units)
-    together = pa.concat_tables([lake.read_table(unit.address) for unit in units])
+    assert all(unit.is_filled for unit in units)
+    together = pa.concat_tables([lake.read_table(a) for unit in units for a in unit.addresses])
     order = [("condition", "ascending"), ("method", "ascending"), ("layer", "ascending"),
              ("strength", "ascending"), ("item_id", "ascending")]  # fmt: skip
     one, other = (t.sort_by(order) for t in (together, lake.read_table(stages["sweep"])))
@@ -43,11 +42,11 @@ def test_a_unit_that_cannot_be_used_once_it_is_filled_ends_the_work(
 ) -> None:
     """It would be filled again and again."""
     monkeypatch.setattr(shares, "WAIT", 0.0)
-    unit = shares.Unit("stages/units/0.parquet", (), ())
+    unit = shares.Unit(("stages/units/0.parquet",), (), ())
     with pytest.raises(RuntimeError, match="cannot be used"):
         fill(
             "shares/x/work.json",
             [unit],
-            lambda unit: resources.lake().write_text(unit.address, "no table"),
+            lambda unit: resources.lake().write_text(unit.addresses[0], "no table"),
             finish=True,
         )

@@ -16,11 +16,11 @@ from tasks.shares import Unit, Work, fill, find_work, new_folder, read_work, rem
 from tests.helpers.places import ROOT
 from tests.helpers.recipes import toy
 
-UNITS = tuple(Unit(f"stages/units/{i}.parquet", ("a text",), (f"item {i}",)) for i in range(40))
+UNITS = tuple(Unit((f"stages/units/{i}.parquet",), ("a text",), (f"item {i}",)) for i in range(40))
 
 
 def mark(unit: Unit) -> None:
-    resources.lake().write_table(unit.address, pa.table({"n": [1]}))
+    resources.lake().write_table(unit.addresses[0], pa.table({"n": [1]}))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_of_two_at_once_each_fills_units_of_its_own(work: str) -> None:
 
     def run(name: str) -> None:
         def slowly(unit: Unit) -> None:
-            filled[name].append(unit.address)
+            filled[name].append(unit.addresses[0])
             time.sleep(0.01)
             mark(unit)
 
@@ -56,7 +56,7 @@ def test_of_two_at_once_each_fills_units_of_its_own(work: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {*filled["one"], *filled["other"]} == {unit.address for unit in UNITS}
+    assert {*filled["one"], *filled["other"]} == {unit.addresses[0] for unit in UNITS}
     assert len(filled["one"]) + len(filled["other"]) == len(UNITS)
     assert min(map(len, filled.values())) >= 5
 
@@ -82,7 +82,7 @@ def test_units_that_a_dead_or_hanging_process_had_claimed_are_filled_by_the_one_
     finally:
         process.kill()
         process.wait()
-    assert all(resources.lake().exists(unit.address) for unit in UNITS)
+    assert all(unit.is_filled for unit in UNITS)
 
 
 def test_who_finishes_waits_for_units_that_others_are_filling(work: str) -> None:
@@ -102,7 +102,7 @@ def test_who_finishes_waits_for_units_that_others_are_filling(work: str) -> None
 
 def test_an_error_ends_the_work(work: str) -> None:
     def fails(unit: Unit) -> None:
-        raise RuntimeError(unit.address)
+        raise RuntimeError(unit.addresses[0])
 
     with pytest.raises(RuntimeError, match="stages/units"):
         fill(work, UNITS, fails, finish=True)

@@ -29,7 +29,8 @@ work = []
 extract_missing(recipe, load.fn(recipe), share=work.append)
 folder = new_folder()
 write_work(folder, work[0])
-print(json.dumps({"training": folder, "files": [unit.address for unit in work[0].units]}))
+files = [address for unit in work[0].units for address in unit.addresses]
+print(json.dumps({"training": folder, "files": files}))
 """
 
 
