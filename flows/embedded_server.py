@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from pas.errors import UserError
@@ -47,21 +47,23 @@ def main(stays: bool, port: int) -> None:
         # What a flow of ours needs of blocks it registers itself; all of them take a second.
         os.environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "0")
     os.environ["PREFECT__SERVER_FINAL"] = "1"  # one app in this process: it starts faster
+    wanted, running = Event(), list["uvicorn.Server"]()
+    if not stays:
+        Thread(target=_follow_command, args=(wanted, running), daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_API_DATABASE_MIGRATE_ON_START, temporary_settings
 
     app = create_app()
-    if not stays and not sys.stdin.readline():
-        return
+    if not stays:
+        wanted.wait()
     try:
         migrated = _ensure_database()
     except (OSError, UserError) as error:
         sys.exit(str(error))
     server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
     Thread(target=_announce, args=(server, address, stays), daemon=True).start()
-    if not stays:
-        Thread(target=_end_with_command, args=(server,), daemon=True).start()
+    running.append(server)
     # To see that nothing is to be migrated takes Alembic half a second.
     known = {PREFECT_API_DATABASE_MIGRATE_ON_START: False} if migrated else {}
     with temporary_settings(known):
@@ -84,9 +86,22 @@ def _announce(server: "uvicorn.Server", address: str, stays: bool) -> None:
     _say("ready")
 
 
-def _end_with_command(server: "uvicorn.Server") -> None:
-    sys.stdin.read()
-    server.should_exit = True
+def _follow_command(wanted: Event, running: "list[uvicorn.Server]") -> None:
+    """Begin with the command's line, and end with its input, also in the middle of the imports.
+
+    Args:
+        wanted: Is set when the server may open its database.
+        running: The server, once there is one.
+    """
+    # Not `sys.stdin`, whose lock a thread that reads would keep from the end of the process.
+    if os.read(0, 1):
+        wanted.set()
+        while os.read(0, 4096):
+            pass
+    if running:
+        running[0].should_exit = True
+    else:
+        os._exit(0)
 
 
 def _ensure_database() -> bool:
