@@ -6,6 +6,8 @@ import os
 import warnings
 from pathlib import Path
 
+from pas.errors import UserError
+
 
 def prepare_environment(home: Path, *, verbose: bool = False) -> None:
     """Give Prefect a home of its own and quiet defaults; what the user has set stays.
@@ -54,8 +56,6 @@ def make_home(home: Path) -> None:
         UserError: If it may not be made there.
         OSError: If the disk is full.
     """
-    from pas.errors import UserError
-
     try:
         (home / "prefect").mkdir(parents=True, exist_ok=True)
     except OSError as error:

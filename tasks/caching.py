@@ -36,9 +36,9 @@ def filling(name: str, fill: Callable[..., str], **options: Any) -> Task[..., st
     """Make a task of a function that fills the lake address in its argument `address`.
 
     One that writes several files has the argument `addresses`. If the lake has all of them, for
-    example from another machine, the task ends at once, as `Cached`.
-    A damaged file is set aside and filled anew. The lake alone decides: Prefect would keep results
-    in files that it takes code from, and trusts whoever can write there.
+    example from another machine, the task ends at once, as `Cached`. A damaged file is set aside
+    and filled anew. The lake alone decides: Prefect would keep results in files that it takes code
+    from, and trusts whoever can write there.
 
     Args:
         name: Of the task.

@@ -20,6 +20,7 @@ from tasks import resources
 from tasks.forecast import forecast, forecast_cell
 from tasks.load import load_split
 from tests.helpers.data_files import write_toy
+from tests.helpers.made_up_data import public_files
 from tests.helpers.places import STUDIES
 
 PAPER = STUDIES / "paper.yaml"
@@ -109,7 +110,9 @@ def test_estimates_are_near_the_exact_count(
     assert found.steered_rows - n_test * (2 + 10 + 1) == exact.steered_rows
     size = measure(tokens, examples)
     again = n_test * (size["prompt_tokens"] - size["shared_tokens"])
-    assert found.tokens - again == pytest.approx(exact.tokens, rel=0.2)
+    # The made-up rows are met to 16 %.
+    near = 0.1 if each_data == public_files() else 0.2
+    assert found.tokens - again == pytest.approx(exact.tokens, rel=near)
     assert found.bytes == pytest.approx(exact.bytes, rel=0.1)
 
 
